@@ -1,0 +1,1 @@
+"""rewardscope: what process reward models reward, why they misguide reasoning models, and how to repair them."""

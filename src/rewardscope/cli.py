@@ -1,0 +1,114 @@
+"""Make invoke tasks from stage configs: flags, help, and one-line errors with exit code 1.
+
+Plain invoke rejects `--model_name` and shows a traceback for a bad integer; both are mended here.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import invoke
+from invoke.exceptions import Exit, ParseError
+from invoke.parser import Parser
+
+from rewardscope.errors import ConfigError, PipelineError, UnknownName
+from rewardscope.settings import Settings, load_settings
+from rewardscope.stage import StageConfig
+
+Run = Callable[[Any, Settings], object]
+
+
+def stage_task(name: str, config_class: type[StageConfig], run: Run) -> invoke.Task:
+    """Return the invoke task `name` whose flags are the fields of `config_class` and whose body is `run`."""
+    fields = dataclasses.fields(config_class)
+    hints = typing.get_type_hints(config_class)
+
+    def body(_context: invoke.Context, **flags: Any) -> None:
+        try:
+            given = {key: value for key, value in flags.items() if value not in (None, "")}
+            config = config_class(
+                **{key: _convert(key, value, hints[key]) for key, value in given.items()} | _check_required(fields, given)
+            )
+            run(config, load_settings())
+        except PipelineError as error:
+            raise Exit(f"{name}: {error}", code=1) from None
+        except KeyboardInterrupt:
+            raise Exit(f"{name}: interrupted; the same command goes on from here", code=130) from None
+
+    # Every flag reaches us as text (None when absent), so that conversion errors are ours; only booleans stay invoke's.
+    parameters = [inspect.Parameter("_context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    for f in fields:
+        default = f.default if hints[f.name] is bool else None
+        parameters.append(inspect.Parameter(f.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default))
+    body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    body.__doc__ = inspect.getdoc(config_class)
+    return invoke.Task(body, name=name, help={f.name: _help(f) for f in fields}, auto_shortflags=False)
+
+
+def _help(f: dataclasses.Field) -> str:
+    if f.default is dataclasses.MISSING:
+        return f"{f.metadata['help']} (required)"
+    shown = ",".join(map(str, f.default)) if isinstance(f.default, tuple) else f.default
+    return f.metadata["help"] if f.default in (None, False, "", ()) else f"{f.metadata['help']} (default {shown})"
+
+
+def _check_required(fields: tuple[dataclasses.Field, ...], given: dict[str, Any]) -> dict[str, Any]:
+    for f in fields:
+        if f.default is dataclasses.MISSING and f.name not in given:
+            raise ConfigError(f"--{f.name.replace('_', '-')} is required: {f.metadata['help']}")
+    return {}
+
+
+def _convert(name: str, value: Any, hint: Any) -> Any:
+    """Turn the text of a flag into the type of its field. Raises: ConfigError, UnknownName."""
+    flag = f"--{name.replace('_', '-')}"
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return _convert(name, value, next(a for a in arguments if a is not type(None)))
+    if hint is bool:
+        return value
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise UnknownName(f"value of {flag}", value, arguments)
+        return value
+    if origin is tuple:
+        return tuple(_convert(name, part.strip(), arguments[0]) for part in value.split(",") if part.strip())
+    if hint in (int, float):
+        try:
+            return hint(value)
+        except ValueError:
+            raise ConfigError(f"{flag} {value}: not {'a whole number' if hint is int else 'a number'}") from None
+    return Path(value) if hint is Path else value
+
+
+def _parse_argv(self: Parser, argv: list[str]) -> Any:
+    """Parse with underscores in flag names read as dashes, and name the nearest flag or task when one is unknown."""
+    tidy = []
+    for token in argv:
+        flag, equals, value = token.partition("=")
+        tidy.append(flag.replace("_", "-") + equals + value if flag.startswith("--") and flag != "--" else token)
+    try:
+        return _invoke_parse_argv(self, tidy)
+    except ParseError as error:
+        unknown = str(error).split("'")[1:2]
+        task = error.context.name if error.context else None
+        contexts = {alias for context in self.contexts.values() for alias in (context.name, *context.aliases)}
+        known = list(self.contexts[task].flags) if task in self.contexts else list(contexts)
+        nearest = difflib.get_close_matches(unknown[0], known, n=1) if unknown else []
+        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        raise ParseError(f"{str(error).splitlines()[0]}{hint}", error.context) from None
+
+
+_invoke_parse_argv = Parser.parse_argv
+Parser.parse_argv = _parse_argv  # type: ignore[method-assign]
+
+
+def show(text: str) -> None:
+    """Print a result to stdout."""
+    sys.stdout.write(text + "\n")

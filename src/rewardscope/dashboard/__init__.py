@@ -1,0 +1,1 @@
+"""Result pages that open from disk."""

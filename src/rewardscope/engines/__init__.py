@@ -1,0 +1,56 @@
+"""Engines generate text from a policy. One contract, whatever runs below."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from transformers import PreTrainedTokenizerBase
+
+from rewardscope.errors import ConfigError
+from rewardscope.records import Completion
+
+EngineName = Literal["auto", "vllm", "hf"]
+
+
+class Engine(Protocol):
+    """Generate completions; the tokenizer is the policy's own."""
+
+    tokenizer: PreTrainedTokenizerBase
+    max_positions: int
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], *, n: int, stop: tuple[str, ...], temperature: float, top_p: float,
+        max_tokens: int, seeds: Sequence[int],
+    ) -> list[list[Completion]]:  # fmt: skip
+        """Return `n` completions for each prompt, in order.
+
+        `prompts` are token ids (so nothing is tokenised twice). Temperature 0 is greedy. Generation ends with the token
+        that completes a stop string; that token is kept whole. `seeds[i]` fixes the samples of prompt i whatever
+        else is in the batch. A prompt and `max_tokens` together never exceed `max_positions`.
+        Raises: TooLong where a prompt alone fills the positions.
+        """
+        ...
+
+
+def choose_engine(engine: EngineName) -> Literal["vllm", "hf"]:
+    """Resolve `auto`: vllm where it is installed and a GPU is there, else hf. Raises: ConfigError."""
+    import importlib.util
+
+    import torch
+
+    installed = importlib.util.find_spec("vllm") is not None
+    if engine == "vllm" and not installed:
+        raise ConfigError("--engine vllm: vllm is not installed; uv sync --extra vllm, or pass --engine hf")
+    if engine == "auto":
+        return "vllm" if installed and torch.cuda.is_available() else "hf"
+    return engine
+
+
+def load_engine(model: str, *, engine: EngineName = "auto") -> Engine:
+    """Load a policy from a hub id or a local folder. Raises: MissingInput, ConfigError."""
+    if choose_engine(engine) == "vllm":
+        from rewardscope.engines.vllm import VllmEngine
+
+        return VllmEngine(model)
+    from rewardscope.engines.hf import HfEngine
+
+    return HfEngine(model)

@@ -1,0 +1,1 @@
+"""What SAE features respond to."""

@@ -1,0 +1,71 @@
+"""Logging, progress bars and run metrics. Results go to stdout; everything here goes to stderr."""
+
+import logging
+import sys
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeVar
+
+from rewardscope.settings import Settings
+
+T = TypeVar("T")
+
+
+def get_logger(name: str = "rewardscope") -> logging.Logger:
+    """Return the project's logger; the first call makes it write `name: message` lines to stderr."""
+    logger = logging.getLogger("rewardscope")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    return logger if name == "rewardscope" else logger.getChild(name)
+
+
+def progress(items: Iterable[T], what: str, *, total: int | None = None, unit: str = "it") -> Iterable[T]:
+    """Wrap `items` in a progress bar, on a terminal only."""
+    from tqdm import tqdm
+
+    return tqdm(items, desc=what, total=total, unit=unit, leave=False, disable=not sys.stderr.isatty())
+
+
+class RunLog(Protocol):
+    """Where training metrics go."""
+
+    def log(self, metrics: dict[str, float], *, step: int) -> None: ...
+    def finish(self) -> None: ...
+
+
+class NullRunLog:
+    """A run log that keeps nothing."""
+
+    def log(self, metrics: dict[str, float], *, step: int) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
+
+class WandbRunLog:
+    """A run log that sends metrics to wandb; offline when there is no key."""
+
+    def __init__(self, name: str, config: dict[str, Any], settings: Settings) -> None:
+        import os
+
+        import wandb
+
+        if settings.wandb_api_key:
+            os.environ.setdefault("WANDB_API_KEY", settings.wandb_api_key)
+        mode = None if settings.wandb_api_key else "offline"
+        self._run = wandb.init(project="rewardscope", name=name, config=config, mode=mode, dir=str(settings.data_dir))
+
+    def log(self, metrics: dict[str, float], *, step: int) -> None:
+        self._run.log(metrics, step=step)
+
+    def finish(self) -> None:
+        self._run.finish()
+
+
+def open_run_log(wanted: bool, name: str, config: dict[str, Any], settings: Settings) -> RunLog:
+    """Open a wandb run where it is wanted, else a log that keeps nothing."""
+    return WandbRunLog(name, config, settings) if wanted else NullRunLog()

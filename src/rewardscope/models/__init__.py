@@ -1,0 +1,1 @@
+"""Where the parts of a transformer live, how models are loaded, hooks."""

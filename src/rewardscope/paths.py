@@ -1,0 +1,57 @@
+"""Every path the project knows. Nobody else joins strings to paths."""
+
+import re
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]  # the checkout: the project is run from its clone
+TINY = PROJECT / "checkpoints" / "tiny"
+BEAM_SUFFIX = "_beam_search_prm"
+
+
+def slug(name: str | Path) -> str:
+    """Return the short name of a model or data set: the last part of a hub id or path, without a data file's ending."""
+    last = str(name).rstrip("/").split("/")[-1]
+    last = re.sub(r"\.(jsonl|json|parquet)$", "", last)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", last)
+
+
+def generations_file(data_dir: Path, policy: str, dataset: str, *, with_prm: bool = False) -> Path:
+    """Return `<policy>_<dataset>.jsonl`, or `<policy>_<dataset>_beam_search_prm.jsonl`."""
+    return data_dir / f"{slug(policy)}_{slug(dataset)}{BEAM_SUFFIX if with_prm else ''}.jsonl"
+
+
+def metrics_file(generations: Path) -> Path:
+    return generations.with_suffix(".metrics.json")
+
+
+def acts_dir(data_dir: Path, mode: str, generations: Path) -> Path:
+    return data_dir / f"math-{mode}-{slug(generations)}"
+
+
+def linreg_dir(acts: Path, target: str) -> Path:
+    return acts / "linreg" / target
+
+
+def sae_layer_dir(run: Path, layer: int) -> Path:
+    return run / f"layer_{layer:02d}"
+
+
+def diff_part_file(data_dir: Path, sae_run: Path, part: int, total: int) -> Path:
+    return data_dir / "features" / slug(sae_run) / "diff" / f"part_{part:02d}_of_{total:02d}.csv"
+
+
+def dash_dir(data_dir: Path, sae_run: Path) -> Path:
+    return data_dir / "dash" / slug(sae_run)
+
+
+def figures_dir(data_dir: Path) -> Path:
+    return data_dir / "figures"
+
+
+def find_input(name: str | Path, base: Path, *, suffix: str = "") -> Path | None:
+    """Return the first that exists of: `name` as it is, with `suffix`, below `base`, below `base` with `suffix`."""
+    plain = Path(name)
+    for candidate in (plain, Path(f"{plain}{suffix}"), base / plain, base / f"{plain}{suffix}"):
+        if candidate.exists():
+            return candidate
+    return None

@@ -1,0 +1,1 @@
+"""Problems and answers: data sets, prompts, steps, grading."""

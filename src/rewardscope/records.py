@@ -1,0 +1,171 @@
+"""The records that flow between stages. Stdlib only, frozen, checked when made; unknown is None, never NaN."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from rewardscope.errors import BadRecord
+
+Finish = Literal["stop", "eos", "length"]
+FINISHES: tuple[Finish, ...] = ("stop", "eos", "length")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A question with its gold answer; `id` is `<dataset slug>/<index>`, the same in every run."""
+
+    id: str
+    dataset: str
+    question: str
+    answer: str
+
+    def __post_init__(self) -> None:
+        if not self.question.strip():
+            raise BadRecord(f"problem {self.id}: the question is empty")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What an engine generated for one prompt: `text` is the decoding of all of `token_ids`, special tokens left out.
+
+    `finish` is `eos` (the model ended), `stop` (a stop string is in the text) or `length` (`max_tokens` reached).
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish: Finish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """One solution of one problem. `"\\n\\n".join(steps)` gives its text back.
+
+    `scores` holds one PRM score a step, or is None; `finish` is `eos` only where the policy ended by itself.
+    `answer` is the extracted final answer, `correct` the grader's verdict; both None while unknown.
+    """
+
+    problem_id: str
+    index: int
+    steps: tuple[str, ...]
+    scores: tuple[float, ...] | None
+    finish: Finish
+    n_tokens: int
+    answer: str | None = None
+    correct: bool | None = None
+
+    def __post_init__(self) -> None:
+        where = f"trace {self.index} of {self.problem_id}"
+        if self.finish not in FINISHES:
+            raise BadRecord(f"{where}: finish {self.finish!r} is none of {', '.join(FINISHES)}")
+        if self.scores is None:
+            return
+        if len(self.scores) != len(self.steps):
+            raise BadRecord(f"{where}: {len(self.scores)} scores for {len(self.steps)} steps")
+        if not all(math.isfinite(score) for score in self.scores):
+            raise BadRecord(f"{where}: a score is not finite: {self.scores}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a problem took: tokens that the policy generated, tokens that the PRM encoded, and wall seconds of its batch share."""
+
+    policy_tokens: int = 0
+    prm_tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolvedProblem:
+    """One line of a generations file. `chosen` is the position of the trace that the method answers with."""
+
+    problem: Problem
+    traces: tuple[Trace, ...]
+    chosen: int
+    cost: Cost = field(default_factory=Cost)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.chosen < len(self.traces):
+            raise BadRecord(f"problem {self.problem.id}: chosen {self.chosen} of {len(self.traces)} traces")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> "SolvedProblem":
+        """Build from a parsed JSON line. Raises: BadRecord where a field is missing, unknown or breaks an invariant."""
+        try:
+            problem = Problem(**row["problem"])
+            traces = tuple(_trace(trace) for trace in row["traces"])
+            return cls(problem=problem, traces=traces, chosen=row["chosen"], cost=Cost(**row["cost"]))
+        except (KeyError, TypeError) as error:
+            raise BadRecord(f"not a generations row: {error}") from None
+
+
+def _trace(row: dict[str, Any]) -> Trace:
+    scores = row["scores"]
+    return Trace(**{**row, "steps": tuple(row["steps"]), "scores": None if scores is None else tuple(scores)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """One PRM input: token ids, and for each step the position whose state scores it.
+
+    Scoring, capture, lens and patching all use this one object.
+    """
+
+    input_ids: tuple[int, ...]
+    step_ends: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        increasing = all(a < b for a, b in zip(self.step_ends, self.step_ends[1:], strict=False))
+        if not self.step_ends or not increasing or self.step_ends[-1] >= len(self.input_ids):
+            raise BadRecord(f"step ends {self.step_ends} do not fit {len(self.input_ids)} tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActRow:
+    """Where one captured activation comes from: one line of `rows.jsonl`, in the order of the shards.
+
+    `token` is the position in the PRM input, `step` the step that the position belongs to (-1 before the first).
+    `reward` is the PRM's score and is set at step ends only; `correct` is the grader's verdict on the whole trace.
+    """
+
+    problem: str
+    trace: int
+    step: int
+    token: int
+    token_id: int
+    is_step_end: bool
+    reward: float | None
+    correct: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number with its 95 % interval and the count behind it (problems, unless said otherwise)."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.n}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """One CSV row of `train-linreg`. `low` and `high` bound the headline metric: r2 for reward, auroc for correct."""
+
+    layer: int
+    target: str
+    n_train: int
+    n_test: int
+    n_test_problems: int
+    r2: float
+    pearson: float
+    spearman: float
+    auroc: float | None
+    low: float
+    high: float
+    seed: int

@@ -1,0 +1,1 @@
+"""PRM-guided search."""

@@ -1,0 +1,42 @@
+"""The only reader of `.env` and the environment. Secrets are never shown, logged or saved."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rewardscope.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the environment says. Variables win over `.env`.
+
+    REWARD_SAES_DATA_DIR: everything that stages write, except SAEs (default `data`).
+    SAE_CHECKPOINT_DIR: where SAE runs are written (default `checkpoints`).
+    SAE_CHECKPOINT_PATH: the one SAE run or file that `feature-diff` and `dash` read unless a flag names another.
+    """
+
+    data_dir: Path = Path("data")
+    sae_checkpoint_dir: Path = Path("checkpoints")
+    sae_checkpoint_path: Path | None = None
+    wandb_api_key: str | None = field(default=None, repr=False)
+    hf_token: str | None = field(default=None, repr=False)
+
+
+def load_settings(env: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) -> Settings:
+    """Read the settings; an empty variable counts as unset. Raises: ConfigError where a folder is an existing file."""
+    from dotenv import dotenv_values
+
+    merged = {k: v for k, v in dotenv_values(dotenv).items() if v} | {k: v for k, v in (os.environ if env is None else env).items() if v}
+    for name in ("REWARD_SAES_DATA_DIR", "SAE_CHECKPOINT_DIR"):
+        if name in merged and Path(merged[name]).is_file():
+            raise ConfigError(f"{name}={merged[name]} is a file; it must be a folder")
+    path = merged.get("SAE_CHECKPOINT_PATH")
+    return Settings(
+        data_dir=Path(merged.get("REWARD_SAES_DATA_DIR") or "data"),
+        sae_checkpoint_dir=Path(merged.get("SAE_CHECKPOINT_DIR") or "checkpoints"),
+        sae_checkpoint_path=Path(path) if path else None,
+        wandb_api_key=merged.get("WANDB_API_KEY"),
+        hf_token=merged.get("HF_TOKEN"),
+    )

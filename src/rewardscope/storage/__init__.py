@@ -1,0 +1,1 @@
+"""Files on disk: rows of generations, shards of activations, tables. Every write is atomic."""

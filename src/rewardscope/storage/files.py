@@ -1,0 +1,71 @@
+"""Atomic writes and digests."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_EDGE = 1 << 20  # bytes hashed at each end of a large model file
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced and moved in, on failure removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` in one move."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON in one move. Raises: ValueError on NaN or infinity, which JSON does not have."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Return the hex digest of a whole file."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def manifest_of(path: Path) -> Path:
+    """Return where the manifest of a stage's output is: inside a folder, beside a file."""
+    return path / "manifest.json" if path.is_dir() or not path.suffix else path.with_name(f"{path.name}.manifest.json")
+
+
+def digest(source: Path | str) -> str:
+    """Identify an input without reading what is large.
+
+    A stage's output is identified by its manifest (so a rebuilt input counts as new), a file by its content, a model
+    folder by its file names, sizes and the first and last MiB of each file, and anything else (a hub id) by its name.
+    """
+    path = Path(source)
+    if not path.exists():
+        return f"name:{source}"
+    if manifest_of(path).is_file():
+        return f"manifest:{sha256(manifest_of(path))}"
+    if path.is_file():
+        return f"file:{sha256(path)}"
+    state = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        size = file.stat().st_size
+        state.update(f"{file.relative_to(path)}:{size}\n".encode())
+        with file.open("rb") as handle:
+            state.update(handle.read(_EDGE))
+            handle.seek(max(_EDGE, size - _EDGE))
+            state.update(handle.read(_EDGE))
+    return f"folder:{state.hexdigest()}"
