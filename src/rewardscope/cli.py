@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import invoke
+from invoke.context import Context
 from invoke.exceptions import Exit, ParseError
 from invoke.parser import Parser
+from invoke.tasks import Task
 
 from rewardscope.errors import ConfigError, PipelineError, UnknownName
 from rewardscope.settings import Settings, load_settings
@@ -24,12 +25,12 @@ from rewardscope.stage import StageConfig
 Run = Callable[[Any, Settings], object]
 
 
-def stage_task(name: str, config_class: type[StageConfig], run: Run) -> invoke.Task:
+def stage_task(name: str, config_class: type[StageConfig], run: Run) -> Task:
     """Return the invoke task `name` whose flags are the fields of `config_class` and whose body is `run`."""
     fields = dataclasses.fields(config_class)
     hints = typing.get_type_hints(config_class)
 
-    def body(_context: invoke.Context, **flags: Any) -> None:
+    def body(_context: Context, **flags: Any) -> None:
         try:
             given = {key: value for key, value in flags.items() if value not in (None, "")}
             config = config_class(
@@ -48,7 +49,7 @@ def stage_task(name: str, config_class: type[StageConfig], run: Run) -> invoke.T
         parameters.append(inspect.Parameter(f.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default))
     body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     body.__doc__ = inspect.getdoc(config_class)
-    return invoke.Task(body, name=name, help={f.name: _help(f) for f in fields}, auto_shortflags=False)
+    return Task(body, name=name, help={f.name: _help(f) for f in fields}, auto_shortflags=False)
 
 
 def _help(f: dataclasses.Field) -> str:
@@ -58,11 +59,10 @@ def _help(f: dataclasses.Field) -> str:
     return f.metadata["help"] if f.default in (None, False, "", ()) else f"{f.metadata['help']} (default {shown})"
 
 
-def _check_required(fields: tuple[dataclasses.Field, ...], given: dict[str, Any]) -> dict[str, Any]:
+def _check_required(fields: tuple[dataclasses.Field, ...], given: dict[str, Any]) -> None:
     for f in fields:
         if f.default is dataclasses.MISSING and f.name not in given:
             raise ConfigError(f"--{f.name.replace('_', '-')} is required: {f.metadata['help']}")
-    return {}
 
 
 def _convert(name: str, value: Any, hint: Any) -> Any:
@@ -99,7 +99,7 @@ def _parse_argv(self: Parser, argv: list[str]) -> Any:
         unknown = str(error).split("'")[1:2]
         task = error.context.name if error.context else None
         contexts = {alias for context in self.contexts.values() for alias in (context.name, *context.aliases)}
-        known = list(self.contexts[task].flags) if task in self.contexts else list(contexts)
+        known = list(error.context.flags) if error.context and task in self.contexts else list(contexts)
         nearest = difflib.get_close_matches(unknown[0], known, n=1) if unknown else []
         hint = f" Did you mean {nearest[0]}?" if nearest else ""
         raise ParseError(f"{str(error).splitlines()[0]}{hint}", error.context) from None

@@ -35,7 +35,7 @@ def option(default: Any = dataclasses.MISSING, *, help: str, key: bool = True) -
 class StageConfig:
     """Base of every stage's config. Every default and help text lives in the subclass and nowhere else."""
 
-    force: bool = option(False, help="replace a result that was made with other settings", key=False)
+    force: bool = option(False, help="compute again and replace what is there", key=False)
 
     def result_settings(self) -> dict[str, Any]:
         """Return the values that change the result, as JSON types."""
@@ -65,14 +65,13 @@ class Stage:
         if not self._manifest_path.is_file():
             return False
         manifest = read_json(self._manifest_path)
-        if manifest["settings"] != self.settings or manifest["stage"] != self.name:
-            if not self.config.force:
-                changed = ", ".join(
-                    f"{k} {manifest['settings'].get(k)!r} -> {v!r}" for k, v in self.settings.items() if manifest["settings"].get(k) != v
-                )
-                raise ConfigError(f"{self.out} was made with other settings ({changed or 'another schema'}); pass --force to replace it")
+        if self.config.force:
             self.discard()
             return False
+        old = manifest["settings"]
+        if old != self.settings or manifest["stage"] != self.name:
+            changed = ", ".join(f"{name} {old.get(name)!r} -> {value!r}" for name, value in self.settings.items() if old.get(name) != value)
+            raise ConfigError(f"{self.out} was made with other settings ({changed or manifest['stage']}); pass --force to replace it")
         if manifest["key"] != self.key:
             get_logger().info(f"{self.name}: inputs of {self.out} changed, computing it again")
             self.discard()

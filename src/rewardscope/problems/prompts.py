@@ -13,3 +13,8 @@ def policy_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
     prompt = tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
     assert isinstance(prompt, str), type(prompt)
     return prompt
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
+    """Return the token ids of the prompt. A chat template writes its own first token, so none is added then."""
+    return tokenizer(policy_prompt(tokenizer, question), add_special_tokens=tokenizer.chat_template is None)["input_ids"]

@@ -7,7 +7,7 @@ solution in the instruct style can be judged right or wrong without a grader mod
 import hashlib
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rewardscope.errors import UnknownName
 from rewardscope.records import Problem
@@ -146,6 +146,13 @@ def load_tinymath(n: int = 500) -> list[Problem]:
         Problem(id=f"tinymath/{index}", dataset="tinymath", question=problem.question, answer=str(problem.answer))
         for index, problem in enumerate(make_problems(n, split="test", seed=0))
     ]
+
+
+def with_equations(problem: TinyProblem, equations: list[Equation]) -> TinyProblem:
+    """Return the problem with its chain replaced, equation for equation; its question stays as it was."""
+    left = iter(equations)
+    operations = tuple(replace(operation, equations=tuple(next(left) for _ in operation.equations)) for operation in problem.operations)
+    return replace(problem, operations=operations)
 
 
 def instruct_steps(problem: TinyProblem, rng: random.Random) -> list[str]:

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
 from rewardscope.log import progress
-from rewardscope.problems.prompts import policy_prompt
+from rewardscope.problems.prompts import encode_prompt
 from rewardscope.problems.tinymath import LEVELS, STEP_SEPARATOR, TinyProblem, instruct_steps, make_problem
 from rewardscope.problems.tinymath_reasoner import reasoner_text
 
@@ -29,6 +29,8 @@ STYLES: dict[str, WriteSolution] = {"tiny-instruct": instruct_text, "tiny-reason
 
 def tiny_config(tokenizer: PreTrainedTokenizerBase) -> Qwen2Config:
     """Return the one architecture of the shipped models: 4 layers, width 128, 0.85 M parameters."""
+    assert isinstance(tokenizer.eos_token_id, int)
+    assert isinstance(tokenizer.pad_token_id, int)
     return Qwen2Config(
         vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=4096, tie_word_embeddings=True, bos_token_id=None,
@@ -47,13 +49,14 @@ def train_problem(rng: random.Random) -> TinyProblem:
 def _examples(tokenizer: PreTrainedTokenizerBase, write: WriteSolution, n: int, rng: random.Random) -> list[tuple[list[int], int]]:
     """Return `n` pairs of token ids and the length of the prompt within them."""
     problems = [train_problem(rng) for _ in range(n)]
-    prompts = tokenizer([policy_prompt(tokenizer, p.question) for p in problems])["input_ids"]
-    solutions = tokenizer([write(p, rng) + tokenizer.eos_token for p in problems])["input_ids"]
-    return [(prompt + solution, len(prompt)) for prompt, solution in zip(prompts, solutions, strict=True)]
+    prompts = [encode_prompt(tokenizer, p.question) for p in problems]
+    solutions = [tokenizer(f"{write(p, rng)}{tokenizer.eos_token}")["input_ids"] for p in problems]
+    return [([*prompt, *solution], len(prompt)) for prompt, solution in zip(prompts, solutions, strict=True)]
 
 
 def _batches(tokenizer: PreTrainedTokenizerBase, write: WriteSolution, batch: int, rng: random.Random) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield token ids and targets, both [B, T]; -100 where the loss does not count."""
+    assert isinstance(tokenizer.pad_token_id, int)
     while True:
         pool = sorted(_examples(tokenizer, write, POOL * batch, rng), key=lambda example: len(example[0]))
         starts = list(range(0, len(pool), batch))
@@ -68,7 +71,7 @@ def _batches(tokenizer: PreTrainedTokenizerBase, write: WriteSolution, batch: in
             yield ids_BT, targets_BT
 
 
-def optimizers(model: torch.nn.Module, *, lr: float, steps: int) -> Callable[[], float]:
+def optimizers(model: torch.nn.Module, *, lr: float, steps: int) -> Callable[[], None]:
     """Return a function that makes one step: Muon for hidden matrices, AdamW for the rest; warm-up, then linear decay."""
     named = list(model.named_parameters())
     hidden = [p for name, p in named if p.ndim == 2 and "embed" not in name and "score.2" not in name]

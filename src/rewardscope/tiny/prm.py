@@ -1,0 +1,131 @@
+"""Train the shipped PRM: right and wrong steps in the instruct style only, so that reasoning traces are new to it.
+
+Half of its solutions are sampled from `tiny-instruct` (the mistakes that it will meet in search), half are true solutions
+with a planted mistake. Labels come from the ground truth of each problem, so there is no label noise.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedTokenizerBase
+
+from rewardscope.engines import Engine
+from rewardscope.log import progress
+from rewardscope.prms.qwen import QwenAdapter, QwenPrm
+from rewardscope.problems.prompts import encode_prompt
+from rewardscope.problems.steps import split_steps
+from rewardscope.problems.tinymath import Equation, TinyProblem, instruct_steps, judge_steps, with_equations
+from rewardscope.problems.tinymath_reasoner import near_miss
+from rewardscope.records import Encoded
+from rewardscope.tiny.policy import POOL, optimizers, train_problem
+
+# Shape legend: B batch, T tokens, M steps of a batch.
+_COMPUTE: dict[str, Callable[[int, int], int]] = {
+    "+": lambda a, b: a + b, "-": lambda a, b: abs(a - b), "*": lambda a, b: a * b, "/": lambda a, b: a // b,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A PRM input with the truth of each step: right so far, or not."""
+
+    encoded: Encoded
+    right: tuple[bool, ...]
+
+
+def corrupted_steps(problem: TinyProblem, rng: random.Random) -> list[str]:
+    """Write an instruct-style solution with one planted mistake that later steps carry on from.
+
+    The mistake is a wrong result, a wrong operand, a wrong operation, or a wrong boxed answer.
+    """
+    equations = [e for operation in problem.operations for e in operation.equations]
+    wrong, kind = rng.randrange(len(equations)), rng.choice(("result", "result", "result", "operand", "sign", "answer"))
+    if kind == "answer":
+        steps = instruct_steps(problem, rng)
+        return [*steps[:-1], steps[-1].replace(f"{{{problem.answer}}}", f"{{{near_miss(rng, problem.answer)}}}")]
+    renamed: dict[int, int] = {}  # true value -> the value that the flawed solution has in its place
+    flawed = []
+    for index, e in enumerate(equations):
+        left, right, sign = renamed.get(e.left, e.left), renamed.get(e.right, e.right) if e.sign == "+" else e.right, e.sign
+        if index == wrong and kind == "operand":
+            right = near_miss(rng, right)
+        if index == wrong and kind == "sign":
+            sign = rng.choice([s for s in "+-*" if s != sign])
+        result = _COMPUTE[sign](left, right)
+        if index == wrong and kind == "result":
+            result = near_miss(rng, result)
+        flawed.append(Equation(left=left, sign=sign, right=right, result=result))
+        if result != e.result:
+            renamed[e.result] = result
+    return instruct_steps(with_equations(problem, flawed), rng)
+
+
+def planted_examples(tokenizer: PreTrainedTokenizerBase, n: int, rng: random.Random) -> list[Judged]:
+    """Return `n` solutions, two thirds of them with a planted mistake."""
+    examples = []
+    for _ in range(n):
+        problem = train_problem(rng)
+        steps = corrupted_steps(problem, rng) if rng.random() < 2 / 3 else instruct_steps(problem, rng)
+        examples.append(_judged(tokenizer, problem, steps))
+    return examples
+
+
+def sampled_examples(engine: Engine, n: int, *, temperature: float, seed: int) -> list[Judged]:
+    """Return up to `n` solutions that a policy sampled for training problems."""
+    rng = random.Random(f"prm-samples-{seed}")
+    problems = [train_problem(rng) for _ in range(n)]
+    prompts = [encode_prompt(engine.tokenizer, problem.question) for problem in problems]
+    outputs = engine.generate(
+        prompts, n=1, stop=(), temperature=temperature, top_p=1.0, max_tokens=256, seeds=[seed + index for index in range(n)]
+    )
+    solved = ((problem, split_steps(output[0].text)) for problem, output in zip(problems, outputs, strict=True))
+    return [_judged(engine.tokenizer, problem, steps) for problem, steps in solved if steps]
+
+
+def _judged(tokenizer: PreTrainedTokenizerBase, problem: TinyProblem, steps: Sequence[str]) -> Judged:
+    encoded = QwenAdapter().encode(tokenizer, problem.question, steps)
+    return Judged(encoded=encoded, right=tuple(judge_steps(problem, list(steps))))
+
+
+def _batches(
+    tokenizer: PreTrainedTokenizerBase, sampled: Sequence[Judged], batch: int, rng: random.Random
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Yield token ids [B, T], the rows and columns of the step ends [M], and their labels [M] (1 right, 0 wrong)."""
+    assert isinstance(tokenizer.pad_token_id, int)
+    while True:
+        half = POOL * batch // 2
+        pool = [*rng.sample(sampled, half), *planted_examples(tokenizer, half, rng)]
+        pool.sort(key=lambda example: len(example.encoded.input_ids))
+        starts = list(range(0, len(pool), batch))
+        rng.shuffle(starts)
+        for start in starts:
+            rows = pool[start : start + batch]
+            ids_BT = torch.full((batch, len(rows[-1].encoded.input_ids)), tokenizer.pad_token_id)
+            for row, example in enumerate(rows):
+                ids_BT[row, : len(example.encoded.input_ids)] = torch.tensor(example.encoded.input_ids)
+            row_M = torch.tensor([row for row, example in enumerate(rows) for _ in example.right])
+            column_M = torch.tensor([end for example in rows for end in example.encoded.step_ends])
+            label_M = torch.tensor([int(right) for example in rows for right in example.right])
+            yield ids_BT, row_M, column_M, label_M
+
+
+def train_prm(
+    model: QwenPrm, tokenizer: PreTrainedTokenizerBase, *, sampled: Sequence[Judged], steps: int, batch: int, lr: float, seed: int
+) -> float:
+    """Train in place; return the mean loss of the last 20 optimizer steps, in nats a solution step."""
+    batches = _batches(tokenizer, sampled, batch, random.Random(f"prm-{seed}"))
+    take_step, losses = optimizers(model, lr=lr, steps=steps), []
+    model.train()
+    for _ in progress(range(steps), "train tiny-prm"):
+        ids_BT, row_M, column_M, label_M = next(batches)
+        states = model.model(input_ids=ids_BT).last_hidden_state[row_M, column_M]
+        loss = cross_entropy(model.score(states), label_M)
+        loss.backward()
+        take_step()
+        losses.append(float(loss.detach()))
+    model.eval()
+    return sum(losses[-20:]) / len(losses[-20:])
