@@ -1,25 +1,37 @@
-"""The table of contents of rewardscope: one line per stage. `invoke --list` shows them, `invoke --help TASK` the flags."""
+"""The table of contents of rewardscope. `invoke --list` shows the tasks, `invoke --help TASK` the flags of one."""
 
-import importlib
+from invoke.collection import Collection
 
-from rewardscope.cli import stage_task
-
-_STAGES = (
-    "infer",
-    "infer_with_prm",
-    "metrics",
-    "save_acts",
-    "train_linreg",
-    "train_sae",
-    "feature_diff",
-    "dash",
-    "figures",
-    "demo",
-    "tiny",
+from rewardscope.cli import shell_task, stage_task
+from rewardscope.stages import (
+    dash,
+    demo,
+    feature_diff,
+    figures,
+    infer,
+    infer_with_prm,
+    metrics,
+    save_acts,
+    tiny,
+    train_linreg,
+    train_sae,
 )
-for _name in _STAGES:
-    try:
-        _module = importlib.import_module(f"rewardscope.stages.{_name}")
-    except ModuleNotFoundError:
-        continue
-    globals()[_name] = stage_task(_name.replace("_", "-"), _module.Config, _module.run)
+
+namespace = Collection()
+namespace.add_task(stage_task("demo", demo.Config, demo.run))
+namespace.add_task(stage_task("infer", infer.Config, infer.run))
+namespace.add_task(stage_task("infer-with-prm", infer_with_prm.Config, infer_with_prm.run))
+namespace.add_task(stage_task("metrics", metrics.Config, metrics.run))
+namespace.add_task(stage_task("save-acts", save_acts.Config, save_acts.run))
+namespace.add_task(stage_task("train-linreg", train_linreg.Config, train_linreg.run))
+namespace.add_task(stage_task("train-sae", train_sae.Config, train_sae.run))
+namespace.add_task(stage_task("feature-diff", feature_diff.Config, feature_diff.run))
+namespace.add_task(stage_task("dash", dash.Config, dash.run))
+namespace.add_task(stage_task("figures", figures.Config, figures.run))
+namespace.add_task(stage_task("tiny", tiny.Config, tiny.run))
+namespace.add_task(shell_task("test", "Run the tests.", "pytest tests"))
+
+dev = Collection("dev")
+dev.add_task(shell_task("check", "Check style and types: ruff and pyright.", "ruff check .", "ruff format --check .", "pyright"))
+dev.add_task(shell_task("bench", "Run the benchmarks; rows go to benchmarks/results/.", "python -m benchmarks"))
+namespace.add_collection(dev)

@@ -6,6 +6,7 @@ Plain invoke rejects `--model_name` and shows a traceback for a bad integer; bot
 import dataclasses
 import difflib
 import inspect
+import subprocess
 import sys
 import types
 import typing
@@ -19,6 +20,7 @@ from invoke.parser import Parser
 from invoke.tasks import Task
 
 from rewardscope.errors import ConfigError, PipelineError, UnknownName
+from rewardscope.paths import PROJECT
 from rewardscope.settings import Settings, load_settings
 from rewardscope.stage import StageConfig
 
@@ -33,9 +35,8 @@ def stage_task(name: str, config_class: type[StageConfig], run: Run) -> Task:
     def body(_context: Context, **flags: Any) -> None:
         try:
             given = {key: value for key, value in flags.items() if value not in (None, "")}
-            config = config_class(
-                **{key: _convert(key, value, hints[key]) for key, value in given.items()} | _check_required(fields, given)
-            )
+            _check_required(fields, given)
+            config = config_class(**{key: _convert(key, value, hints[key]) for key, value in given.items()})
             run(config, load_settings())
         except PipelineError as error:
             raise Exit(f"{name}: {error}", code=1) from None
@@ -107,6 +108,21 @@ def _parse_argv(self: Parser, argv: list[str]) -> Any:
 
 _invoke_parse_argv = Parser.parse_argv
 Parser.parse_argv = _parse_argv  # type: ignore[method-assign]
+
+
+def shell_task(name: str, summary: str, *commands: str) -> Task:
+    """Return a task that runs commands of the project's own environment in turn and stops at the first that fails."""
+
+    def body(_context: Context) -> None:
+        for command in commands:
+            program, *arguments = command.split()
+            module = [sys.executable] if program == "python" else [sys.executable, "-m", program]
+            code = subprocess.run([*module, *arguments], cwd=PROJECT, check=False).returncode
+            if code != 0:
+                raise Exit(f"{name}: {command} failed", code=code)
+
+    body.__doc__ = summary
+    return Task(body, name=name)
 
 
 def show(text: str) -> None:

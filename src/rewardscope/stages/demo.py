@@ -1,0 +1,94 @@
+"""`demo`: the whole chain on the shipped models, on the CPU, then a table of what was made."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rewardscope.cli import show
+from rewardscope.errors import MissingInput
+from rewardscope.log import get_logger
+from rewardscope.paths import TINY, acts_dir, dash_dir, figures_dir, generations_file
+from rewardscope.settings import Settings
+from rewardscope.stage import StageConfig, option
+from rewardscope.stages import dash, feature_diff, figures, infer, infer_with_prm, metrics, save_acts, train_linreg, train_sae
+from rewardscope.storage.files import manifest_of
+from rewardscope.storage.tables import read_json, show_table
+
+DATASET = "tinymath"
+SAE_RUN = "tiny-prm-sae"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    """Run the whole chain on the shipped models, on the CPU.
+
+    Two policies, one that writes short plain steps and one that reasons at length, solve word problems alone and with
+    a PRM's guidance; then the PRM's hidden states are probed, taken apart by SAEs, compared and shown.
+    """
+
+    limit: int = option(60, help="problems")
+
+
+def run(config: Config, settings: Settings) -> Path:
+    """Run every stage of the chain below `<data dir>/demo`; print what was made. Raises: MissingInput."""
+    if not (TINY / "tiny-prm").is_dir():
+        raise MissingInput(f"{TINY} has no models; make them with invoke tiny")
+    settings = demo_settings(settings)
+    started, rows = time.perf_counter(), []
+    steps = chain(config, settings)
+    for number, (name, task) in enumerate(steps, start=1):
+        get_logger().info(f"[{number}/{len(steps)}] {name}")
+        made = task()
+        for path in made if isinstance(made, list) else [made]:
+            manifest = read_json(manifest_of(path))
+            rows.append((name, manifest["rows"], f"{manifest['seconds']:.1f}", _short(path)))
+    show(show_table(("stage", "rows", "seconds", "output"), rows))
+    show(f"\ndashboard  {_short(dash_dir(settings.data_dir, Path(SAE_RUN)) / 'index.html')}")
+    show(f"figures    {_short(figures_dir(settings.data_dir))}")
+    show(f"in all     {time.perf_counter() - started:.1f} s")
+    return settings.data_dir
+
+
+def demo_settings(settings: Settings) -> Settings:
+    """Return the settings with every output below `<data dir>/demo`."""
+    home = settings.data_dir / "demo"
+    return dataclasses.replace(settings, data_dir=home, sae_checkpoint_dir=home / "checkpoints", sae_checkpoint_path=None)
+
+
+def chain(config: Config, settings: Settings) -> list[tuple[str, Callable[[], Path | list[Path]]]]:
+    """Return the stages of the demo in order, each with its name and a function that runs it."""
+    policies = [str(TINY / name) for name in ("tiny-instruct", "tiny-reasoner")]
+    prm, force = str(TINY / "tiny-prm"), config.force
+    alone = [generations_file(settings.data_dir, policy, DATASET) for policy in policies]
+    guided = [generations_file(settings.data_dir, policy, DATASET, with_prm=True) for policy in policies]
+    acts = [str(acts_dir(settings.data_dir, "rm", path)) for path in alone]
+    instruct, reasoner = acts
+    planned: list[tuple[str, object, StageConfig]] = []
+    for policy in policies:
+        common = {"model_name": policy, "datasets": (DATASET,), "limit": config.limit, "engine": "hf", "force": force}
+        planned.append(("infer", infer, infer.Config(**common, n=4, max_tokens=512)))
+        planned.append(("infer-with-prm", infer_with_prm, infer_with_prm.Config(**common, prm=prm, n=8, width=4)))
+    planned += [("metrics", metrics, metrics.Config(dataset=str(path), force=force)) for path in (*alone, *guided)]
+    for path in alone:
+        saved = save_acts.Config(ds_name=str(path), prm=prm, positions="all-tokens", force=force)
+        planned.append(("save-acts", save_acts, saved))
+    for name in acts:
+        planned += [
+            ("train-linreg", train_linreg, train_linreg.Config(ds_name=name, target=target, force=force))
+            for target in ("reward", "correct")
+        ]
+    planned.append(("train-sae", train_sae, train_sae.Config(ds_names=(instruct, reasoner), run=SAE_RUN, force=force)))
+    sae = str(settings.sae_checkpoint_dir / SAE_RUN)
+    compared = feature_diff.Config(reasoning=(reasoner,), instruct=(instruct,), sae=sae, part=1, total=1, force=force)
+    planned.append(("feature-diff", feature_diff, compared))
+    planned.append(("dash", dash, dash.Config(ds_names=(instruct, reasoner), sae=sae, force=force)))
+    planned.append(("figures", figures, figures.Config(force=force)))
+    return [(name, lambda module=module, stage=stage: module.run(stage, settings)) for name, module, stage in planned]
+
+
+def _short(path: Path) -> str:
+    """Return the path from the working directory where it lies below it."""
+    resolved = path.resolve()
+    return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else str(resolved)

@@ -1,0 +1,80 @@
+"""`tiny`: rebuild the models that ship with the project, or measure them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rewardscope.errors import ConfigError
+from rewardscope.log import get_logger
+from rewardscope.paths import TINY
+from rewardscope.settings import Settings
+from rewardscope.stage import Stage, StageConfig, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    """Rebuild the shipped models from scratch (45 minutes on 2 cores), or measure them with --evaluate."""
+
+    evaluate: bool = option(False, help="measure the models that are there instead of making them", key=False)
+    limit: int = option(300, help="test problems for --evaluate")
+    out: Path = option(TINY, help="folder of the three models", key=False)
+
+    def __post_init__(self) -> None:
+        if self.limit < 2:
+            raise ConfigError(f"--limit {self.limit}: at least 2 problems are needed for an interval")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRecipe(StageConfig):
+    """How one policy is trained; `start` names the model whose weights it starts from."""
+
+    style: str = option(help="solution style")
+    start: str | None = option(None, help="shipped model to start from")
+    steps: int = option(900, help="optimizer steps")
+    batch: int = option(64, help="solutions a step")
+    lr: float = option(3e-3, help="peak learning rate")
+    seed: int = option(0, help="seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrmRecipe(StageConfig):
+    """How the PRM is trained, from the weights of tiny-instruct and on its samples."""
+
+    steps: int = option(600, help="optimizer steps")
+    batch: int = option(64, help="solutions a step")
+    lr: float = option(2e-3, help="peak learning rate")
+    samples: int = option(6000, help="solutions sampled from the policy")
+    seed: int = option(0, help="seed")
+
+
+def run(config: Config, settings: Settings) -> list[Path]:
+    """Make the three models, each a stage of its own, or evaluate them."""
+    if config.evaluate:
+        from rewardscope.stages.tiny_evaluate import evaluate
+
+        return evaluate(config.out, limit=config.limit, force=config.force, settings=settings)
+    recipes: dict[str, PolicyRecipe | PrmRecipe] = {
+        "tiny-instruct": PolicyRecipe(style="tiny-instruct", force=config.force),
+        "tiny-reasoner": PolicyRecipe(style="tiny-reasoner", start="tiny-instruct", steps=600, lr=2e-3, force=config.force),
+        "tiny-prm": PrmRecipe(force=config.force),
+    }
+    return [_make(name, recipe, config.out) for name, recipe in recipes.items()]
+
+
+def _make(name: str, recipe: PolicyRecipe | PrmRecipe, home: Path) -> Path:
+    out = home / name
+    start = recipe.start if isinstance(recipe, PolicyRecipe) else "tiny-instruct"
+    stage = Stage("tiny", recipe, inputs={"start": home / start} if start else {}, out=out)
+    if stage.is_done():
+        return out
+    from rewardscope.tiny.build import build_policy, build_prm
+
+    with stage:
+        common = {"steps": recipe.steps, "batch": recipe.batch, "lr": recipe.lr, "seed": recipe.seed}
+        if isinstance(recipe, PolicyRecipe):
+            loss = build_policy(out, style=recipe.style, start=home / start if start else None, **common)
+        else:
+            loss = build_prm(out, start=home / "tiny-instruct", samples=recipe.samples, **common)
+        get_logger().info(f"tiny: {name} ended at a training loss of {loss:.4f}")
+        files = sorted(path for path in out.iterdir() if path.name != "manifest.json")
+        stage.finish(files, rows=recipe.steps * recipe.batch, extra={"training_loss": round(loss, 5)})
+    return out

@@ -1,0 +1,48 @@
+"""Make the three shipped models from scratch, each from fixed seeds."""
+
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
+
+from rewardscope.tiny.policy import tiny_config, train_policy
+from rewardscope.tiny.tokenizer import build_tokenizer
+
+
+def build_policy(out: Path, *, style: str, start: Path | None, steps: int, batch: int, lr: float, seed: int) -> float:
+    """Train a policy from random weights, or from the policy at `start`; save it; return its last training loss."""
+    torch.manual_seed(seed)
+    if start is None:
+        tokenizer = build_tokenizer(seed=seed)
+        model = Qwen2ForCausalLM(tiny_config(tokenizer))
+    else:
+        from rewardscope.models.load import load_causal_lm, load_tokenizer
+
+        tokenizer = load_tokenizer(str(start))
+        model = load_causal_lm(str(start), device=torch.device("cpu"), dtype=torch.float32)
+    loss = train_policy(model, tokenizer, style=style, steps=steps, batch=batch, lr=lr, seed=seed)
+    _save(model, tokenizer, out)
+    return loss
+
+
+def build_prm(out: Path, *, start: Path, steps: int, batch: int, lr: float, samples: int, seed: int) -> float:
+    """Train the PRM from the weights of the policy at `start`, on that policy's samples; return its last training loss."""
+    from rewardscope.engines.hf import HfEngine
+    from rewardscope.prms.qwen import QwenPrm
+    from rewardscope.models.load import load_causal_lm
+    from rewardscope.tiny.prm import sampled_examples, train_prm
+
+    engine = HfEngine(str(start), device="cpu")
+    tokenizer = engine.tokenizer
+    sampled = sampled_examples(engine, samples, temperature=1.0, seed=seed)
+    torch.manual_seed(seed)
+    model = QwenPrm(tiny_config(tokenizer))
+    model.model.load_state_dict(load_causal_lm(str(start), device=torch.device("cpu"), dtype=torch.float32).model.state_dict())
+    loss = train_prm(model, tokenizer, sampled=sampled, steps=steps, batch=batch, lr=lr, seed=seed)
+    _save(model, tokenizer, out)
+    return loss
+
+
+def _save(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
