@@ -1,0 +1,81 @@
+"""The command line as a user types it: flags, spellings, help, and one-line errors with exit code 1."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+TASKS = ("demo", "infer", "infer-with-prm", "metrics", "save-acts", "train-linreg", "train-sae", "feature-diff", "dash", "figures", "tiny")
+
+
+def invoke(*arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "invoke", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def assert_one_line_error(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    assert done.returncode == 1, (done.returncode, done.stderr)
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for part in parts:
+        assert part in done.stderr, (part, done.stderr)
+
+
+def test_the_list_shows_every_task() -> None:
+    listed = invoke("--list").stdout
+    for task in (*TASKS, "test", "dev.check", "dev.bench"):
+        assert task in listed
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_help_explains_every_flag(task: str) -> None:
+    done = invoke("--help", task)
+    assert done.returncode == 0, done.stderr
+    flags = [line for line in done.stdout.splitlines() if line.strip().startswith("--")]
+    assert flags
+    assert "none" not in done.stdout.split("Docstring:")[1].split("Options:")[0]
+
+
+def test_a_bad_number_is_one_line() -> None:
+    assert_one_line_error(invoke("infer", "--model_name", "X", "--limit", "nine"), "infer: --limit nine: not a whole number")
+
+
+def test_an_unknown_data_set_is_one_line_with_the_nearest_name() -> None:
+    assert_one_line_error(invoke("infer", "--model_name", "X", "--datasets", "tinymaths"), "tinymaths", "did you mean 'tinymath'")
+
+
+def test_a_missing_flag_is_one_line() -> None:
+    assert_one_line_error(invoke("infer"), "--model-name is required")
+
+
+def test_an_unknown_flag_is_one_line_with_the_nearest_name() -> None:
+    assert_one_line_error(invoke("infer", "--modle-name", "X"), "--modle-name", "Did you mean --model-name?")
+
+
+def test_an_unknown_task_is_one_line_with_the_nearest_name() -> None:
+    assert_one_line_error(invoke("infr", "--limit", "2"), "infr", "Did you mean infer?")
+
+
+def test_an_unknown_model_is_one_line() -> None:
+    assert_one_line_error(invoke("infer", "--model-name", "no/such-folder/here", "--datasets", "tinymath", "--limit", "1"), "no/such-folder/here")
+
+
+@pytest.mark.parametrize("flag", ["--model-name", "--model_name"])
+def test_dashes_and_underscores_are_the_same_flag(flag: str) -> None:
+    assert_one_line_error(invoke("infer", flag, "X", "--limit", "0"), "--limit 0")
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        (("metrics", "--dataset", "nothing.jsonl"), "nothing.jsonl"),
+        (("save-acts", "--ds_name", "nothing"), "nothing"),
+        (("train-linreg", "--ds-name", "math-rm-nothing"), "math-rm-nothing"),
+        (("train-sae", "--ds-names", "math-rm-nothing"), "math-rm-nothing"),
+        (("feature-diff", "--part", "1", "--total", "10"), "--"),
+        (("dash",), "--"),
+        (("figures", "--only", "accurcy"), "did you mean 'accuracy'"),
+    ],
+)
+def test_a_stage_without_its_input_says_so_in_one_line(command: tuple[str, ...], problem: str) -> None:
+    assert_one_line_error(invoke(*command), f"{command[0]}: ", problem)

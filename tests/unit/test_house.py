@@ -1,0 +1,57 @@
+"""The rules of the house, checked on the source itself."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+SOURCE = PROJECT / "src" / "rewardscope"
+METHODS = ("search", "probes", "sae", "features", "dashboard", "tiny")
+# A module may import from layers with a smaller number, and from its own package.
+LAYERS = {
+    "errors": 0, "records": 0, "layers": 1, "settings": 1, "paths": 1, "log": 1, "statistics": 1, "storage": 2, "stage": 3, "problems": 3,
+    "models": 3, "engines": 4, "prms": 4, "search": 5, "probes": 5, "sae": 5, "features": 5, "dashboard": 5, "tiny": 5, "cli": 5, "stages": 6,
+}  # fmt: skip
+SIDEWAYS = {("features", "sae"), ("dashboard", "features"), ("dashboard", "sae"), ("storage", "stage")}
+HEAVY = ("torch", "transformers", "vllm", "datasets", "sklearn", "matplotlib", "wandb", "pandas", "math_verify", "numpy")
+
+
+def _package(module: str) -> str:
+    return module.split(".")[1] if module.count(".") else ""
+
+
+def _imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("rewardscope"):
+            names = [node.module] if node.module != "rewardscope" else [f"rewardscope.{alias.name}" for alias in node.names]
+            found += names
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_one_way(path: Path) -> None:
+    own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for module in _imports(path):
+        other = _package(module)
+        allowed = other == own or LAYERS[other] < LAYERS[own] or (own, other) in SIDEWAYS
+        assert allowed, f"{path.name} ({own}) must not import {module}"
+
+
+@pytest.mark.parametrize("path", [*sorted(SOURCE.rglob("*.py")), *sorted((PROJECT / "figures").glob("*.py"))], ids=lambda path: path.name)
+def test_files_stay_under_300_lines(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+def test_listing_the_tasks_imports_no_heavy_library() -> None:
+    code = f"import sys, tasks; loaded = [m for m in {HEAVY!r} if m in sys.modules]; assert not loaded, loaded"
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
+
+
+def test_the_table_of_contents_fits_a_screen() -> None:
+    assert len((PROJECT / "tasks.py").read_text(encoding="utf-8").splitlines()) <= 80
