@@ -70,7 +70,8 @@ class Stage:
             return False
         old = manifest["settings"]
         if old != self.settings or manifest["stage"] != self.name:
-            changed = ", ".join(f"{name} {old.get(name)!r} -> {value!r}" for name, value in self.settings.items() if old.get(name) != value)
+            new = self.settings
+            changed = ", ".join(f"{k} {old.get(k)!r} -> {new.get(k)!r}" for k in {**old, **new} if old.get(k) != new.get(k))
             raise ConfigError(f"{self.out} was made with other settings ({changed or manifest['stage']}); pass --force to replace it")
         if manifest["key"] != self.key:
             get_logger().info(f"{self.name}: inputs of {self.out} changed, computing it again")

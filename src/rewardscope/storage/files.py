@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _EDGE = 1 << 20  # bytes hashed at each end of a large model file
+_FILE_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".html", ".pdf", ".png", ".npz", ".safetensors")
 
 
 @contextmanager
@@ -43,23 +44,29 @@ def sha256(path: Path) -> str:
 
 
 def manifest_of(path: Path) -> Path:
-    """Return where the manifest of a stage's output is: inside a folder, beside a file."""
-    return path / "manifest.json" if path.is_dir() or not path.suffix else path.with_name(f"{path.name}.manifest.json")
+    """Return where the manifest of a stage's output is: inside a folder, beside a file.
+
+    An output that is not there yet is a file by its ending: a folder's name may hold dots, as in `math-rm-Qwen2.5-Math-7B`.
+    """
+    is_file = path.is_file() or (not path.is_dir() and path.suffix in _FILE_ENDINGS)
+    return path.with_name(f"{path.name}.manifest.json") if is_file else path / "manifest.json"
 
 
 def digest(source: Path | str) -> str:
     """Identify an input without reading what is large.
 
-    A stage's output is identified by its manifest (so a rebuilt input counts as new), a file by its content, a model
-    folder by its file names, sizes and the first and last MiB of each file, and anything else (a hub id) by its name.
+    A stage's output is identified by its manifest (so a rebuilt input counts as new), a file also by its content (so one
+    edited by hand counts as new), a model folder by its file names, sizes and the first and last MiB of each file, and
+    anything else (a hub id) by its name.
     """
     path = Path(source)
     if not path.exists():
         return f"name:{source}"
+    content = f"file:{sha256(path)}" if path.is_file() else ""
     if manifest_of(path).is_file():
-        return f"manifest:{sha256(manifest_of(path))}"
-    if path.is_file():
-        return f"file:{sha256(path)}"
+        return f"manifest:{sha256(manifest_of(path))}{content}"
+    if content:
+        return content
     state = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         size = file.stat().st_size
