@@ -57,7 +57,9 @@ def test_an_unknown_task_is_one_line_with_the_nearest_name() -> None:
 
 
 def test_an_unknown_model_is_one_line() -> None:
-    assert_one_line_error(invoke("infer", "--model-name", "no/such-folder/here", "--datasets", "tinymath", "--limit", "1"), "no/such-folder/here")
+    assert_one_line_error(
+        invoke("infer", "--model-name", "no/such-folder/here", "--datasets", "tinymath", "--limit", "1"), "no/such-folder/here"
+    )
 
 
 @pytest.mark.parametrize("flag", ["--model-name", "--model_name"])

@@ -39,7 +39,14 @@ def evaluate(home: Path, *, limit: int, force: bool, settings: Settings) -> list
         ]
     sampled_settings = dataclasses.replace(settings, data_dir=settings.data_dir / "sampled")
     sampling = infer.Config(
-        model_name=str(home / "tiny-instruct"), datasets=(DATASET,), limit=limit, n=4, temperature=0.8, max_tokens=512, engine="hf", force=force
+        model_name=str(home / "tiny-instruct"),
+        datasets=(DATASET,),
+        limit=limit,
+        n=4,
+        temperature=0.8,
+        max_tokens=512,
+        engine="hf",
+        force=force,
     )
     sampled = read_solved(infer.run(sampling, sampled_settings)[0])
     measures.append(("tiny-prm: right against wrong steps of tiny-instruct, AUROC", _step_auroc(sampled, prm), ">= 0.90"))

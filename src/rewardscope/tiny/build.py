@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
 
+from rewardscope.models.load import load_causal_lm, load_tokenizer
 from rewardscope.tiny.policy import tiny_config, train_policy
 from rewardscope.tiny.tokenizer import build_tokenizer
 
@@ -16,8 +17,6 @@ def build_policy(out: Path, *, style: str, start: Path | None, steps: int, batch
         tokenizer = build_tokenizer(seed=seed)
         model = Qwen2ForCausalLM(tiny_config(tokenizer))
     else:
-        from rewardscope.models.load import load_causal_lm, load_tokenizer
-
         tokenizer = load_tokenizer(str(start))
         model = load_causal_lm(str(start), device=torch.device("cpu"), dtype=torch.float32)
     loss = train_policy(model, tokenizer, style=style, steps=steps, batch=batch, lr=lr, seed=seed)
@@ -29,7 +28,6 @@ def build_prm(out: Path, *, start: Path, steps: int, batch: int, lr: float, samp
     """Train the PRM from the weights of the policy at `start`, on that policy's samples; return its last training loss."""
     from rewardscope.engines.hf import HfEngine
     from rewardscope.prms.qwen import QwenPrm
-    from rewardscope.models.load import load_causal_lm
     from rewardscope.tiny.prm import sampled_examples, train_prm
 
     engine = HfEngine(str(start), device="cpu")

@@ -12,6 +12,7 @@ from rewardscope.log import progress
 from rewardscope.problems.prompts import encode_prompt
 from rewardscope.problems.tinymath import LEVELS, STEP_SEPARATOR, TinyProblem, instruct_steps, make_problem
 from rewardscope.problems.tinymath_reasoner import reasoner_text
+from rewardscope.tiny.muon import optimizers
 
 # Shape legend: B batch, T tokens.
 POOL = 8  # batches sorted by length together, so that little is padding
@@ -69,27 +70,6 @@ def _batches(tokenizer: PreTrainedTokenizerBase, write: WriteSolution, batch: in
                 ids_BT[row, : len(ids)] = torch.tensor(ids)
                 targets_BT[row, n_prompt - 1 : len(ids) - 1] = ids_BT[row, n_prompt : len(ids)]
             yield ids_BT, targets_BT
-
-
-def optimizers(model: torch.nn.Module, *, lr: float, steps: int) -> Callable[[], None]:
-    """Return a function that makes one step: Muon for hidden matrices, AdamW for the rest; warm-up, then linear decay."""
-    named = list(model.named_parameters())
-    hidden = [p for name, p in named if p.ndim == 2 and "embed" not in name and "score.2" not in name]
-    rest = [p for _, p in named if all(p is not q for q in hidden)]
-    chosen = [
-        torch.optim.Muon(hidden, lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, lr=lr, weight_decay=0.01, fused=True),
-    ]
-    schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda step: min(1.0, (step + 1) / 20) * (1 - step / steps)) for o in chosen]
-
-    def step() -> None:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, schedule in zip(chosen, schedules, strict=True):
-            optimizer.step()
-            schedule.step()
-        model.zero_grad(set_to_none=True)
-
-    return step
 
 
 def train_policy(

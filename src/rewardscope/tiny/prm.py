@@ -21,7 +21,8 @@ from rewardscope.problems.steps import split_steps
 from rewardscope.problems.tinymath import Equation, TinyProblem, instruct_steps, judge_steps, with_equations
 from rewardscope.problems.tinymath_reasoner import near_miss
 from rewardscope.records import Encoded
-from rewardscope.tiny.policy import POOL, optimizers, train_problem
+from rewardscope.tiny.muon import optimizers
+from rewardscope.tiny.policy import POOL, train_problem
 
 # Shape legend: B batch, T tokens, M steps of a batch.
 _COMPUTE: dict[str, Callable[[int, int], int]] = {
