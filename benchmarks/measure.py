@@ -1,0 +1,34 @@
+"""Time alternatives side by side and keep the rows."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def best_cpu_seconds(alternatives: dict[str, Callable[[], object]], *, rounds: int) -> dict[str, float]:
+    """Return the least process CPU seconds of each alternative over alternating rounds, after one warm-up round.
+
+    CPU seconds with one thread hold still on a shared machine, wall seconds do not.
+    """
+    best = dict.fromkeys(alternatives, float("inf"))
+    for number in range(rounds + 1):
+        for name, run in alternatives.items():
+            started = time.process_time()
+            run()
+            if number > 0:
+                best[name] = min(best[name], time.process_time() - started)
+    return best
+
+
+def keep_row(what: str, row: dict[str, object]) -> None:
+    """Append a row with the machine and the date to `results/<what>.jsonl` and print it."""
+    full = {**row, "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores", "date": time.strftime("%Y-%m-%d")}
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f"{what}.jsonl").open("a", encoding="utf-8") as out:
+        out.write(json.dumps(full) + "\n")
+    print(json.dumps(full, indent=1))
