@@ -10,11 +10,18 @@ from rewardscope.settings import Settings
 T = TypeVar("T")
 
 
+class _Stderr(logging.Handler):
+    """Write to what stderr is at the moment of the message: a program, or a test, may replace it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{self.format(record)}\n")
+
+
 def get_logger(name: str = "rewardscope") -> logging.Logger:
     """Return the project's logger; the first call makes it write `name: message` lines to stderr."""
     logger = logging.getLogger("rewardscope")
     if not logger.handlers:
-        handler = logging.StreamHandler()
+        handler = _Stderr()
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)

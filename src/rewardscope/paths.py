@@ -32,6 +32,14 @@ def linreg_dir(acts: Path, target: str) -> Path:
     return acts / "linreg" / target
 
 
+def linreg_results_file(folder: Path) -> Path:
+    return folder / "results.csv"
+
+
+def linreg_probe_file(folder: Path, layer: int) -> Path:
+    return folder / f"layer_{layer:02d}.npz"
+
+
 def sae_layer_dir(run: Path, layer: int) -> Path:
     return run / f"layer_{layer:02d}"
 

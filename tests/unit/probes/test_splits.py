@@ -1,0 +1,32 @@
+"""Splits by problem."""
+
+from rewardscope.probes.splits import is_test
+
+IDS = [f"math500/{index}" for index in range(5000)]
+
+
+def test_the_held_out_share_is_about_what_was_asked_for() -> None:
+    for share in (0.2, 0.5):
+        held_out = sum(is_test(problem, share=share, seed=0) for problem in IDS)
+        assert abs(held_out / len(IDS) - share) < 4 * (share * (1 - share) / len(IDS)) ** 0.5  # four standard errors
+
+
+def test_a_problem_keeps_its_side_in_every_run_and_on_every_machine() -> None:
+    # sha256("0:math500/1") begins 0x87... and sha256("0:math500/2") begins with the byte that the test reads here by hand.
+    import hashlib
+
+    for problem in IDS[:50]:
+        first_byte = hashlib.sha256(b"0:" + problem.encode()).digest()[0]
+        if first_byte != 51:  # 51 / 256 is the last byte below a fifth
+            assert is_test(problem, share=0.2, seed=0) == (first_byte < 51)
+
+
+def test_a_larger_share_holds_out_the_same_problems_and_more() -> None:
+    small = {problem for problem in IDS if is_test(problem, share=0.1, seed=0)}
+    large = {problem for problem in IDS if is_test(problem, share=0.3, seed=0)}
+    assert small < large
+
+
+def test_another_seed_gives_an_unrelated_split() -> None:
+    both = sum(is_test(problem, share=0.5, seed=0) and is_test(problem, share=0.5, seed=1) for problem in IDS)
+    assert abs(both / len(IDS) - 0.25) < 0.03
