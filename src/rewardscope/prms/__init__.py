@@ -1,21 +1,33 @@
-"""Process reward models behind one protocol: a file per family, a scorer for all of them."""
+"""Process reward models behind one protocol: a file per family, a scorer for all of them.
 
+Importing this module loads neither torch nor transformers, so that stages can name the default PRM.
+"""
+
+from __future__ import annotations
+
+import json
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
 
-import torch
-from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
+from rewardscope.errors import BadRecord, UnknownName
 from rewardscope.records import Encoded
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 DEFAULT_PRM = "Qwen/Qwen2.5-Math-PRM-7B"
+PrmEngineName = Literal["auto", "vllm", "hf"]
 
 
 class PrmAdapter(Protocol):
     """What one PRM family knows. Batching, padding, device, dtype and capture stay in `scorer.py`."""
 
     family: str
+    names: tuple[str, ...]  # hub ids of the published models
+    architectures: tuple[str, ...]  # what the config of such a model may name
 
     def serves(self, name: str, architectures: Sequence[str]) -> bool:
         """Say whether a model with this hub id or folder, and these `architectures` of its config, is of the family."""
@@ -52,3 +64,62 @@ class Scorer(Protocol):
     def score(self, batch: Sequence[Encoded]) -> list[tuple[float, ...]]:
         """Return one score in the family's range for each step of each input, in order."""
         ...
+
+
+def adapters() -> tuple[PrmAdapter, ...]:
+    """Return the registry: one adapter of each family."""
+    from rewardscope.prms.qwen import QwenAdapter
+
+    return (QwenAdapter(),)
+
+
+def find_adapter(name: str) -> PrmAdapter:
+    """Return the adapter that serves a hub id or a local folder.
+
+    Raises: MissingInput for a folder that is not there; UnknownName where no family serves the model.
+    """
+    known = [published for adapter in adapters() for published in adapter.names]
+    architectures = [] if name in known else _architectures(name, known)
+    for adapter in adapters():
+        if adapter.serves(name, architectures):
+            return adapter
+    served = [architecture for adapter in adapters() for architecture in adapter.architectures]
+    raise UnknownName(f"architecture of PRM {name}:", ", ".join(architectures) or "none", served)
+
+
+def _architectures(name: str, known: Sequence[str]) -> list[str]:
+    """Read the `architectures` of a model's config, from its folder or from the hub."""
+    from rewardscope.models.load import check_model_name
+
+    check_model_name(name)
+    config = Path(name) / "config.json"
+    if not config.is_file():
+        return _hub_architectures(name, known)
+    try:
+        return json.loads(config.read_text(encoding="utf-8")).get("architectures") or []
+    except json.JSONDecodeError as error:
+        raise BadRecord(f"{config} is not JSON ({error.msg})") from None
+
+
+def _hub_architectures(name: str, known: Sequence[str]) -> list[str]:
+    from transformers import PreTrainedConfig
+
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(name)
+    except OSError:
+        raise UnknownName("PRM (not on the hub, or the hub is out of reach)", name, known) from None
+    return config.get("architectures") or []
+
+
+def load_scorer(name: str, *, engine: PrmEngineName = "auto", device: str = "auto") -> Scorer:
+    """Load a PRM by hub id or folder. `auto` takes hf: vLLM's step pooling can neither reuse a prefix nor give hidden states.
+
+    Raises: UnknownName, MissingInput, BadRecord, ConfigError.
+    """
+    if engine == "vllm":
+        from rewardscope.prms.vllm import VllmScorer
+
+        return VllmScorer(name)
+    from rewardscope.prms.scorer import HfScorer
+
+    return HfScorer(name, device=device)

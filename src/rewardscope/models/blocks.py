@@ -1,0 +1,32 @@
+"""Where the parts of a decoder-only model are: its blocks, its final norm, its head."""
+
+from typing import NamedTuple
+
+from torch import nn
+from transformers import LlamaModel, MistralModel, PreTrainedModel, Qwen2Model
+
+from rewardscope.errors import UnknownName
+
+_DECODERS = (Qwen2Model, LlamaModel, MistralModel)
+
+
+class Blocks(NamedTuple):
+    """The parts of one model."""
+
+    decoder: PreTrainedModel
+    """Embeddings, blocks and final norm; a call of it computes no head."""
+    layers: nn.ModuleList
+    """The decoder blocks; layer l is the l-th, from 0."""
+    norm: nn.Module
+    """The norm after the last block."""
+    head: nn.Module | None
+    """What the model computes from the normed states; None where the model is a bare decoder."""
+
+
+def find_blocks(model: PreTrainedModel) -> Blocks:
+    """Return the parts of `model`. Raises: UnknownName for a family that is not served."""
+    decoder = model.base_model
+    if not isinstance(decoder, _DECODERS):
+        raise UnknownName("model family", type(decoder).__name__, [family.__name__ for family in _DECODERS])
+    last = list(model.children())[-1]  # models of these families register their head after the decoder
+    return Blocks(decoder, decoder.layers, decoder.norm, None if decoder is model else last)

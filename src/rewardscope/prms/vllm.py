@@ -1,0 +1,61 @@
+"""Score with vLLM's step pooling. It encodes every input whole, and gives no hidden states: save-acts needs the hf scorer."""
+
+# pyright: reportMissingImports=false
+# vLLM is an optional extra, absent from the environment that is checked.
+
+from collections.abc import Sequence
+
+import torch
+from transformers import AutoConfig
+from vllm import LLM
+from vllm.config import PoolerConfig
+
+from rewardscope.errors import ConfigError
+from rewardscope.models.load import load_tokenizer
+from rewardscope.prms import find_adapter
+from rewardscope.prms.qwen import QwenAdapter, step_tag_id
+from rewardscope.prms.scorer import fitting
+from rewardscope.records import Encoded
+
+_MEMORY = 0.4  # share of the GPU, so that a policy fits beside the PRM
+_BATCHED_TOKENS = 8192  # tokens of one forward pass, at least
+
+
+class VllmScorer:
+    """Score solutions with a PRM that vLLM serves natively: the Qwen2.5-Math-PRM family."""
+
+    def __init__(self, name: str) -> None:
+        self.adapter = find_adapter(name)
+        if not isinstance(self.adapter, QwenAdapter):
+            raise ConfigError(f"--prm-engine vllm does not serve the PRM family {self.adapter.family!r}; pass --prm-engine hf")
+        self.tokenizer = load_tokenizer(name)
+        self.tokens_encoded = 0
+        self.max_positions: int = AutoConfig.from_pretrained(name).max_position_embeddings
+        on_gpu = torch.cuda.is_available()
+        self._llm = LLM(
+            model=name,
+            runner="pooling",
+            dtype="auto" if on_gpu else "float32",
+            enforce_eager=not on_gpu,
+            gpu_memory_utilization=_MEMORY,
+            # Step pooling can neither take a prompt in chunks nor reuse a prefix, so one pass must hold the longest input.
+            max_model_len=self.max_positions,
+            max_num_batched_tokens=max(self.max_positions, _BATCHED_TOKENS),
+            enable_chunked_prefill=False,
+            enable_prefix_caching=False,
+            pooler_config=PoolerConfig(tok_pooling_type="STEP", step_tag_id=step_tag_id(self.tokenizer)),
+        )
+
+    def encode(self, question: str, steps: Sequence[str]) -> Encoded:
+        """Encode one solution. Raises: BadRecord; TooLong beyond `max_positions`."""
+        return fitting(self.adapter.encode(self.tokenizer, question, steps), self.max_positions)
+
+    def score(self, batch: Sequence[Encoded]) -> list[tuple[float, ...]]:
+        """Return one score for each step of each input, in order."""
+        prompts = [{"prompt_token_ids": list(encoded.input_ids)} for encoded in batch]
+        outputs = self._llm.encode(prompts, pooling_task="token_classify", use_tqdm=False)
+        self.tokens_encoded += sum(len(encoded.input_ids) for encoded in batch)
+        scores = [tuple(output.outputs.data[:, 1].tolist()) for output in outputs]
+        for encoded, row in zip(batch, scores, strict=True):
+            assert len(row) == len(encoded.step_ends), (len(row), len(encoded.step_ends))
+        return scores
