@@ -29,7 +29,7 @@ class PolicyRecipe(StageConfig):
 
     style: str = option(help="solution style")
     start: str | None = option(None, help="shipped model to start from")
-    steps: int = option(900, help="optimizer steps")
+    steps: int = option(560, help="optimizer steps")
     batch: int = option(64, help="solutions a step")
     lr: float = option(3e-3, help="peak learning rate")
     seed: int = option(0, help="seed")
@@ -54,7 +54,7 @@ def run(config: Config, settings: Settings) -> list[Path]:
         return evaluate(config.out, limit=config.limit, force=config.force, settings=settings)
     recipes: dict[str, PolicyRecipe | PrmRecipe] = {
         "tiny-instruct": PolicyRecipe(style="tiny-instruct", force=config.force),
-        "tiny-reasoner": PolicyRecipe(style="tiny-reasoner", start="tiny-instruct", steps=600, lr=2e-3, force=config.force),
+        "tiny-reasoner": PolicyRecipe(style="tiny-reasoner", start="tiny-instruct", steps=400, lr=2e-3, force=config.force),
         "tiny-prm": PrmRecipe(force=config.force),
     }
     return [_make(name, recipe, config.out) for name, recipe in recipes.items()]
