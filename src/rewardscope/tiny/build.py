@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2ForCausalLM
 
 from rewardscope.models.load import load_causal_lm, load_tokenizer
 from rewardscope.tiny.policy import tiny_config, train_policy
@@ -19,6 +19,7 @@ def build_policy(out: Path, *, style: str, start: Path | None, steps: int, batch
     else:
         tokenizer = load_tokenizer(str(start))
         model = load_causal_lm(str(start), device=torch.device("cpu"), dtype=torch.float32)
+    assert isinstance(model, Qwen2ForCausalLM), type(model)
     loss = train_policy(model, tokenizer, style=style, steps=steps, batch=batch, lr=lr, seed=seed)
     _save(model, tokenizer, out)
     return loss
@@ -35,12 +36,14 @@ def build_prm(out: Path, *, start: Path, steps: int, batch: int, lr: float, samp
     sampled = sampled_examples(engine, samples, temperature=1.0, seed=seed)
     torch.manual_seed(seed)
     model = QwenPrm(tiny_config(tokenizer))
-    model.model.load_state_dict(load_causal_lm(str(start), device=torch.device("cpu"), dtype=torch.float32).model.state_dict())
+    policy = load_causal_lm(str(start), device=torch.device("cpu"), dtype=torch.float32)
+    assert isinstance(policy, Qwen2ForCausalLM), type(policy)
+    model.model.load_state_dict(policy.model.state_dict())
     loss = train_prm(model, tokenizer, sampled=sampled, steps=steps, batch=batch, lr=lr, seed=seed)
     _save(model, tokenizer, out)
     return loss
 
 
-def _save(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
+def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)

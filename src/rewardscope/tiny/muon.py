@@ -27,7 +27,7 @@ def orthogonalise(matrix: Tensor, *, iterations: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Step each matrix along its orthogonalised Nesterov momentum."""
 
-    def __init__(self, matrices: list[Tensor], *, lr: float) -> None:
+    def __init__(self, matrices: list[torch.nn.Parameter], *, lr: float) -> None:
         super().__init__(matrices, {"lr": lr})
 
     @torch.no_grad()

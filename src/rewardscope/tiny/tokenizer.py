@@ -6,6 +6,7 @@ and puts its own pre-tokenizer before them (single digits, words with their lead
 
 import json
 import random
+from typing import Any
 
 from tokenizers import Tokenizer, models, trainers
 from tokenizers.pre_tokenizers import ByteLevel
@@ -41,7 +42,7 @@ def build_tokenizer(*, seed: int = 0, n_problems: int = 4000) -> Qwen2Tokenizer:
     trainer = trainers.BpeTrainer(vocab_size=_ENOUGH, initial_alphabet=sorted(ByteLevel.alphabet()), show_progress=False)
     trained.train_from_iterator(_corpus(random.Random(seed), n_problems), trainer)
     model = json.loads(trained.to_str())["model"]
-    merges = [tuple(merge) for merge in model["merges"]]
+    merges: Any = [tuple(merge) for merge in model["merges"]]
     tokenizer = Qwen2Tokenizer(vocab=model["vocab"], merges=merges, eos_token=END_TURN, pad_token=END, unk_token=END, model_max_length=4096)
     tokenizer.add_tokens([AddedToken(mark, special=True, normalized=False) for mark in (END, START_TURN, END_TURN, STEP_TAG)])
     tokenizer.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in THINKING])
