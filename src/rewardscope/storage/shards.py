@@ -130,22 +130,21 @@ class PartialActs:
     """The journal of an unfinished `save-acts` folder, so that a killed run goes on where it was.
 
     A group is some traces whose shards are whole on disk; its line holds their shards and scores and is written after them.
-    The first line is the key of the run: shards of another key are removed, never mixed in.
+    The first line is the key of the run: other shards in the folder are removed, never mixed in.
     """
 
     def __init__(self, folder: Path, key: str, *, resume: bool) -> None:
         self.folder, self.path = folder, folder / ".partial.jsonl"
-        self.done: dict[int, list[tuple[float, ...]]] = {}
         lines = self.path.read_text(encoding="utf-8").split("\n")[:-1] if self.path.is_file() else []  # a torn last line is dropped
         groups = [json.loads(line) for line in lines[1:]]
         same = resume and lines[:1] == [key]
         kept = [group for group in groups if same and all((folder / name).is_file() for name in group["shards"])]
-        for name in {name for group in groups if group not in kept for name in group["shards"]}:
-            (folder / name).unlink(missing_ok=True)
-        for group in kept:
-            self.done[group["group"]] = [tuple(scores) for scores in group["scores"]]
-        for torn in (folder / HIDDENS).glob(".*.tmp"):
-            torn.unlink()
+        self.done: dict[int, list[tuple[float, ...]]] = {group["group"]: [tuple(scores) for scores in group["scores"]] for group in kept}
+        whole = {name for group in kept for name in group["shards"]}
+        hiddens = folder / HIDDENS
+        for path in (*hiddens.glob("*.npz"), *hiddens.glob(".*.tmp")):  # of another key, or of a group that was not whole
+            if str(path.relative_to(folder)) not in whole:
+                path.unlink()
         write_text(self.path, "\n".join([key, *(json.dumps(group) for group in kept)]) + "\n")
 
     def add(self, group: int, *, shards: Sequence[Path], scores: Sequence[tuple[float, ...]]) -> None:
