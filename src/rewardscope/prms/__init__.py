@@ -91,9 +91,10 @@ def _architectures(name: str, known: Sequence[str]) -> list[str]:
     """Read the `architectures` of a model's config, from its folder or from the hub."""
     from rewardscope.models.load import check_model_name
 
-    check_model_name(name)
     config = Path(name) / "config.json"
     if not config.is_file():
+        if Path(name).is_dir() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+            check_model_name(name)  # no hub id: it says which folder or file is not there
         return _hub_architectures(name, known)
     try:
         return json.loads(config.read_text(encoding="utf-8")).get("architectures") or []

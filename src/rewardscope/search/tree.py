@@ -1,0 +1,109 @@
+"""The search tree of one problem, without models: beams, how they grow, which of them live on, what comes out.
+
+The prefix of a beam is its token ids, never text that is tokenised again. Its steps are cut from its text.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from rewardscope.problems.steps import split_steps
+from rewardscope.records import Completion, Cost, Finish, Problem, SolvedProblem, Trace
+from rewardscope.search.aggregate import Aggregation, aggregate
+
+_TIE = 5  # decimals that rank: batches of other shapes change a score by some 1e-7, which must not reorder equals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beam:
+    """A partial or whole solution. `finish` is `stop` while it can grow; `steps` are whole and not blank.
+
+    `scores` may lag behind `steps` until the PRM has seen the new ones. Text after the last delimiter of an open beam is
+    the start of its next step and in no step yet.
+    """
+
+    token_ids: tuple[int, ...] = ()
+    text: str = ""
+    steps: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+    finish: Finish = "stop"
+
+    @property
+    def is_open(self) -> bool:
+        return self.finish == "stop"
+
+    def grow(self, completion: Completion, *, delimiter: str, room: int) -> "Beam":
+        """Return the beam with a completion added; with no more than `room` tokens in all it can still grow."""
+        token_ids, text = self.token_ids + completion.token_ids, self.text + completion.text
+        finish = "length" if completion.finish == "stop" and len(token_ids) >= room else completion.finish
+        whole = text[: len(text) - len(text.split(delimiter)[-1])] if finish == "stop" else text
+        return replace(self, token_ids=token_ids, text=text, steps=tuple(split_steps(whole, delimiter)), finish=finish)
+
+    def value(self, how: Aggregation) -> float:
+        """Return the aggregated score; a beam without a step yet is worth less than any other."""
+        return aggregate(self.scores, how) if self.scores else float("-inf")
+
+
+@dataclass(slots=True, kw_only=True)
+class Tree:
+    """The state of one problem's search. `frontier` holds the open beams that grow next, best first."""
+
+    problem: Problem
+    prompt: tuple[int, ...]
+    frontier: list[Beam] = field(default_factory=lambda: [Beam()])
+    ended: list[Beam] = field(default_factory=list)
+    best_prefix: Beam = Beam()
+    dropped: Counter[str] = field(default_factory=Counter)
+    policy_tokens: int = 0
+    prm_tokens: int = 0
+
+    def expand(self, samples: Sequence[Sequence[Completion]], *, delimiter: str, max_positions: int) -> list[Beam]:
+        """Return the candidates that the frontier's samples make, in order, those of equal tokens merged into one."""
+        self.policy_tokens += sum(len(completion.token_ids) for completions in samples for completion in completions)
+        room = max_positions - len(self.prompt)
+        merged: dict[tuple[tuple[int, ...], Finish], Beam] = {}
+        for beam, completions in zip(self.frontier, samples, strict=True):
+            for completion in completions:
+                grown = beam.grow(completion, delimiter=delimiter, room=room)
+                merged.setdefault((grown.token_ids, grown.finish), grown)
+        return list(merged.values())
+
+    def select(self, candidates: Sequence[Beam], *, keep: int, how: Aggregation) -> None:
+        """Set the next frontier: the open beams among the best `keep` of the scored candidates and the ended solutions.
+
+        A solution that ended holds its place, so the search stops where the best `keep` have all ended. One that was cut
+        holds none, but stays among the traces.
+        """
+        self.ended += [beam for beam in candidates if not beam.is_open]
+        whole = [beam for beam in self.ended if beam.finish == "eos"]
+        best = ranked([*whole, *(beam for beam in candidates if beam.is_open)], how)[:keep]
+        self.frontier = [beam for beam in best if beam.is_open]
+        if self.frontier:
+            self.best_prefix = self.frontier[0]
+
+    def solved(self, *, how: Aggregation, seconds: float) -> SolvedProblem:
+        """Return all traces, those that ended before those that were cut, each group by score; the first is chosen.
+
+        Where no candidate was left, the best prefix stands in, as a trace that was cut.
+        """
+        beams = self.ended or [replace(self.best_prefix, finish="length")]
+        ordered = sorted(ranked(beams, how), key=lambda beam: beam.finish != "eos")
+        traces = tuple(_trace(self.problem.id, index, beam) for index, beam in enumerate(ordered))
+        cost = Cost(policy_tokens=self.policy_tokens, prm_tokens=self.prm_tokens, seconds=seconds)
+        return SolvedProblem(problem=self.problem, traces=traces, chosen=0, cost=cost)
+
+
+def ranked(beams: Sequence[Beam], how: Aggregation) -> list[Beam]:
+    """Return the beams by aggregated score, best first; equals keep their order."""
+    return sorted(beams, key=lambda beam: -round(beam.value(how), _TIE) if beam.scores else float("inf"))
+
+
+def beam_seed(seed: int, problem_id: str, *, beam: int, depth: int) -> int:
+    """Return a seed of 31 bits that depends on these values alone, not on what else is searched."""
+    digest = hashlib.blake2b(f"{seed}|{problem_id}|{beam}|{depth}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 33
+
+
+def _trace(problem_id: str, index: int, beam: Beam) -> Trace:
+    return Trace(problem_id=problem_id, index=index, steps=beam.steps, scores=beam.scores, finish=beam.finish, n_tokens=len(beam.token_ids))

@@ -1,0 +1,86 @@
+"""A policy and a PRM that follow a script, so that a search can be worked out by hand. Tokens are characters."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rewardscope.errors import BadRecord, TooLong
+from rewardscope.problems.prompts import INSTRUCTION
+from rewardscope.records import Completion, Encoded, Finish, Problem
+from rewardscope.search.aggregate import Aggregation
+from rewardscope.search.beam import BeamConfig
+
+Said = str | tuple[str, Finish]
+Script = Mapping[str, Sequence[Said]]
+
+
+def problem(question: str) -> Problem:
+    return Problem(id=f"set/{question}", dataset="set", question=question, answer="1")
+
+
+def config(
+    *, n: int = 4, width: int = 2, max_steps: int = 5, max_step_tokens: int = 100, aggregation: Aggregation = "last", seed: int = 0
+) -> BeamConfig:
+    return BeamConfig(
+        n=n, width=width, max_steps=max_steps, max_step_tokens=max_step_tokens, delimiter="\n\n", aggregation=aggregation,
+        temperature=1.0, top_p=1.0, seed=seed,
+    )  # fmt: skip
+
+
+class CharTokenizer:
+    """One token a character; no chat template."""
+
+    chat_template = None
+
+    def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+        return {"input_ids": [ord(character) for character in text]}
+
+
+class FakePolicy:
+    """Say, after the question and what was said so far (`Q|text so far`), what the script lists there, in turn.
+
+    A text that ends with a blank line stops there; another one is the end. A pair gives the finish itself.
+    """
+
+    def __init__(self, script: Script, *, max_positions: int = 10_000) -> None:
+        self.script, self.max_positions = script, max_positions
+        self.tokenizer: Any = CharTokenizer()
+        self.calls: list[dict[str, Any]] = []
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], *, n: int, stop: tuple[str, ...], temperature: float, top_p: float,
+        max_tokens: int, seeds: Sequence[int],
+    ) -> list[list[Completion]]:  # fmt: skip
+        self.calls.append({"prompts": len(prompts), "n": n, "stop": stop, "max_tokens": max_tokens, "seeds": list(seeds)})
+        return [self._say("".join(map(chr, prompt)), n) for prompt in prompts]
+
+    def _say(self, prompt: str, n: int) -> list[Completion]:
+        said = self.script[prompt.replace(f"\n\n{INSTRUCTION}\n\n", "|")]
+        return [self._completion(said[index % len(said)]) for index in range(n)]
+
+    def _completion(self, said: Said) -> Completion:
+        text, finish = said if isinstance(said, tuple) else (said, "stop" if said.endswith("\n\n") else "eos")
+        return Completion(text=text, token_ids=tuple(map(ord, text)), finish=finish)
+
+
+class FakePrm:
+    """Score each step by its text; refuse a step that contains `<tag>` and solutions longer than `max_positions` characters."""
+
+    def __init__(self, scores: Mapping[str, float], *, max_positions: int = 10_000) -> None:
+        self.table, self.max_positions = scores, max_positions
+        self.tokenizer: Any = CharTokenizer()
+        self.tokens_encoded = 0
+        self.calls: list[list[list[str]]] = []
+
+    def encode(self, question: str, steps: Sequence[str]) -> Encoded:
+        if any("<tag>" in step for step in steps):
+            raise BadRecord("a step contains <tag>")
+        text = question + "".join(f"\x01{step}" for step in steps) + "\x01"
+        if len(text) > self.max_positions:
+            raise TooLong(f"{len(text)} characters")
+        ends = [position for position, character in enumerate(text) if character == "\x01"][1:]
+        return Encoded(input_ids=tuple(map(ord, text)), step_ends=tuple(ends))
+
+    def score(self, batch: Sequence[Encoded]) -> list[tuple[float, ...]]:
+        steps = [("".join(map(chr, encoded.input_ids)).split("\x01"))[1:-1] for encoded in batch]
+        self.calls.append(steps)
+        return [tuple(self.table[step] for step in row) for row in steps]
