@@ -57,7 +57,8 @@ def _help(f: dataclasses.Field) -> str:
     if f.default is dataclasses.MISSING:
         return f"{f.metadata['help']} (required)"
     shown = ",".join(map(str, f.default)) if isinstance(f.default, tuple) else f.default
-    return f.metadata["help"] if f.default in (None, False, "", ()) else f"{f.metadata['help']} (default {shown})"
+    hidden = f.default is None or f.default is False or f.default in ("", ())
+    return f.metadata["help"] if hidden else f"{f.metadata['help']} (default {shown})"
 
 
 def _check_required(fields: tuple[dataclasses.Field, ...], given: dict[str, Any]) -> None:

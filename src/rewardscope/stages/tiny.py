@@ -39,10 +39,10 @@ class PolicyRecipe(StageConfig):
 class PrmRecipe(StageConfig):
     """How the PRM is trained, from the weights of tiny-instruct and on its samples."""
 
-    steps: int = option(600, help="optimizer steps")
+    steps: int = option(500, help="optimizer steps")
     batch: int = option(64, help="solutions a step")
     lr: float = option(2e-3, help="peak learning rate")
-    samples: int = option(6000, help="solutions sampled from the policy")
+    samples: int = option(4000, help="solutions sampled from the policy")
     seed: int = option(0, help="seed")
 
 
