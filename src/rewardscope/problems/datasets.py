@@ -2,7 +2,9 @@ r"""Load problem sets of any published schema: the question under `question` or 
 `final_answer` or `gold`, after GSM8K's `####`, or only as the `\boxed` of a `solution`.
 """
 
+import difflib
 import json
+import logging
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -80,10 +82,13 @@ def _read_parquet(path: Path) -> Iterable[Mapping[str, Any]]:
 
 def _load_with_datasets(name: str, hf_token: str | None) -> list[Mapping[str, Any]]:
     import datasets
+    from datasets.exceptions import DatasetBuildError
 
     source, _, config = (name, "", "") if Path(name).is_dir() else name.partition(":")
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
+    for library in ("datasets", "huggingface_hub"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)  # what goes wrong is said below, in one line
     try:
         configs = datasets.get_dataset_config_names(source, token=hf_token)
         if not config and len(configs) > 1 and "default" not in configs:
@@ -94,13 +99,15 @@ def _load_with_datasets(name: str, hf_token: str | None) -> list[Mapping[str, An
     except (ConfigError, UnknownName):
         raise
     except Exception as error:  # a dozen unrelated classes: hub, http, file formats, arrow
-        hint = "pass a local jsonl, json or parquet file, or set HF_TOKEN if it is gated"
-        raise MissingInput(f"data set {name} cannot be loaded ({_one_line(error)}); {hint}") from None
+        reason = _one_line(error.__cause__ if isinstance(error, DatasetBuildError) and error.__cause__ else error)
+        nearest = [f"did you mean {known}? " for known in difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.8)]
+        hint = f"{''.join(nearest)}pass a local jsonl, json or parquet file, or set HF_TOKEN if it is gated"
+        raise MissingInput(f"data set {name} cannot be loaded ({reason}); {hint}") from None
     split = next((split for split in SPLITS if split in splits), next(iter(splits)))
     return [dict(row) for row in splits[split]]
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
