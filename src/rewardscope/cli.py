@@ -6,6 +6,7 @@ Plain invoke rejects `--model_name` and shows a traceback for a bad integer; bot
 import dataclasses
 import difflib
 import inspect
+import re
 import subprocess
 import sys
 import types
@@ -90,11 +91,15 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
 
 
 def _parse_argv(self: Parser, argv: list[str]) -> Any:
-    """Parse with underscores in flag names read as dashes, and name the nearest flag or task when one is unknown."""
+    """Parse `--model_name` as `--model-name` and `--n` as `-n`, and name the nearest flag or task when one is unknown."""
     tidy = []
     for token in argv:
         flag, equals, value = token.partition("=")
-        tidy.append(flag.replace("_", "-") + equals + value if flag.startswith("--") and flag != "--" else token)
+        if re.fullmatch(r"--[a-zA-Z]", flag):
+            flag = flag[1:]  # invoke knows a flag of one letter by one dash only
+        elif flag.startswith("--"):
+            flag = flag.replace("_", "-")
+        tidy.append(flag + equals + value)
     try:
         return _invoke_parse_argv(self, tidy)
     except ParseError as error:

@@ -62,6 +62,10 @@ def test_an_unknown_model_is_one_line() -> None:
     )
 
 
+def test_a_flag_of_one_letter_takes_two_dashes_as_well() -> None:
+    assert_one_line_error(invoke("infer", "--model-name", "X", "--n", "0"), "--n 0")
+
+
 @pytest.mark.parametrize("flag", ["--model-name", "--model_name"])
 def test_dashes_and_underscores_are_the_same_flag(flag: str) -> None:
     assert_one_line_error(invoke("infer", flag, "X", "--limit", "0"), "--limit 0")

@@ -181,12 +181,28 @@ def judge_steps(problem: TinyProblem, steps: list[str]) -> list[bool]:
 
     A step is right when its numbers and signs are those of the true solution at its place; the wording is free.
     """
-    truth = [(str(problem.start),)]
-    truth += [tuple(_NUMBER_OR_SIGN.findall(str(e))) for op in problem.operations for e in op.equations]
-    truth.append((str(problem.answer),))
+    truth = _truth(problem)
     verdicts, so_far = [], True
     for index, step in enumerate(steps):
         so_far = so_far and index < len(truth) and tuple(_NUMBER_OR_SIGN.findall(step)) == truth[index]
         so_far = so_far and (r"\boxed" in step) == (index == len(truth) - 1)
         verdicts.append(so_far)
     return verdicts
+
+
+def first_mistake(problem: TinyProblem, index: int, step: str) -> tuple[int, int]:
+    """Return where in the text of step `index` its first wrong number or sign starts and ends; its whole end where none is."""
+    truth = _truth(problem)
+    expected = truth[index] if index < len(truth) else ()
+    found = list(_NUMBER_OR_SIGN.finditer(step))
+    for place, match in enumerate(found):
+        if place >= len(expected) or match[0] != expected[place]:
+            return match.span()
+    return len(step), len(step)
+
+
+def _truth(problem: TinyProblem) -> list[tuple[str, ...]]:
+    """Return the numbers and signs of each step of the true solution."""
+    truth: list[tuple[str, ...]] = [(str(problem.start),)]
+    truth += [tuple(_NUMBER_OR_SIGN.findall(str(e))) for op in problem.operations for e in op.equations]
+    return [*truth, (str(problem.answer),)]

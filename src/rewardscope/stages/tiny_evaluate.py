@@ -69,8 +69,8 @@ def _step_auroc(solved: Sequence[SolvedProblem], prm: str) -> Estimate:
     """Return the AUROC over all steps, pooled; the truth of each step comes from the chain that made its problem."""
     import numpy as np
 
-    from rewardscope.probes.scores import auroc
     from rewardscope.prms import load_scorer
+    from rewardscope.probes.scores import auroc
     from rewardscope.problems.tinymath import judge_steps, make_problems
     from rewardscope.statistics import bootstrap
 

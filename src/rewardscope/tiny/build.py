@@ -25,8 +25,12 @@ def build_policy(out: Path, *, style: str, start: Path | None, steps: int, batch
     return loss
 
 
-def build_prm(out: Path, *, start: Path, steps: int, batch: int, lr: float, samples: int, seed: int) -> float:
-    """Train the PRM from the weights of the policy at `start`, on that policy's samples; return its last training loss."""
+def build_prm(out: Path, *, start: Path, layers: int, steps: int, batch: int, lr: float, samples: int, seed: int) -> float:
+    """Train the PRM on samples of the policy at `start`; return its last training loss.
+
+    Its first blocks start as the policy's. The further ones start at random: a block that compares a token with what the
+    policy's last block expected there can only come after it. Saved in bfloat16, as the published PRMs are.
+    """
     from rewardscope.engines.hf import HfEngine
     from rewardscope.prms.qwen import QwenPrm
     from rewardscope.tiny.prm import sampled_examples, train_prm
@@ -35,12 +39,13 @@ def build_prm(out: Path, *, start: Path, steps: int, batch: int, lr: float, samp
     tokenizer = engine.tokenizer
     sampled = sampled_examples(engine, samples, temperature=1.0, seed=seed)
     torch.manual_seed(seed)
-    model = QwenPrm(tiny_config(tokenizer))
+    model = QwenPrm(tiny_config(tokenizer, layers=layers))
     policy = load_causal_lm(str(start), device=torch.device("cpu"), dtype=torch.float32)
     assert isinstance(policy, Qwen2ForCausalLM), type(policy)
-    model.model.load_state_dict(policy.model.state_dict())
+    absent = model.model.load_state_dict(policy.model.state_dict(), strict=False)
+    assert not absent.unexpected_keys, absent
     loss = train_prm(model, tokenizer, sampled=sampled, steps=steps, batch=batch, lr=lr, seed=seed)
-    _save(model, tokenizer, out)
+    _save(model.to(torch.bfloat16), tokenizer, out)
     return loss
 
 

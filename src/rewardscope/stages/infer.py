@@ -1,0 +1,139 @@
+"""`infer`: a policy solves problems alone."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rewardscope.engines import EngineName
+from rewardscope.errors import ConfigError
+from rewardscope.log import get_logger, progress
+from rewardscope.paths import generations_file
+from rewardscope.problems.datasets import DEFAULT_DATASETS
+from rewardscope.problems.steps import split_steps
+from rewardscope.records import Completion, Cost, Finish, Problem, SolvedProblem, Trace
+from rewardscope.settings import Settings
+from rewardscope.stage import Stage, StageConfig, option
+from rewardscope.stages.grading import graded
+from rewardscope.storage.jsonl import PartialRows
+
+if TYPE_CHECKING:
+    from rewardscope.engines import Engine
+
+PROMPT_TOO_LONG = "problem whose prompt fills the policy's positions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    """Generate solutions with a policy alone, n samples a problem.
+
+    All problems of a chunk are generated together. Writes <model>_<data set>.jsonl, graded.
+    """
+
+    model_name: str = option(help="hub id or folder of the policy", key=False)
+    datasets: tuple[str, ...] = option(DEFAULT_DATASETS, help="hub ids, jsonl / json / parquet files, or tinymath", key=False)
+    limit: int | None = option(None, help="at most this many problems of each data set, the first")
+    n: int = option(1, help="samples of each problem")
+    temperature: float | None = option(None, help="0 is greedy (default: 0 for one sample, 0.8 for more)")
+    top_p: float = option(1.0, help="nucleus: sample from the fewest tokens that hold this probability")
+    max_tokens: int = option(4096, help="tokens of a solution")
+    engine: EngineName = option("auto", help="vllm, hf, or auto (vllm where it is installed and a GPU is there)")
+    seed: int = option(0, help="seed; a problem's samples do not depend on the other problems")
+    chunk: int = option(256, help="problems that are generated together; a killed run goes on after the last whole chunk", key=False)
+
+    def __post_init__(self) -> None:
+        for name in ("n", "max_tokens", "chunk"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least 1 is needed")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"--limit {self.limit}: at least 1 problem is needed")
+        if not self.datasets:
+            raise ConfigError("--datasets: at least one data set is needed")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"--top-p {self.top_p}: it must be above 0 and at most 1")
+        if self.temperature is not None and self.temperature < 0:
+            raise ConfigError(f"--temperature {self.temperature}: it must be 0 or more")
+        if self.temperature == 0 and self.n > 1:
+            raise ConfigError(f"--temperature 0 --n {self.n}: greedy samples are all the same; pass a temperature above 0")
+
+    @property
+    def used_temperature(self) -> float:
+        """The temperature, resolved."""
+        return (0.0 if self.n == 1 else 0.8) if self.temperature is None else self.temperature
+
+
+def run(config: Config, settings: Settings) -> list[Path]:
+    """Solve the problems of each data set; return the generations files.
+
+    Raises: PipelineError, before a model is loaded where that can be known.
+    """
+    outs = [generations_file(settings.data_dir, config.model_name, name) for name in config.datasets]
+    if len(set(outs)) < len(outs):
+        raise ConfigError(f"--datasets {','.join(config.datasets)}: two of them have the same short name, so the same output file")
+    stages = [
+        Stage("infer", config, inputs={"policy": config.model_name, "dataset": name}, out=out)
+        for name, out in zip(config.datasets, outs, strict=True)
+    ]
+    pending = [(name, stage) for name, stage in zip(config.datasets, stages, strict=True) if not stage.is_done()]
+    if not pending:
+        return outs
+    from rewardscope.engines import load_engine
+    from rewardscope.models.load import check_model_name
+    from rewardscope.problems.datasets import load_problems
+
+    problems = [load_problems(name, limit=config.limit, hf_token=settings.hf_token) for name, _ in pending]
+    check_model_name(config.model_name)
+    engine = load_engine(config.model_name, engine=config.engine)
+    for (_, stage), of_dataset in zip(pending, problems, strict=True):
+        with stage:
+            _infer(of_dataset, engine, stage=stage, config=config)
+    return outs
+
+
+def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, config: Config) -> None:
+    """Generate chunk by chunk, keep each as it is done, then write the file and the manifest."""
+    from rewardscope.problems.prompts import encode_prompt
+
+    prompts = {problem.id: encode_prompt(engine.tokenizer, problem.question) for problem in problems}
+    fitting = [problem for problem in problems if len(prompts[problem.id]) < engine.max_positions]
+    skipped = {PROMPT_TOO_LONG: len(problems) - len(fitting)} if len(fitting) < len(problems) else {}
+    for reason, count in skipped.items():
+        get_logger().warning(f"infer: left out {count} times: {reason}")
+    partial = PartialRows(stage.out, stage.key)
+    todo = [problem for problem in fitting if problem.id not in partial.done]
+    chunks = [todo[start : start + config.chunk] for start in range(0, len(todo), config.chunk)]
+    for chunk in progress(chunks, f"infer {stage.out.stem}", unit="chunk"):
+        started = time.perf_counter()
+        outputs = engine.generate(
+            [prompts[problem.id] for problem in chunk], n=config.n, stop=(), temperature=config.used_temperature, top_p=config.top_p,
+            max_tokens=config.max_tokens, seeds=[problem_seed(config.seed, problem.id) for problem in chunk],
+        )  # fmt: skip
+        seconds = (time.perf_counter() - started) / len(chunk)
+        partial.add(graded([_solved(problem, output, seconds) for problem, output in zip(chunk, outputs, strict=True)]))
+    rows = partial.finish([problem.id for problem in fitting])
+    stage.finish([stage.out], rows=rows, skipped=skipped, extra={"temperature": config.used_temperature})
+
+
+def problem_seed(seed: int, problem_id: str) -> int:
+    """Return a seed of 31 bits that depends on these two alone."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}|{problem_id}".encode(), digest_size=8).digest(), "big") >> 33
+
+
+def _solved(problem: Problem, completions: Sequence[Completion], seconds: float) -> SolvedProblem:
+    """Return the samples as traces; the first is the one that the method answers with."""
+    traces = tuple(
+        Trace(
+            problem_id=problem.id, index=index, steps=tuple(split_steps(completion.text)), scores=None, finish=_finish(completion),
+            n_tokens=len(completion.token_ids),
+        )
+        for index, completion in enumerate(completions)
+    )  # fmt: skip
+    cost = Cost(policy_tokens=sum(trace.n_tokens for trace in traces), seconds=round(seconds, 6))
+    return SolvedProblem(problem=problem, traces=traces, chosen=0, cost=cost)
+
+
+def _finish(completion: Completion) -> Finish:
+    assert completion.finish != "stop", completion.finish
+    return completion.finish
