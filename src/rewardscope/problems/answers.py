@@ -5,6 +5,7 @@ ends whatever takes too long. It is safe beside torch and outside the main threa
 """
 
 import json
+import os
 import queue
 import re
 import subprocess
@@ -19,6 +20,7 @@ from rewardscope.errors import PipelineError
 from rewardscope.log import get_logger
 
 ITEM_SECONDS = 5.0  # CPU time for one comparison; real golds take about 0.01
+MAX_WORKERS = 8
 PAIRS_PER_WORKER = 200  # a worker starts in seconds, so a few comparisons are not worth a second one
 
 _TOKEN = re.compile(r"\\+(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
@@ -144,9 +146,7 @@ class Grader:
     A verdict is True, False, or None where it could not be found within `ITEM_SECONDS` of CPU time. No answer is False.
     """
 
-    def __init__(self, *, max_workers: int = 2) -> None:
-        assert max_workers > 0, max_workers
-        self._max_workers = max_workers
+    def __init__(self) -> None:
         self._workers: list[_Worker] = []
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._verdicts: dict[Question, bool | None] = {}
@@ -216,7 +216,7 @@ class Grader:
         return self._verdicts[question]
 
     def _n_workers(self, hard: int) -> int:
-        return min(self._max_workers, 1 + hard // PAIRS_PER_WORKER)
+        return min(os.cpu_count() or 1, MAX_WORKERS, 1 + hard // PAIRS_PER_WORKER)
 
     def _map(self, function: Callable[[T], R], items: Sequence[T], *, workers: int) -> list[R]:
         while len(self._workers) < workers:
