@@ -3,12 +3,12 @@
 # pyright: reportMissingImports=false
 # vLLM is an optional extra, absent from the environment that is checked.
 
+import os
 from collections.abc import Sequence
+from typing import final
 
 import torch
 from transformers import AutoConfig
-from vllm import LLM
-from vllm.config import PoolerConfig
 
 from rewardscope.errors import ConfigError
 from rewardscope.models.load import load_tokenizer
@@ -17,10 +17,17 @@ from rewardscope.prms.qwen import QwenAdapter, step_tag_id
 from rewardscope.prms.scorer import fitting
 from rewardscope.records import Encoded
 
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")  # read when vllm is imported
+
+from vllm import LLM
+from vllm.config import PoolerConfig
+from vllm.inputs import TokensPrompt
+
 _MEMORY = 0.4  # share of the GPU, so that a policy fits beside the PRM
 _BATCHED_TOKENS = 8192  # tokens of one forward pass, at least
 
 
+@final
 class VllmScorer:
     """Score solutions with a PRM that vLLM serves natively: the Qwen2.5-Math-PRM family."""
 
@@ -52,8 +59,8 @@ class VllmScorer:
 
     def score(self, batch: Sequence[Encoded]) -> list[tuple[float, ...]]:
         """Return one score for each step of each input, in order."""
-        prompts = [{"prompt_token_ids": list(encoded.input_ids)} for encoded in batch]
-        outputs = self._llm.encode(prompts, pooling_task="token_classify", use_tqdm=False)
+        prompts = [TokensPrompt(prompt_token_ids=list(encoded.input_ids)) for encoded in batch]
+        outputs = self._llm.encode(prompts, pooling_task="token_classify", use_tqdm=False) if prompts else []
         self.tokens_encoded += sum(len(encoded.input_ids) for encoded in batch)
         scores = [tuple(output.outputs.data[:, 1].tolist()) for output in outputs]
         for encoded, row in zip(batch, scores, strict=True):

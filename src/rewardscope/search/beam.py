@@ -19,7 +19,6 @@ from rewardscope.records import Completion, Encoded, Problem, SolvedProblem
 from rewardscope.search.aggregate import Aggregation
 from rewardscope.search.tree import Beam, Tree, beam_seed
 
-PROMPT_TOO_LONG = "problem whose prompt fills the policy's positions"
 TOO_LONG_FOR_PRM = "candidate longer than the PRM's positions"
 NOT_ENCODABLE = "candidate with a text that the PRM's prompt cannot hold"
 NO_STEP = "candidate that ended without a step"
@@ -46,16 +45,17 @@ class Searched(NamedTuple):
     solved: list[SolvedProblem]
     """One for each problem, in order; answers and verdicts are not filled in."""
     dropped: Counter[str]
-    """How many candidates (or problems) were left out, by reason."""
+    """How many candidates were left out, by reason."""
 
 
 def beam_search(problems: Sequence[Problem], engine: Engine, *, scorer: Scorer, config: BeamConfig) -> Searched:
     """Search all problems in one pool.
 
     A problem's result does not depend on the others in the pool. Seconds are shared out by tokens.
+    Raises: TooLong where a prompt alone fills the policy's positions.
     """
     started = time.perf_counter()
-    trees = [_plant(problem, engine) for problem in problems]
+    trees = [Tree(problem=problem, prompt=tuple(encode_prompt(engine.tokenizer, problem.question))) for problem in problems]
     for depth in range(config.max_steps):
         growing = [tree for tree in trees if tree.frontier]
         if not growing:
@@ -74,15 +74,6 @@ def beam_search(problems: Sequence[Problem], engine: Engine, *, scorer: Scorer, 
         [tree.solved(how=config.aggregation, seconds=seconds * (tree.policy_tokens + tree.prm_tokens) / tokens) for tree in trees],
         sum((tree.dropped for tree in trees), Counter()),
     )
-
-
-def _plant(problem: Problem, engine: Engine) -> Tree:
-    """Return a tree that is ready to grow, or, where the prompt leaves no room, one that cannot."""
-    tree = Tree(problem=problem, prompt=tuple(encode_prompt(engine.tokenizer, problem.question)))
-    if len(tree.prompt) >= engine.max_positions:
-        tree.frontier = []
-        tree.dropped[PROMPT_TOO_LONG] += 1
-    return tree
 
 
 def _sample(trees: Sequence[Tree], engine: Engine, *, config: BeamConfig, depth: int) -> list[list[list[Completion]]]:

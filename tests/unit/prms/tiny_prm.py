@@ -17,6 +17,7 @@ def make_prm(folder: Path, *, seed: int = 0, layers: int = 3) -> Path:
     tokenizer = build_tokenizer(n_problems=20)
     config = tiny_config(tokenizer)
     config.num_hidden_layers, config.hidden_size, config.intermediate_size, config.max_position_embeddings = layers, 32, 48, 512
+    config.num_attention_heads, config.num_key_value_heads = 1, 1  # a head of width 32, the least that vLLM serves on the CPU
     config.layer_types = ["full_attention"] * layers
     torch.manual_seed(seed)
     model = QwenPrm(config)

@@ -4,7 +4,7 @@ import pytest
 
 from rewardscope.problems.prompts import INSTRUCTION
 from rewardscope.search.aggregate import Aggregation
-from rewardscope.search.beam import NO_STEP, NOT_ENCODABLE, PROMPT_TOO_LONG, TOO_LONG_FOR_PRM, beam_search
+from rewardscope.search.beam import NO_STEP, NOT_ENCODABLE, TOO_LONG_FOR_PRM, beam_search
 from tests.unit.search.fakes import FakePolicy, FakePrm, Script, config, problem
 
 # Four first steps, one of them twice. `b` and `a` live on; each is continued twice; `b2` goes on once more.
@@ -124,13 +124,6 @@ def test_a_problem_whose_candidates_all_drop_keeps_its_best_prefix() -> None:
     (solved,), dropped = beam_search([problem("Q")], policy, scorer=FakePrm(SCORES), config=config())
     assert [(trace.steps, trace.scores, trace.finish, trace.n_tokens) for trace in solved.traces] == [(("b",), (0.9,), "length", 3)]
     assert dropped == {NOT_ENCODABLE: 2}
-
-
-def test_a_prompt_without_room_gives_an_empty_cut_trace_and_is_counted() -> None:
-    policy = FakePolicy(SCRIPT, max_positions=len(f"Q\n\n{INSTRUCTION}\n\n"))
-    (solved,), dropped = beam_search([problem("Q")], policy, scorer=FakePrm(SCORES), config=config())
-    assert [(trace.steps, trace.scores, trace.finish) for trace in solved.traces] == [((), (), "length")]
-    assert dropped == {PROMPT_TOO_LONG: 1} and not policy.calls
 
 
 def test_seconds_are_shared_out_by_tokens() -> None:

@@ -1,0 +1,143 @@
+"""`infer-with-prm`: step-level beam search with a policy, guided by a process reward model."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rewardscope.engines import EngineName
+from rewardscope.errors import ConfigError
+from rewardscope.log import get_logger, progress
+from rewardscope.paths import generations_file
+from rewardscope.prms import DEFAULT_PRM, PrmEngineName
+from rewardscope.problems.datasets import DEFAULT_DATASETS
+from rewardscope.records import Problem
+from rewardscope.search.aggregate import Aggregation
+from rewardscope.settings import Settings
+from rewardscope.stage import Stage, StageConfig, option
+from rewardscope.stages.grading import graded
+from rewardscope.stages.infer import PROMPT_TOO_LONG
+from rewardscope.storage.jsonl import PartialRows
+
+if TYPE_CHECKING:
+    from rewardscope.engines import Engine
+    from rewardscope.prms import Scorer
+    from rewardscope.search.beam import BeamConfig
+
+GPU_SHARE = 0.5  # of the memory, for a policy in vLLM: the PRM needs room beside it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    r"""Generate solutions by step-level beam search, guided by a PRM.
+
+    A problem starts with n samples of a first step; then the best n / width beams live on and each is continued width times,
+    until the best have ended. All problems of a pool advance together. Writes <model>_<data set>_beam_search_prm.jsonl.
+    """
+
+    model_name: str = option(help="hub id or folder of the policy", key=False)
+    prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM")
+    datasets: tuple[str, ...] = option(DEFAULT_DATASETS, help="hub ids, jsonl / json / parquet files, or tinymath", key=False)
+    limit: int | None = option(None, help="at most this many problems of each data set, the first")
+    n: int = option(16, help="beams; a multiple of --width")
+    width: int = option(4, help="continuations of each beam that lives on; n / width live on")
+    max_steps: int = option(40, help="steps; the last round runs to the end of the solution, so 1 is best-of-n")
+    max_step_tokens: int = option(512, help="tokens of a step; a solution is cut at one that is longer")
+    delimiter: str = option(r"\n\n", help=r"text between steps; \n is a newline")
+    aggregation: Aggregation = option("last", help="of step scores, to rank beams: last, min, prod or mean")
+    temperature: float = option(0.8, help="sampling temperature, above 0")
+    top_p: float = option(1.0, help="nucleus: sample from the fewest tokens that hold this probability")
+    seed: int = option(0, help="seed; a problem's samples do not depend on the other problems")
+    engine: EngineName = option("auto", help="of the policy: vllm, hf, or auto (vllm where it is installed and a GPU is there)")
+    prm_engine: PrmEngineName = option("auto", help="of the PRM: vllm, hf, or auto (hf)")
+    pool: int = option(64, help="problems that are searched together; a killed run goes on after the last whole pool", key=False)
+
+    def __post_init__(self) -> None:
+        for name in ("n", "width", "max_steps", "max_step_tokens", "pool", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} {value}: at least 1 is needed")
+        if self.n % self.width:
+            raise ConfigError(
+                f"--n {self.n} --width {self.width}: n must be a multiple of width, such as {self.width * max(1, self.n // self.width)}"
+            )
+        if not self.datasets:
+            raise ConfigError("--datasets: at least one data set is needed")
+        if not self.delimiter:
+            raise ConfigError("--delimiter: it must not be empty")
+        if not self.temperature > 0:
+            raise ConfigError(f"--temperature {self.temperature}: it must be above 0, or all continuations of a beam are the same")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"--top-p {self.top_p}: it must be above 0 and at most 1")
+
+
+def run(config: Config, settings: Settings) -> list[Path]:
+    """Search the problems of each data set; return the generations files.
+
+    Raises: PipelineError, before a model is loaded where that can be known.
+    """
+    outs = [generations_file(settings.data_dir, config.model_name, name, with_prm=True) for name in config.datasets]
+    if len(set(outs)) < len(outs):
+        raise ConfigError(f"--datasets {','.join(config.datasets)}: two of them have the same short name, so the same output file")
+    stages = [
+        Stage("infer-with-prm", config, inputs={"policy": config.model_name, "prm": config.prm, "dataset": name}, out=out)
+        for name, out in zip(config.datasets, outs, strict=True)
+    ]
+    pending = [(name, stage) for name, stage in zip(config.datasets, stages, strict=True) if not stage.is_done()]
+    if pending:
+        _search_all(pending, config, settings)
+    return outs
+
+
+def _search_all(pending: Sequence[tuple[str, Stage]], config: Config, settings: Settings) -> None:
+    """Load problems, then both models once, and work off the data sets."""
+    from rewardscope.engines import load_engine
+    from rewardscope.models.load import check_model_name
+    from rewardscope.prms import find_adapter, load_scorer
+    from rewardscope.problems.datasets import load_problems
+
+    problems = [load_problems(name, limit=config.limit, hf_token=settings.hf_token) for name, _ in pending]
+    check_model_name(config.model_name)
+    find_adapter(config.prm)
+    engine = load_engine(config.model_name, engine=config.engine, gpu_share=GPU_SHARE)
+    scorer = load_scorer(config.prm, engine=config.prm_engine)
+    for (_, stage), of_dataset in zip(pending, problems, strict=True):
+        with stage:
+            _search(of_dataset, engine, scorer=scorer, stage=stage, config=config)
+
+
+def _search(problems: Sequence[Problem], engine: "Engine", *, scorer: "Scorer", stage: Stage, config: Config) -> None:
+    """Search pool by pool, keep each pool as it is done, then write the file and the manifest."""
+    from rewardscope.problems.prompts import encode_prompt
+    from rewardscope.search.beam import beam_search
+
+    fitting = [problem for problem in problems if len(encode_prompt(engine.tokenizer, problem.question)) < engine.max_positions]
+    skipped = {PROMPT_TOO_LONG: len(problems) - len(fitting)} if len(fitting) < len(problems) else {}
+    partial, dropped = PartialRows(stage.out, stage.key), Counter()
+    todo = [problem for problem in fitting if problem.id not in partial.done]
+    resumed = len(fitting) - len(todo)
+    pools = [todo[start : start + config.pool] for start in range(0, len(todo), config.pool)]
+    for pool in progress(pools, f"infer-with-prm {stage.out.stem}", unit="pool"):
+        searched = beam_search(pool, engine, scorer=scorer, config=_beam_config(config))
+        dropped += searched.dropped
+        partial.add(graded(searched.solved))
+    for reason, count in (*skipped.items(), *dropped.items()):
+        get_logger().warning(f"infer-with-prm: left out {count} times: {reason}")
+    rows = partial.finish([problem.id for problem in fitting])
+    stage.finish([stage.out], rows=rows, skipped=skipped, extra={"dropped": dict(dropped), "problems_from_an_earlier_run": resumed})
+
+
+def _beam_config(config: Config) -> "BeamConfig":
+    from rewardscope.search.beam import BeamConfig
+
+    return BeamConfig(
+        n=config.n, width=config.width, max_steps=config.max_steps, max_step_tokens=config.max_step_tokens,
+        delimiter=_typed(config.delimiter), aggregation=config.aggregation, temperature=config.temperature,
+        top_p=config.top_p, seed=config.seed,
+    )  # fmt: skip
+
+
+def _typed(delimiter: str) -> str:
+    """Return the delimiter with a typed backslash-n as the newline that it stands for."""
+    return delimiter.replace("\\n", "\n")
