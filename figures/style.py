@@ -32,5 +32,15 @@ def error_bars(value: float, low: float, high: float) -> list[list[float]]:
 
 
 def note_n(axes: Axes, text: str) -> None:
-    """Write the count behind a panel, and what its intervals are, in its lower right corner."""
-    axes.text(0.99, 0.02, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=7, color=GREY)
+    """Write the count behind a panel, and what its intervals are, below it."""
+    axes.annotate(
+        text,
+        (0.5, 0),
+        xytext=(0, -32),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="center",
+        va="top",
+        fontsize=6.5,
+        color=GREY,
+    )
