@@ -1,12 +1,15 @@
 """Engines generate text from a policy. One contract, whatever runs below."""
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from __future__ import annotations
 
-from transformers import PreTrainedTokenizerBase
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from rewardscope.errors import ConfigError
 from rewardscope.records import Completion
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase  # not loaded, so that stages can name the engines
 
 EngineName = Literal["auto", "vllm", "hf"]
 
@@ -24,8 +27,9 @@ class Engine(Protocol):
         """Return `n` completions for each prompt, in order.
 
         `prompts` are token ids (so nothing is tokenised twice). Temperature 0 is greedy. Generation ends with the token
-        that completes a stop string; that token is kept whole. `seeds[i]` fixes the samples of prompt i whatever
-        else is in the batch. A prompt and `max_tokens` together never exceed `max_positions`.
+        that completes a stop string; that token is kept whole. An end token ends it too and is not kept. `seeds[i]`
+        (0 or more) fixes the samples of prompt i whatever else is in the batch, and sample j whatever `n` is.
+        A prompt and what is generated together never exceed `max_positions`.
         Raises: TooLong where a prompt alone fills the positions.
         """
         ...
@@ -45,12 +49,12 @@ def choose_engine(engine: EngineName) -> Literal["vllm", "hf"]:
     return engine
 
 
-def load_engine(model: str, *, engine: EngineName = "auto") -> Engine:
-    """Load a policy from a hub id or a local folder. Raises: MissingInput, ConfigError."""
+def load_engine(model: str, *, engine: EngineName = "auto", gpu_share: float = 0.9) -> Engine:
+    """Load a policy from a hub id or a local folder; vllm takes `gpu_share` of the GPU's memory. Raises: MissingInput, ConfigError."""
     if choose_engine(engine) == "vllm":
         from rewardscope.engines.vllm import VllmEngine
 
-        return VllmEngine(model)
+        return VllmEngine(model, gpu_share=gpu_share)
     from rewardscope.engines.hf import HfEngine
 
-    return HfEngine(model)
+    return HfEngine(model, device="auto")
