@@ -37,7 +37,7 @@ def _load(folder: Path) -> QwenPrm:
 def _plain_scores(folder: Path, question: str, steps: list[str]) -> list[float]:
     """Score with plain transformers: the bare decoder, the prompt written out, the head as two matrix products."""
     config = Qwen2Config.from_pretrained(folder)
-    weights = load_file(folder / "model.safetensors")
+    weights = {key: value.float() for key, value in load_file(folder / "model.safetensors").items()}
     decoder = Qwen2Model(config).eval()
     decoder.load_state_dict({key.removeprefix("model."): value for key, value in weights.items() if key.startswith("model.")})
     tokenizer = AutoTokenizer.from_pretrained(folder)
