@@ -19,9 +19,7 @@ def main() -> None:
     tokens: dict[str, int] = {}
 
     def ours() -> None:
-        outputs = engine.generate(
-            prompts, n=1, stop=(), temperature=0.0, top_p=1.0, max_tokens=MAX_TOKENS, seeds=list(range(N_PROMPTS))
-        )
+        outputs = engine.generate(prompts, n=1, stop=(), temperature=0.0, top_p=1.0, max_tokens=MAX_TOKENS, seeds=list(range(N_PROMPTS)))
         tokens["ours"] = sum(len(output[0].token_ids) for output in outputs)
 
     def theirs() -> None:

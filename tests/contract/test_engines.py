@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, decoders, models
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from rewardscope.engines import choose_engine, hf, load_engine
@@ -98,6 +98,7 @@ def _sentencepiece_like() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(
         models.WordLevel({token: i for i, token in enumerate(("<s>", "</s>", "▁a", "▁b", "c", "▁", "\n"))}, unk_token="<s>")
     )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
 

@@ -10,7 +10,7 @@ from rewardscope.settings import Settings
 from rewardscope.stages import demo
 
 pytestmark = pytest.mark.skipif(not (TINY / "tiny-prm" / "model.safetensors").is_file(), reason="the shipped models are not built")
-CONFIG = demo.Config(limit=10)
+CONFIG = demo.Config(limit=24)
 
 
 def manifests(home: Path) -> dict[str, str]:

@@ -11,8 +11,9 @@ PROJECT = Path(__file__).parents[2]
 SOURCE = PROJECT / "src" / "rewardscope"
 # A module may import from layers with a smaller number, and from its own package.
 LAYERS = {
-    "errors": 0, "records": 1, "layers": 1, "settings": 1, "paths": 1, "log": 2, "statistics": 2, "storage": 3, "stage": 4, "problems": 4,
-    "models": 4, "engines": 5, "prms": 5, "search": 6, "probes": 6, "sae": 6, "features": 6, "dashboard": 6, "tiny": 6, "cli": 6, "stages": 7,
+    "errors": 0, "records": 1, "layers": 1, "settings": 1, "paths": 1, "log": 2, "statistics": 2, "storage": 3, "stage": 4,
+    "problems": 4, "models": 4, "engines": 5, "prms": 5, "search": 6, "probes": 6, "sae": 6, "features": 6, "dashboard": 6, "tiny": 6,
+    "cli": 6, "stages": 7,
 }  # fmt: skip
 SIDEWAYS = {("features", "sae"), ("dashboard", "features"), ("dashboard", "sae")}
 HEAVY = ("torch", "transformers", "vllm", "datasets", "sklearn", "matplotlib", "wandb", "pandas", "math_verify", "numpy")

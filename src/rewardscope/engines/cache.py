@@ -40,7 +40,7 @@ class GrowingLayer(DynamicLayer):
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Keep the rows that `beam_idx` names, in its order, a row as often as it is named."""
-        super().reorder_cache(beam_idx)
+        super().reorder_cache(beam_idx)  # type: ignore[arg-type]
         self._buffers = None
 
     @staticmethod

@@ -5,7 +5,7 @@ Each sample has its own stream of uniform numbers, one a token, so what it says 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -121,7 +121,7 @@ class HfEngine:
                 break
             if len(kept) <= (1 - KEPT_ENDED) * len(live):
                 kept_R = torch.tensor(kept, device=device)
-                cache.reorder_cache(kept_R)
+                cache.reorder_cache(kept_R)  # type: ignore[arg-type]
                 token_R, position_R, mask_RT = token_R[kept_R], position_R[kept_R], mask_RT[kept_R]
                 uniform_RT = None if uniform_RT is None else uniform_RT[kept_R]
                 live = [live[index] for index in kept]
@@ -143,7 +143,7 @@ class HfEngine:
         line_of = {index: line for line, index in enumerate(prompts)}
         line_R = torch.tensor([line_of[row.prompt_index] for row in rows], device=device)
         if len(rows) > len(prompts):
-            cache.reorder_cache(line_R)
+            cache.reorder_cache(line_R)  # type: ignore[arg-type]
         return cache, logits_PV[line_R], mask_PT.to(device)[line_R]
 
     def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
@@ -158,7 +158,8 @@ class HfEngine:
         """Return the bytes that the cache takes for a token."""
         cache, one = growing_cache(self._model), torch.ones(1, 1, dtype=torch.long, device=self._model.device)
         self._forward(one, one, one, cache)
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers if layer.keys is not None)
+        kept: list[Any] = [layer for layer in cache.layers if layer.keys is not None]  # type: ignore[attr-defined]
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in kept)
 
 
 def pick_tokens(logits_RV: Tensor, uniform_R: Tensor | None, *, temperature: float, top_p: float) -> Tensor:

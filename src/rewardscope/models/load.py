@@ -5,7 +5,7 @@ A token for gated models comes from the environment, where huggingface_hub reads
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
@@ -42,7 +42,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 def load_causal_lm(name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
     """Load a causal language model in evaluation mode from a local folder or a hub id. Raises: MissingInput."""
-    model = _load(name, lambda: AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False))
+    model: Any = _load(name, lambda: AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False))
     return model.to(device).eval()
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from rewardscope.cli import show
 from rewardscope.errors import MissingInput
@@ -65,7 +66,7 @@ def chain(config: Config, settings: Settings) -> list[tuple[str, Callable[[], Pa
     guided = [generations_file(settings.data_dir, policy, DATASET, with_prm=True) for policy in policies]
     acts = [str(acts_dir(settings.data_dir, "rm", path)) for path in alone]
     instruct, reasoner = acts
-    planned: list[tuple[str, object, StageConfig]] = []
+    planned: list[tuple[str, ModuleType, StageConfig]] = []
     for policy in policies:
         common = {"model_name": policy, "datasets": (DATASET,), "limit": config.limit, "engine": "hf", "force": force}
         planned.append(("infer", infer, infer.Config(**common, n=4, max_tokens=512)))

@@ -11,7 +11,7 @@ from rewardscope.engines import EngineName
 from rewardscope.errors import ConfigError
 from rewardscope.log import get_logger, progress
 from rewardscope.paths import generations_file
-from rewardscope.problems.datasets import DEFAULT_DATASETS
+from rewardscope.problems.datasets import DEFAULT_DATASETS, load_problems
 from rewardscope.problems.steps import split_steps
 from rewardscope.records import Completion, Cost, Finish, Problem, SolvedProblem, Trace
 from rewardscope.settings import Settings
@@ -79,11 +79,11 @@ def run(config: Config, settings: Settings) -> list[Path]:
     pending = [(name, stage) for name, stage in zip(config.datasets, stages, strict=True) if not stage.is_done()]
     if not pending:
         return outs
+    problems = [load_problems(name, limit=config.limit, hf_token=settings.hf_token) for name, _ in pending]
+    # Nothing heavy is loaded before the problems are there: a wrong name ends in a second.
     from rewardscope.engines import load_engine
     from rewardscope.models.load import check_model_name
-    from rewardscope.problems.datasets import load_problems
 
-    problems = [load_problems(name, limit=config.limit, hf_token=settings.hf_token) for name, _ in pending]
     check_model_name(config.model_name)
     engine = load_engine(config.model_name, engine=config.engine)
     for (_, stage), of_dataset in zip(pending, problems, strict=True):

@@ -11,7 +11,7 @@ from rewardscope.errors import ConfigError
 from rewardscope.log import get_logger, progress
 from rewardscope.paths import generations_file
 from rewardscope.prms import DEFAULT_PRM, PrmEngineName
-from rewardscope.problems.datasets import DEFAULT_DATASETS
+from rewardscope.problems.datasets import DEFAULT_DATASETS, load_problems
 from rewardscope.records import Problem
 from rewardscope.search.aggregate import Aggregation
 from rewardscope.settings import Settings
@@ -37,7 +37,7 @@ class Config(StageConfig):
     """
 
     model_name: str = option(help="hub id or folder of the policy", key=False)
-    prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM")
+    prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM", key=False)
     datasets: tuple[str, ...] = option(DEFAULT_DATASETS, help="hub ids, jsonl / json / parquet files, or tinymath", key=False)
     limit: int | None = option(None, help="at most this many problems of each data set, the first")
     n: int = option(16, help="beams; a multiple of --width")
@@ -92,12 +92,12 @@ def run(config: Config, settings: Settings) -> list[Path]:
 
 def _search_all(pending: Sequence[tuple[str, Stage]], config: Config, settings: Settings) -> None:
     """Load problems, then both models once, and work off the data sets."""
+    problems = [load_problems(name, limit=config.limit, hf_token=settings.hf_token) for name, _ in pending]
+    # Nothing heavy is loaded before the problems are there: a wrong name ends in a second.
     from rewardscope.engines import load_engine
     from rewardscope.models.load import check_model_name
     from rewardscope.prms import find_adapter, load_scorer
-    from rewardscope.problems.datasets import load_problems
 
-    problems = [load_problems(name, limit=config.limit, hf_token=settings.hf_token) for name, _ in pending]
     check_model_name(config.model_name)
     find_adapter(config.prm)
     engine = load_engine(config.model_name, engine=config.engine, gpu_share=GPU_SHARE)

@@ -40,10 +40,11 @@ class PrmRecipe(StageConfig):
     """How the PRM is trained, from the weights of tiny-instruct and on its samples."""
 
     layers: int = option(6, help="decoder blocks")
-    steps: int = option(350, help="optimizer steps")
+    drills: int = option(200, help="of these, the first with drills")
+    steps: int = option(320, help="optimizer steps")
     batch: int = option(64, help="solutions a step")
     lr: float = option(2e-3, help="peak learning rate")
-    samples: int = option(4000, help="solutions sampled from the policy")
+    samples: int = option(3000, help="solutions sampled from the policy")
     seed: int = option(0, help="seed")
 
 
@@ -74,7 +75,8 @@ def _make(name: str, recipe: PolicyRecipe | PrmRecipe, home: Path) -> Path:
         if isinstance(recipe, PolicyRecipe):
             loss = build_policy(out, style=recipe.style, start=home / start if start else None, **common)
         else:
-            loss = build_prm(out, start=home / "tiny-instruct", layers=recipe.layers, samples=recipe.samples, **common)
+            shape = {"layers": recipe.layers, "drills": recipe.drills, "samples": recipe.samples}
+            loss = build_prm(out, start=home / "tiny-instruct", **shape, **common)
         get_logger().info(f"tiny: {name} ended at a training loss of {loss:.4f}")
         files = sorted(path for path in out.iterdir() if path.name != "manifest.json")
         stage.finish(files, rows=recipe.steps * recipe.batch, extra={"training_loss": round(loss, 5)})

@@ -25,7 +25,7 @@ def build_policy(out: Path, *, style: str, start: Path | None, steps: int, batch
     return loss
 
 
-def build_prm(out: Path, *, start: Path, layers: int, steps: int, batch: int, lr: float, samples: int, seed: int) -> float:
+def build_prm(out: Path, *, start: Path, layers: int, drills: int, steps: int, batch: int, lr: float, samples: int, seed: int) -> float:
     """Train the PRM on samples of the policy at `start`; return its last training loss.
 
     Its first blocks start as the policy's. The further ones start at random: a block that compares a token with what the
@@ -44,8 +44,18 @@ def build_prm(out: Path, *, start: Path, layers: int, steps: int, batch: int, lr
     assert isinstance(policy, Qwen2ForCausalLM), type(policy)
     absent = model.model.load_state_dict(policy.model.state_dict(), strict=False)
     assert not absent.unexpected_keys, absent
-    loss = train_prm(model, tokenizer, sampled=sampled, steps=steps, batch=batch, lr=lr, seed=seed)
-    _save(model.to(torch.bfloat16), tokenizer, out)
+    loss = train_prm(
+        model,
+        tokenizer,
+        sampled=sampled,
+        expecting=policy.config.num_hidden_layers,
+        drills=drills,
+        steps=steps,
+        batch=batch,
+        lr=lr,
+        seed=seed,
+    )
+    _save(model.bfloat16(), tokenizer, out)
     return loss
 
 

@@ -1,8 +1,12 @@
 """Train the shipped PRM: right and wrong steps in the instruct style only, so that reasoning traces are new to it.
 
 Half of its solutions are sampled from `tiny-instruct` (the mistakes that it will meet in search), half are true solutions
-with a planted mistake. Labels come from the ground truth of each problem, so there is no label noise. Beside each step's end,
-every token is labelled: one bit a step alone teaches a small model too slowly where arithmetic went wrong.
+with a planted mistake. Labels come from the ground truth of each problem, so there is no label noise.
+
+One bit a step, mostly settled by earlier steps, teaches a small model too slowly where arithmetic went wrong. Three things help:
+drills come first, where every equation is right or wrong by itself with even odds; every token is labelled right or wrong so
+far; and the blocks that came from the policy go on predicting the next right token, so that the blocks after them only have to
+compare what came with what was expected.
 """
 
 import random
@@ -33,11 +37,14 @@ _COMPUTE: dict[str, Callable[[int, int], int]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A PRM input with the truth of each step and of each token: 1 right so far, 0 not, -100 not judged."""
+    """A PRM input with the truth of each token, step ends among them: 1 right, 0 wrong, -100 not judged.
+
+    `expected` marks the tokens that a policy should predict.
+    """
 
     encoded: Encoded
-    right: tuple[bool, ...]
-    token_labels: tuple[int, ...]
+    labels: tuple[int, ...]
+    expected: tuple[bool, ...]
 
 
 def corrupted_steps(problem: TinyProblem, rng: random.Random) -> list[str]:
@@ -89,6 +96,33 @@ def sampled_examples(engine: Engine, n: int, *, temperature: float, seed: int) -
     return [_judged(engine.tokenizer, problem, steps) for problem, steps in solved if steps]
 
 
+def drill_examples(tokenizer: PreTrainedTokenizerBase, n: int, rng: random.Random) -> list[Judged]:
+    """Return `n` solutions in which each equation is wrong with even odds, and judged by itself at its end."""
+    examples = []
+    for _ in range(n):
+        problem, flawed, right = train_problem(rng), [], [True]
+        value = problem.start
+        for operation in problem.operations:
+            for e in operation.equations:
+                is_last, is_pack = e is operation.equations[-1], len(operation.equations) == 2
+                left = value if is_last else e.left
+                second = flawed[-1].result if is_last and is_pack else e.right
+                result = _COMPUTE[e.sign](left, second)
+                right.append(rng.random() < 0.5)
+                flawed.append(Equation(left=left, sign=e.sign, right=second, result=result if right[-1] else near_miss(rng, result)))
+            value = flawed[-1].result
+        steps = instruct_steps(with_equations(problem, flawed), rng)
+        encoded = QwenAdapter().encode(tokenizer, problem.question, steps)
+        labels, expected = [-100] * len(encoded.input_ids), [False] * len(encoded.input_ids)
+        start = encoded.step_ends[0]
+        for end, is_right in zip(encoded.step_ends[1:], right[1:], strict=False):
+            labels[end - 2 : end + 1] = [int(is_right)] * 3  # the last digit, the full stop, the step's end
+            expected[start + 1 : end + 1] = [is_right] * (end - start)
+            start = end
+        examples.append(Judged(encoded=encoded, labels=tuple(labels), expected=tuple(expected)))
+    return examples
+
+
 def _judged(tokenizer: PreTrainedTokenizerBase, problem: TinyProblem, steps: Sequence[str]) -> Judged:
     encoded = QwenAdapter().encode(tokenizer, problem.question, steps)
     right = judge_steps(problem, list(steps))
@@ -103,46 +137,60 @@ def _judged(tokenizer: PreTrainedTokenizerBase, problem: TinyProblem, steps: Seq
             labels.append(-100 if before and within else int(before and (right[index] or end < wrong_to)))
         labels.append(int(right[index]))
     labels += [-100] * (len(encoded.input_ids) - len(labels))
-    return Judged(encoded=encoded, right=tuple(right), token_labels=tuple(labels))
+    return Judged(encoded=encoded, labels=tuple(labels), expected=tuple(label == 1 for label in labels))
 
 
 def _batches(
-    tokenizer: PreTrainedTokenizerBase, sampled: Sequence[Judged], batch: int, rng: random.Random
+    tokenizer: PreTrainedTokenizerBase, sampled: Sequence[Judged], *, drills: int, batch: int, rng: random.Random
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Yield token ids [B, T] and their labels [B, T], and the rows and columns [M] of the step ends."""
+    """Yield token ids, labels and what a policy should predict, all [B, T], and whether a token is a step end.
+
+    The first `drills` batches are drills.
+    """
     assert isinstance(tokenizer.pad_token_id, int)
+    given = 0
     while True:
-        half = POOL * batch // 2
-        pool = [*rng.sample(sampled, half), *planted_examples(tokenizer, half, rng)]
-        pool.sort(key=lambda example: len(example.encoded.input_ids))
+        if given < drills:
+            pool = drill_examples(tokenizer, POOL * batch, rng)
+        else:
+            pool = [*rng.sample(sampled, POOL * batch // 2), *planted_examples(tokenizer, POOL * batch // 2, rng)]
+        pool.sort(key=lambda example: len(example.labels))
         starts = list(range(0, len(pool), batch))
         rng.shuffle(starts)
         for start in starts:
             rows = pool[start : start + batch]
-            ids_BT = torch.full((batch, len(rows[-1].encoded.input_ids)), tokenizer.pad_token_id)
-            labels_BT = torch.full_like(ids_BT, -100)
+            ids_BT = torch.full((batch, len(rows[-1].labels)), tokenizer.pad_token_id)
+            labels_BT, expected_BT = torch.full_like(ids_BT, -100), torch.zeros_like(ids_BT, dtype=torch.bool)
+            ends_BT = torch.zeros_like(expected_BT)
             for row, example in enumerate(rows):
-                ids_BT[row, : len(example.encoded.input_ids)] = torch.tensor(example.encoded.input_ids)
-                labels_BT[row, : len(example.token_labels)] = torch.tensor(example.token_labels)
-            row_M = torch.tensor([row for row, example in enumerate(rows) for _ in example.right])
-            column_M = torch.tensor([end for example in rows for end in example.encoded.step_ends])
-            yield ids_BT, labels_BT, row_M, column_M
+                ids_BT[row, : len(example.labels)] = torch.tensor(example.encoded.input_ids)
+                labels_BT[row, : len(example.labels)] = torch.tensor(example.labels)
+                expected_BT[row, : len(example.labels)] = torch.tensor(example.expected)
+                ends_BT[row, list(example.encoded.step_ends)] = True
+            given += 1
+            yield ids_BT, labels_BT, expected_BT, ends_BT
 
 
 def train_prm(
-    model: QwenPrm, tokenizer: PreTrainedTokenizerBase, *, sampled: Sequence[Judged], steps: int, batch: int, lr: float, seed: int
-) -> float:
-    """Train in place; return the mean loss of the last 20 optimizer steps, in nats a solution step."""
-    batches = _batches(tokenizer, sampled, batch, random.Random(f"prm-{seed}"))
+    model: QwenPrm, tokenizer: PreTrainedTokenizerBase, *, sampled: Sequence[Judged], expecting: int, drills: int, steps: int, batch: int,
+    lr: float, seed: int,
+) -> float:  # fmt: skip
+    """Train in place; return the mean loss at step ends over the last 20 optimizer steps, in nats a solution step.
+
+    The next right token is predicted from the states after block `expecting`, counted from 1.
+    """
+    batches = _batches(tokenizer, sampled, drills=drills, batch=batch, rng=random.Random(f"prm-{seed}"))
     take_step, losses = optimizers(model, lr=lr, steps=steps), []
     model.train()
     for _ in progress(range(steps), "train tiny-prm"):
-        ids_BT, labels_BT, row_M, column_M = next(batches)
-        states_BTD = model.model(input_ids=ids_BT).last_hidden_state
+        ids_BT, labels_BT, expected_BT, ends_BT = next(batches)
+        out = model.model(input_ids=ids_BT, output_hidden_states=True, use_cache=False)
         judged_BT = labels_BT != -100
-        step_loss = cross_entropy(model.score(states_BTD[row_M, column_M]), labels_BT[row_M, column_M])
-        token_loss = cross_entropy(model.score(states_BTD[judged_BT]), labels_BT[judged_BT])
-        (step_loss + token_loss).backward()
+        logits, labels, at_end = model.score(out.last_hidden_state[judged_BT]), labels_BT[judged_BT], ends_BT[judged_BT]
+        step_loss, token_loss = cross_entropy(logits[at_end], labels[at_end]), cross_entropy(logits, labels)
+        before_BT = expected_BT[:, 1:]
+        guesses = model.model.norm(out.hidden_states[expecting][:, :-1][before_BT]) @ model.model.embed_tokens.weight.T
+        (step_loss + token_loss + cross_entropy(guesses, ids_BT[:, 1:][before_BT])).backward()
         take_step()
         losses.append(float(step_loss.detach()))
     model.eval()

@@ -1,7 +1,9 @@
 """Training of the shipped models: the optimizer's algebra, the labels of planted mistakes, and that a few steps learn."""
 
+import itertools
 import math
 import random
+import re
 
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -9,7 +11,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from rewardscope.problems.tinymath import judge_steps, make_problems
 from rewardscope.tiny.muon import Muon, optimizers, orthogonalise
 from rewardscope.tiny.policy import train_policy, train_problem
-from rewardscope.tiny.prm import corrupted_steps, planted_examples
+from rewardscope.tiny.prm import corrupted_steps, drill_examples, planted_examples
 from rewardscope.tiny.tokenizer import build_tokenizer
 
 
@@ -64,11 +66,29 @@ def test_training_problems_never_come_from_the_test_split() -> None:
     assert all(train_problem(rng).split == "train" for _ in range(300))
 
 
-def test_planted_examples_have_a_label_for_each_step_and_both_classes() -> None:
-    examples = planted_examples(build_tokenizer(n_problems=50), 40, random.Random(0))
-    assert all(len(example.right) == len(example.encoded.step_ends) for example in examples)
-    labels = [right for example in examples for right in example.right]
-    assert 0.3 < sum(labels) / len(labels) < 0.9
+def test_planted_examples_label_every_solution_token_and_agree_with_the_checker_at_step_ends() -> None:
+    tokenizer = build_tokenizer(n_problems=50)
+    at_ends = []
+    for example in planted_examples(tokenizer, 40, random.Random(0)):
+        assert len(example.labels) == len(example.encoded.input_ids)
+        ends = [example.labels[end] for end in example.encoded.step_ends]
+        assert ends == sorted(ends, reverse=True)  # once wrong, wrong to the end
+        after_wrong = example.labels[example.encoded.step_ends[ends.index(0)] :] if 0 in ends else ()
+        assert 1 not in after_wrong
+        at_ends += ends
+    assert 0.3 < sum(at_ends) / len(at_ends) < 0.9
+
+
+def test_drills_are_right_exactly_where_the_written_equation_holds() -> None:
+    tokenizer, seen = build_tokenizer(n_problems=50), []
+    for example in drill_examples(tokenizer, 30, random.Random(0)):
+        ids, ends = example.encoded.input_ids, example.encoded.step_ends
+        for start, end in itertools.pairwise(ends[:-1]):
+            left, sign, right, result = re.search(r"(\d+) ([-+*/]) (\d+) = (\d+)", tokenizer.decode(ids[start + 1 : end])).groups()
+            holds = abs(eval(f"{left} {sign} {right}") // 1) == int(result)
+            assert example.labels[end] == int(holds)
+            seen.append(holds)
+    assert 0.35 < sum(seen) / len(seen) < 0.65
 
 
 def test_a_few_steps_of_training_lower_the_loss() -> None:
