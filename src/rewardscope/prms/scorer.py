@@ -15,7 +15,7 @@ from rewardscope.prms import find_adapter
 from rewardscope.records import Encoded
 
 # Shape legend: B batch, T tokens, N step ends of a batch, D width.
-TOKEN_BUDGET = 16_384  # padded tokens of one forward pass
+TOKEN_BUDGET = {"cpu": 4_096, "cuda": 16_384}  # padded tokens of one forward pass; small enough for a CPU's caches
 
 
 class Captured(NamedTuple):
@@ -53,7 +53,7 @@ class HfScorer:
         """Return one score for each step of each input, in order."""
         scores: list[tuple[float, ...]] = [()] * len(batch)
         by_length = sorted(range(len(batch)), key=lambda index: len(batch[index].input_ids))
-        for rows in _batches(batch, by_length):
+        for rows in self._batches(batch, by_length):
             for index, (row_scores, _) in zip(rows, self._forward([batch[index] for index in rows], ()), strict=True):
                 scores[index] = row_scores
         return scores
@@ -64,8 +64,21 @@ class HfScorer:
         Layer l is the output of decoder block l, from 0, before any final norm. The states of one forward pass are held at
         a time. Raises: UnknownName for a layer that the model does not have.
         """
-        for rows in _batches(batch, range(len(batch))):
+        for rows in self._batches(batch, range(len(batch))):
             yield from self._forward([batch[index] for index in rows], layers)
+
+    def _batches(self, batch: Sequence[Encoded], order: Sequence[int]) -> Iterator[list[int]]:
+        """Cut `order` into runs whose padded size stays within the token budget; a run has at least one input."""
+        budget = TOKEN_BUDGET[self.model.device.type]
+        run, longest = [], 0
+        for index in order:
+            longest = max(longest, len(batch[index].input_ids))
+            if run and longest * (len(run) + 1) > budget:
+                yield run
+                run, longest = [], len(batch[index].input_ids)
+            run.append(index)
+        if run:
+            yield run
 
     @torch.no_grad()
     def _forward(self, batch: Sequence[Encoded], layers: Sequence[int]) -> list[Captured]:
@@ -93,16 +106,3 @@ def fitting(encoded: Encoded, max_positions: int) -> Encoded:
     if len(encoded.input_ids) > max_positions:
         raise TooLong(f"the solution has {len(encoded.input_ids)} tokens in the PRM's prompt, the PRM has {max_positions} positions")
     return encoded
-
-
-def _batches(batch: Sequence[Encoded], order: Sequence[int]) -> Iterator[list[int]]:
-    """Cut `order` into runs whose padded size stays within the token budget; a run has at least one input."""
-    run, longest = [], 0
-    for index in order:
-        longest = max(longest, len(batch[index].input_ids))
-        if run and longest * (len(run) + 1) > TOKEN_BUDGET:
-            yield run
-            run, longest = [], len(batch[index].input_ids)
-        run.append(index)
-    if run:
-        yield run

@@ -23,7 +23,7 @@ def batch(scorer: HfScorer) -> list[Encoded]:
 @pytest.mark.parametrize("budget", [1, 300, 1000, 100_000])
 def test_the_token_budget_changes_no_score(scorer: HfScorer, batch: list[Encoded], monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
     alone = [scorer.score([encoded])[0] for encoded in batch]
-    monkeypatch.setattr(scorer_module, "TOKEN_BUDGET", budget)
+    monkeypatch.setitem(scorer_module.TOKEN_BUDGET, "cpu", budget)
     for scores, expected in zip(scorer.score(batch), alone, strict=True):
         assert scores == pytest.approx(expected, abs=1e-5)
 
@@ -33,7 +33,7 @@ def test_no_batch_is_larger_than_the_budget(scorer: HfScorer, batch: list[Encode
     handle = scorer.model.model.register_forward_pre_hook(
         lambda _module, _inputs, kwargs: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
-    monkeypatch.setattr(scorer_module, "TOKEN_BUDGET", 600)
+    monkeypatch.setitem(scorer_module.TOKEN_BUDGET, "cpu", 600)
     scorer.score(batch)
     handle.remove()
     assert len(sizes) > 3 and max(sizes) <= 600
@@ -59,7 +59,7 @@ def test_an_input_of_exactly_all_positions_is_scored_and_one_more_is_too_long(sc
 
 
 def test_capture_gives_scores_and_states_in_order(scorer: HfScorer, batch: list[Encoded], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scorer_module, "TOKEN_BUDGET", 600)
+    monkeypatch.setitem(scorer_module.TOKEN_BUDGET, "cpu", 600)
     expected = scorer.score(batch)
     for encoded, scores, (captured_scores, states) in zip(batch, expected, scorer.capture(batch, [0, 2]), strict=True):
         assert captured_scores == pytest.approx(scores, abs=1e-5)
