@@ -9,6 +9,7 @@ from transformers import Qwen2ForCausalLM
 from rewardscope.tiny.policy import tiny_config
 from rewardscope.tiny.tokenizer import build_tokenizer
 
+torch.set_num_threads(1)  # the models of the tests are so small that more threads only wait for each other
 pytest.register_assert_rewrite("tests.contract.engine_contract")
 
 

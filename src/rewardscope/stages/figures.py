@@ -9,6 +9,7 @@ from rewardscope.log import get_logger
 from rewardscope.paths import PROJECT, figures_dir
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option
+from rewardscope.storage.files import result_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ def run(config: Config, settings: Settings) -> list[Path]:
 
 def _draw(name: str, module, sources: list[Path], config: Config, folder: Path) -> Path:
     out = folder / f"{name}.png"
-    stage = Stage("figures", config, inputs={str(number): path for number, path in enumerate(sources)}, out=out)
+    stage = Stage("figures", config, inputs={str(number): result_of(path) for number, path in enumerate(sources)}, out=out)
     if stage.is_done():
         return out
     from figures.style import use_style

@@ -94,6 +94,7 @@ def run(config: Config, settings: Settings) -> list[Path]:
 
 def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, config: Config) -> None:
     """Generate chunk by chunk, keep each as it is done, then write the file and the manifest."""
+    from rewardscope.engines import choose_engine
     from rewardscope.problems.prompts import encode_prompt
 
     prompts = {problem.id: encode_prompt(engine.tokenizer, problem.question) for problem in problems}
@@ -113,7 +114,8 @@ def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, confi
         seconds = (time.perf_counter() - started) / len(chunk)
         partial.add(graded([_solved(problem, output, seconds) for problem, output in zip(chunk, outputs, strict=True)]))
     rows = partial.finish([problem.id for problem in fitting])
-    stage.finish([stage.out], rows=rows, skipped=skipped, extra={"temperature": config.used_temperature})
+    used = {"temperature": config.used_temperature, "engine": choose_engine(config.engine)}
+    stage.finish([stage.out], rows=rows, skipped=skipped, extra=used)
 
 
 def problem_seed(seed: int, problem_id: str) -> int:

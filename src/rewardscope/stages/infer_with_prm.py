@@ -36,8 +36,8 @@ class Config(StageConfig):
     until the best have ended. All problems of a pool advance together. Writes <model>_<data set>_beam_search_prm.jsonl.
     """
 
-    model_name: str = option(help="hub id or folder of the policy", key=False)
-    prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM", key=False)
+    model_name: str = option(help="hub id or folder of the policy")
+    prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM")
     datasets: tuple[str, ...] = option(DEFAULT_DATASETS, help="hub ids, jsonl / json / parquet files, or tinymath", key=False)
     limit: int | None = option(None, help="at most this many problems of each data set, the first")
     n: int = option(16, help="beams; a multiple of --width")

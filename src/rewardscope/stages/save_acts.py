@@ -43,7 +43,7 @@ class Config(StageConfig):
         "full", help="problems: full, train (80 %) or test (20 %), split by a hash of the id"
     )
     mode: Literal["rm"] = option("rm", help="whose states: rm, the reward model's")
-    prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM", key=False)
+    prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM")
     limit: int = option(10_000, help="at most this many traces (not problems), the first of the file")
     layers: str = option("all", help="layers: all, 15, 0-27 or 0,3,5-7")
     positions: Literal["step-ends", "all-tokens"] = option("step-ends", help="step-ends or all-tokens (of the solution)")

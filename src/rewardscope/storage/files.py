@@ -52,6 +52,11 @@ def manifest_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.manifest.json") if is_file else path / "manifest.json"
 
 
+def result_of(path: Path) -> Path:
+    """Return the result that a file belongs to: the nearest of itself and three folders above that has a manifest, else itself."""
+    return next((place for place in (path, *path.parents[:3]) if manifest_of(place).is_file()), path)
+
+
 def digest(source: Path | str) -> str:
     """Identify an input without reading what is large.
 
