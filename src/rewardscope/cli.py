@@ -22,7 +22,7 @@ from invoke.tasks import Task
 
 from rewardscope.errors import ConfigError, PipelineError, UnknownName
 from rewardscope.paths import PROJECT
-from rewardscope.settings import Settings, load_settings
+from rewardscope.settings import Settings, load_settings, publish_hf_token
 from rewardscope.stage import StageConfig
 
 Run = Callable[[Any, Settings], object]
@@ -38,7 +38,9 @@ def stage_task(name: str, config_class: type[StageConfig], run: Run) -> Task:
             given = {key: value for key, value in flags.items() if value not in (None, "")}
             _check_required(fields, given)
             config = config_class(**{key: _convert(key, value, hints[key]) for key, value in given.items()})
-            run(config, load_settings())
+            settings = load_settings()
+            publish_hf_token(settings)
+            run(config, settings)
         except PipelineError as error:
             raise Exit(f"{name}: {error}", code=1) from None
         except KeyboardInterrupt:

@@ -40,3 +40,9 @@ def load_settings(env: Mapping[str, str] | None = None, dotenv: Path = Path(".en
         wandb_api_key=merged.get("WANDB_API_KEY"),
         hf_token=merged.get("HF_TOKEN"),
     )
+
+
+def publish_hf_token(settings: Settings) -> None:
+    """Give the token to huggingface_hub, which reads the environment whenever it downloads, also in processes that we start."""
+    if settings.hf_token:
+        os.environ["HF_TOKEN"] = settings.hf_token
