@@ -98,9 +98,9 @@ def test_layers_can_be_chosen_and_the_expansion_sets_the_width(settings: Setting
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ({}, "batch 128, lr 0.003"),
+        ({}, "batch 128, lr 0.005"),
         ({"lr": 0.01}, "lr 0.01"),
-        ({"batch": None, "layers": "0"}, "batch 4,"),
+        ({"batch": None, "layers": "0"}, "batch 6,"),
         ({"tokens": None, "epochs": 2}, "3600 row visits, batch 128,"),
         ({"holdout": 0.5}, "1000 rows of 5 problems"),
         ({"layers": "0"}, "layers 0, 32 features, k 2, 1800 rows of 9 problems, 2000 row visits"),

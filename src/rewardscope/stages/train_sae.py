@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rewardscope.storage.shards import ActStore
 
 
-_BATCH, _LEAST_STEPS = 4096, 500
+_BATCH, _LEAST_STEPS = 4096, 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +42,10 @@ class Config(StageConfig):
     n_features: int | None = option(None, help="features of each SAE (default: --expansion times the width)")
     expansion: int = option(8, help="features for each dimension of the states, where --n-features is not given")
     k: int = option(32, help="features that may be active at a time")
-    batch: int | None = option(None, help="rows in one batch (default: 4096, or fewer where a run would make less than 500 steps)")
+    batch: int | None = option(None, help="rows in one batch (default: 4096, or fewer where a run would make less than 300 steps)")
     epochs: int = option(10, help="passes over the training rows")
     tokens: int | None = option(None, help="rows to train on in all, in place of --epochs")
-    lr: float | None = option(None, help="learning rate of Adam (default: from the number of features)")
+    lr: float | None = option(None, help="learning rate of Adam (default: from the numbers of features and of steps)")
     aux_alpha: float = option(1 / 32, help="weight of the loss that revives dead features; 0 turns it off")
     holdout: float = option(0.1, help="share of problems kept out of training, for the quality numbers")
     seed: int = option(0, help="seed of the weights, the order of rows and the held-out problems")
@@ -132,7 +132,7 @@ def _train(
     batch = config.batch or max(1, min(_BATCH, n_rows // _LEAST_STEPS))
     stream = ActStream(split.train, layers, batch=batch, buffer_bytes=config.buffer_mib * 2**20, seed=config.seed)
     options = TrainOptions(
-        n_features=n_features, k=config.k, n_rows=n_rows, lr=config.lr or auto_lr(n_features),
+        n_features=n_features, k=config.k, n_rows=n_rows, lr=config.lr or auto_lr(n_features, -(-n_rows // stream.batch)),
         aux_alpha=config.aux_alpha, seed=config.seed, device=device,
     )  # fmt: skip
     get_logger().info(

@@ -75,10 +75,12 @@ def test_the_geometric_median_of_a_line_is_its_middle_point_whatever_the_outlier
     torch.testing.assert_close(geometric_median(x_ND, n_iterations=400), torch.tensor([2.0, 0.0]), atol=0.02, rtol=0)
 
 
-def test_the_learning_rate_follows_the_scaling_law() -> None:
-    assert auto_lr(2**14) == pytest.approx(2e-4)
-    assert auto_lr(2**16) == pytest.approx(1e-4)
-    assert auto_lr(4) == 3e-3
+def test_the_learning_rate_follows_the_scaling_law_and_is_larger_for_short_runs() -> None:
+    assert auto_lr(2**14, 20_000) == auto_lr(2**14, 10**9) == pytest.approx(2e-4)
+    assert auto_lr(2**16, 20_000) == pytest.approx(1e-4)
+    assert auto_lr(2**16, 5_000) == pytest.approx(2e-4)
+    assert auto_lr(2**16, 1) == pytest.approx(4e-4)
+    assert auto_lr(4, 1) == 5e-3
 
 
 def test_quality_is_the_dense_computation_on_all_rows() -> None:
