@@ -1,9 +1,12 @@
 """The hf engine against transformers' own `generate` on the same prompts: greedy and sampled tokens a CPU second, one thread."""
 
+from typing import Any
+
 import torch
 
 from benchmarks.measure import best_cpu_seconds, keep_row
 from rewardscope.engines.hf import HfEngine
+from rewardscope.models.load import load_causal_lm
 from rewardscope.paths import TINY
 from rewardscope.problems.prompts import encode_prompt
 from rewardscope.problems.tinymath import load_tinymath
@@ -14,6 +17,7 @@ N_PROMPTS, MAX_TOKENS, ROUNDS = 64, 128, 3
 def main() -> None:
     torch.set_num_threads(1)
     engine = HfEngine(str(TINY / "tiny-instruct"), device="cpu")
+    model: Any = load_causal_lm(str(TINY / "tiny-instruct"), device=torch.device("cpu"), dtype=torch.float32)
     prompts = [encode_prompt(engine.tokenizer, problem.question) for problem in load_tinymath(N_PROMPTS)]
     padded = engine.tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
     tokens: dict[str, int] = {}
@@ -24,7 +28,7 @@ def main() -> None:
 
     def theirs() -> None:
         with torch.inference_mode():
-            out = engine.model.generate(
+            out = model.generate(
                 input_ids=padded["input_ids"], attention_mask=padded["attention_mask"], do_sample=False, max_new_tokens=MAX_TOKENS
             )
         new = out[:, padded["input_ids"].shape[1] :]
