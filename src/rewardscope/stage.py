@@ -53,7 +53,9 @@ class Stage:
     def __init__(self, name: str, config: StageConfig, *, inputs: Mapping[str, Path | str], out: Path) -> None:
         self.name, self.config, self.out = name, config, out
         self.settings = config.result_settings()
-        self.inputs = {label: {"source": str(source).removeprefix(f"{PROJECT}/"), "digest": digest(source)} for label, source in inputs.items()}
+        self.inputs = {
+            label: {"source": str(source).removeprefix(f"{PROJECT}/"), "digest": digest(source)} for label, source in inputs.items()
+        }
         digests = {label: entry["digest"] for label, entry in self.inputs.items()}
         self.key = hashlib.sha256(json.dumps([name, SCHEMA, self.settings, digests], sort_keys=True).encode()).hexdigest()
         self._manifest_path = manifest_of(out)
