@@ -151,12 +151,17 @@ def test_a_finished_search_is_skipped_without_torch(tmp_path: Path, config: dict
     assert "is done (1 rows), skipped" in done.stderr
 
 
-def test_another_prm_for_the_same_file_needs_force(tmp_path: Path, config: dict[str, Any]) -> None:
+def test_another_prm_makes_the_file_anew(tmp_path: Path, config: dict[str, Any]) -> None:
+    (one,) = _search(tmp_path, config, limit=1)
+    (two,) = _search(tmp_path, config, limit=1, prm=str(make_prm(tmp_path / "other-prm", seed=1)))
+    assert [trace.scores for trace in one.traces] != [trace.scores for trace in two.traces]
+
+
+def test_other_settings_for_the_same_file_need_force(tmp_path: Path, config: dict[str, Any]) -> None:
     _search(tmp_path, config, limit=1)
-    other = str(make_prm(tmp_path / "other-prm", seed=1))
-    with pytest.raises(ConfigError, match=r"made with other settings.*--force"):
-        _search(tmp_path, config, limit=1, prm=other)
-    assert len(_search(tmp_path, config, limit=1, prm=other, force=True)) == 1
+    with pytest.raises(ConfigError, match=r"made with other settings \(seed 0 -> 1\).*--force"):
+        _search(tmp_path, config, limit=1, seed=1)
+    assert len(_search(tmp_path, config, limit=1, seed=1, force=True)) == 1
 
 
 @pytest.mark.parametrize(

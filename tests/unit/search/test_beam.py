@@ -67,6 +67,8 @@ def test_seeds_do_not_depend_on_the_other_problems() -> None:
         together.calls[1]["seeds"][1:],
         together.calls[2]["seeds"],
     ]
+    each = [seed for call in alone.calls for seed in call["seeds"]]
+    assert len(set(each)) == len(each) == 4
     other = FakePolicy(SCRIPT)
     beam_search([problem("Q")], other, scorer=FakePrm(SCORES), config=config(seed=4))
     assert other.calls[0]["seeds"] != alone.calls[0]["seeds"]
