@@ -40,11 +40,12 @@ class PrmRecipe(StageConfig):
     """How the PRM is trained, from the weights of tiny-instruct and on its samples."""
 
     layers: int = option(6, help="decoder blocks")
-    drills: int = option(200, help="of these, the first with drills")
-    steps: int = option(320, help="optimizer steps")
-    batch: int = option(64, help="solutions a step")
-    lr: float = option(2e-3, help="peak learning rate")
-    samples: int = option(3000, help="solutions sampled from the policy")
+    samples: int = option(2000, help="solutions sampled from the policy")
+    batch: int = option(64, help="solutions an optimizer step")
+    expect_steps: int = option(400, help="optimizer steps of the policy's blocks alone")
+    expect_lr: float = option(2.5e-3, help="their peak learning rate")
+    steps: int = option(400, help="optimizer steps of all blocks")
+    lr: float = option(2e-3, help="their peak learning rate")
     seed: int = option(0, help="seed")
 
 
@@ -75,8 +76,8 @@ def _make(name: str, recipe: PolicyRecipe | PrmRecipe, home: Path) -> Path:
         if isinstance(recipe, PolicyRecipe):
             loss = build_policy(out, style=recipe.style, start=home / start if start else None, **common)
         else:
-            shape = {"layers": recipe.layers, "drills": recipe.drills, "samples": recipe.samples}
-            loss = build_prm(out, start=home / "tiny-instruct", **shape, **common)
+            more = {"layers": recipe.layers, "samples": recipe.samples, "expect_steps": recipe.expect_steps, "expect_lr": recipe.expect_lr}
+            loss = build_prm(out, start=home / "tiny-instruct", **more, **common)
         get_logger().info(f"tiny: {name} ended at a training loss of {loss:.4f}")
         files = sorted(path for path in out.iterdir() if path.name != "manifest.json")
         stage.finish(files, rows=recipe.steps * recipe.batch, extra={"training_loss": round(loss, 5)})

@@ -25,37 +25,31 @@ def build_policy(out: Path, *, style: str, start: Path | None, steps: int, batch
     return loss
 
 
-def build_prm(out: Path, *, start: Path, layers: int, drills: int, steps: int, batch: int, lr: float, samples: int, seed: int) -> float:
-    """Train the PRM on samples of the policy at `start`; return its last training loss.
+def build_prm(
+    out: Path, *, start: Path, layers: int, samples: int, expect_steps: int, steps: int, batch: int, expect_lr: float, lr: float, seed: int
+) -> float:
+    """Train the PRM from the policy at `start` and on its samples; return its last training loss.
 
-    Its first blocks start as the policy's. The further ones start at random: a block that compares a token with what the
-    policy's last block expected there can only come after it. Saved in bfloat16, as the published PRMs are.
+    Its first blocks are the policy's, taught what to expect; the further ones compare with what came. Saved in bfloat16, as the
+    published PRMs are.
     """
     from rewardscope.engines.hf import HfEngine
     from rewardscope.prms.qwen import QwenPrm
-    from rewardscope.tiny.prm import sampled_examples, train_prm
+    from rewardscope.tiny.judged import sampled
+    from rewardscope.tiny.prm import learn_to_expect, learn_to_judge
 
     engine = HfEngine(str(start), device="cpu")
-    tokenizer = engine.tokenizer
-    sampled = sampled_examples(engine, samples, temperature=1.0, seed=seed)
+    solutions = sampled(engine, samples, temperature=1.0, seed=seed)
     torch.manual_seed(seed)
-    model = QwenPrm(tiny_config(tokenizer, layers=layers))
     policy = load_causal_lm(str(start), device=torch.device("cpu"), dtype=torch.float32)
     assert isinstance(policy, Qwen2ForCausalLM), type(policy)
+    learn_to_expect(policy, engine.tokenizer, steps=expect_steps, batch=batch, lr=expect_lr, seed=seed)
+    model = QwenPrm(tiny_config(engine.tokenizer, layers=layers))
     absent = model.model.load_state_dict(policy.model.state_dict(), strict=False)
     assert not absent.unexpected_keys, absent
-    loss = train_prm(
-        model,
-        tokenizer,
-        sampled=sampled,
-        expecting=policy.config.num_hidden_layers,
-        drills=drills,
-        steps=steps,
-        batch=batch,
-        lr=lr,
-        seed=seed,
-    )
-    _save(model.bfloat16(), tokenizer, out)
+    known = policy.config.num_hidden_layers
+    loss = learn_to_judge(model, engine.tokenizer, sampled=solutions, known=known, steps=steps, batch=batch, lr=lr, seed=seed)
+    _save(model.bfloat16(), engine.tokenizer, out)
     return loss
 
 

@@ -1,6 +1,5 @@
 """Training of the shipped models: the optimizer's algebra, the labels of planted mistakes, and that a few steps learn."""
 
-import itertools
 import math
 import random
 import re
@@ -9,9 +8,9 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from rewardscope.problems.tinymath import judge_steps, make_problems
+from rewardscope.tiny.judged import UNKNOWN, drill, drill_steps, judge
 from rewardscope.tiny.muon import Muon, optimizers, orthogonalise
 from rewardscope.tiny.policy import train_policy, train_problem
-from rewardscope.tiny.prm import corrupted_steps, drill_examples, planted_examples
 from rewardscope.tiny.tokenizer import build_tokenizer
 
 
@@ -53,12 +52,16 @@ def test_every_parameter_is_trained_by_one_optimizer_and_the_rate_ends_at_zero()
     assert max(history[-1]) < max(history[19]) / 5
 
 
-def test_planted_mistakes_always_end_in_a_wrong_answer_step() -> None:
-    rng = random.Random(0)
+def test_steps_without_flaws_are_right_and_the_first_flaw_makes_all_further_steps_wrong() -> None:
+    rng, flawed = random.Random(0), 0
     for problem in make_problems(300, split="train", seed=9):
-        verdicts = judge_steps(problem, corrupted_steps(problem, rng))
-        assert not verdicts[-1]
-        assert verdicts == sorted(verdicts, reverse=True)
+        written, right = drill_steps(problem, share=0.2, rng=rng)
+        verdicts = judge_steps(problem, written)
+        differs = [one != other for one, other in zip(written, right, strict=True)]
+        first = differs.index(True) if True in differs else len(written)
+        assert verdicts == [index < first for index in range(len(written))]
+        flawed += first < len(written)
+    assert 150 < flawed < 300
 
 
 def test_training_problems_never_come_from_the_test_split() -> None:
@@ -66,29 +69,42 @@ def test_training_problems_never_come_from_the_test_split() -> None:
     assert all(train_problem(rng).split == "train" for _ in range(300))
 
 
-def test_planted_examples_label_every_solution_token_and_agree_with_the_checker_at_step_ends() -> None:
-    tokenizer = build_tokenizer(n_problems=50)
-    at_ends = []
-    for example in planted_examples(tokenizer, 40, random.Random(0)):
-        assert len(example.labels) == len(example.encoded.input_ids)
-        ends = [example.labels[end] for end in example.encoded.step_ends]
-        assert ends == sorted(ends, reverse=True)  # once wrong, wrong to the end
-        after_wrong = example.labels[example.encoded.step_ends[ends.index(0)] :] if 0 in ends else ()
-        assert 1 not in after_wrong
-        at_ends += ends
-    assert 0.3 < sum(at_ends) / len(at_ends) < 0.9
-
-
-def test_drills_are_right_exactly_where_the_written_equation_holds() -> None:
-    tokenizer, seen = build_tokenizer(n_problems=50), []
-    for example in drill_examples(tokenizer, 30, random.Random(0)):
-        ids, ends = example.encoded.input_ids, example.encoded.step_ends
-        for start, end in itertools.pairwise(ends[:-1]):
-            left, sign, right, result = re.search(r"(\d+) ([-+*/]) (\d+) = (\d+)", tokenizer.decode(ids[start + 1 : end])).groups()
-            holds = abs(eval(f"{left} {sign} {right}") // 1) == int(result)
-            assert example.labels[end] == int(holds)
-            seen.append(holds)
+def test_a_right_equation_is_what_a_drill_expects_after_the_numbers_written_before_it() -> None:
+    rng, seen = random.Random(0), []
+    for problem in make_problems(100, split="train", seed=5):
+        written, right = drill_steps(problem, share=0.5, rng=rng)
+        for one, other in zip(written[1:], right[1:], strict=True):
+            if "=" in other:
+                left, sign, second, result = re.search(r"(\d+) ([-+*/]) (\d+) = (\d+)", other).groups()
+                assert eval(f"{left} {sign} {second}") == int(result)
+                seen.append(one == other)
     assert 0.35 < sum(seen) / len(seen) < 0.65
+
+
+def test_drills_label_numbers_by_themselves_and_all_tokens_by_what_came_before() -> None:
+    tokenizer, rng, flaws = build_tokenizer(n_problems=50), random.Random(0), 0
+    for _ in range(60):
+        example = drill(tokenizer, share=0.2, rng=rng)
+        places = range(len(example.input_ids))
+        assert all((example.own[i] == 1) == (example.expected[i] == example.input_ids[i]) for i in places if example.own[i] != UNKNOWN)
+        labels = [label for label in example.so_far if label != UNKNOWN]
+        assert labels == sorted(labels, reverse=True)
+        assert labels.count(1) == len(labels) or example.own[example.so_far.index(0)] == 0
+        assert all(example.so_far[end] != UNKNOWN for end in example.step_ends)
+        flaws += 0 in labels
+    assert 30 < flaws < 60
+
+
+def test_a_judged_solution_agrees_with_the_checker_at_step_ends_and_is_unsure_only_within_the_wrong_number() -> None:
+    tokenizer, rng = build_tokenizer(n_problems=50), random.Random(0)
+    for problem in make_problems(60, split="train", seed=7):
+        written, _ = drill_steps(problem, share=0.2, rng=rng)
+        example, verdicts = judge(tokenizer, problem, written), judge_steps(problem, written)
+        assert [example.so_far[end] for end in example.step_ends] == [int(verdict) for verdict in verdicts]
+        inside = example.so_far[example.step_ends[0] - 1 : example.step_ends[-1] + 1]
+        unsure = [i for i, label in enumerate(inside) if label == UNKNOWN]
+        assert len(unsure) <= 3
+        assert [label for label in inside if label != UNKNOWN] == sorted((label for label in inside if label != UNKNOWN), reverse=True)
 
 
 def test_a_few_steps_of_training_lower_the_loss() -> None:
