@@ -28,10 +28,9 @@ class PrmAdapter(Protocol):
     family: str
     names: tuple[str, ...]  # hub ids of the published models
     architectures: tuple[str, ...]  # what the config of such a model may name
-
-    def serves(self, name: str, architectures: Sequence[str]) -> bool:
-        """Say whether a model with this hub id or folder, and these `architectures` of its config, is of the family."""
-        ...
+    marks: tuple[str, ...]  # where others have that architecture too: a part of the model's own name, in lower case; else ()
+    score_range: tuple[float, float]  # the least and the greatest score
+    incremental: bool  # whether the tokens up to a step's end, and its score, stay when steps are appended
 
     def load(self, name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
         """Load the model in evaluation mode. Raises: MissingInput, BadRecord where the head's keys do not fit."""
@@ -46,7 +45,10 @@ class PrmAdapter(Protocol):
         ...
 
     def direction(self, model: PreTrainedModel) -> Tensor | None:
-        """Return the reward direction [D] of a linear head, or None where the head is not linear."""
+        """Return the reward direction [D] of a linear head, the gain of the final norm in it, or None where the head is not linear.
+
+        It belongs to the residual stream after the last block; `linear_direction` in `common.py` gives the formula.
+        """
         ...
 
 
@@ -67,10 +69,18 @@ class Scorer(Protocol):
 
 
 def adapters() -> tuple[PrmAdapter, ...]:
-    """Return the registry: one adapter of each family."""
+    """Return the registry: one adapter of each family. Those that are known by a mark come before those that are not."""
+    from rewardscope.prms.math_shepherd import MathShepherdAdapter
+    from rewardscope.prms.outcome import OutcomeAdapter
+    from rewardscope.prms.pure import PureAdapter
     from rewardscope.prms.qwen import QwenAdapter
+    from rewardscope.prms.reasonflux import ReasonFluxAdapter
+    from rewardscope.prms.rlhflow import RlhflowAdapter
+    from rewardscope.prms.skywork import SkyworkAdapter
+    from rewardscope.prms.token_classification import H4Adapter, TrlAdapter
 
-    return (QwenAdapter(),)
+    marked = (ReasonFluxAdapter(), MathShepherdAdapter(), RlhflowAdapter(), H4Adapter(), PureAdapter())
+    return (*marked, QwenAdapter(), SkyworkAdapter(), TrlAdapter(), OutcomeAdapter())
 
 
 def find_adapter(name: str) -> PrmAdapter:
@@ -79,12 +89,20 @@ def find_adapter(name: str) -> PrmAdapter:
     Raises: MissingInput for a folder that is not there; UnknownName where no family serves the model.
     """
     known = [published for adapter in adapters() for published in adapter.names]
-    architectures = [] if name in known else _architectures(name, known)
+    named = next((adapter for adapter in adapters() if name in adapter.names), None)
+    if named is not None:
+        return named
+    architectures = _architectures(name, known)
     for adapter in adapters():
-        if adapter.serves(name, architectures):
+        if _fits(adapter, name, architectures):
             return adapter
-    served = [architecture for adapter in adapters() for architecture in adapter.architectures]
-    raise UnknownName(f"architecture of PRM {name}:", ", ".join(architectures) or "none", served)
+    raise UnknownName(f"PRM {name} of architecture {', '.join(architectures) or 'none'}:", Path(name).name, known)
+
+
+def _fits(adapter: PrmAdapter, name: str, architectures: Sequence[str]) -> bool:
+    own_name = Path(name).name.lower()
+    marked = not adapter.marks or any(mark in own_name for mark in adapter.marks)
+    return marked and not set(adapter.architectures).isdisjoint(architectures)
 
 
 def _architectures(name: str, known: Sequence[str]) -> list[str]:

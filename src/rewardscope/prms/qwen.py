@@ -6,19 +6,18 @@ score. Weights are loaded by name, and a loaded model must prove that its freque
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, Qwen2Model, Qwen2PreTrainedModel
 
-from rewardscope.errors import BadRecord, MissingInput
+from rewardscope.errors import BadRecord
+from rewardscope.prms.common import chat_text, check_texts, finish_loading, load_checked, read_logits, token_ids
 from rewardscope.records import Encoded
 
 # Shape legend: B batch, T tokens, N positions that are read, D width.
 STEP_TAG = "<extra_0>"
 SYSTEM = r"Please reason step by step, and put your final answer within \boxed{}."
-_PROBE_TOKENS = 16  # length of the two inputs that must score differently
 
 
 class Qwen2ForProcessRewardModel(Qwen2PreTrainedModel):
@@ -45,43 +44,30 @@ QwenPrm = Qwen2ForProcessRewardModel
 class QwenAdapter:
     """What the project knows about the family: names, prompt form, read-out."""
 
-    family = "qwen"
+    family: str = "qwen"
     names: tuple[str, ...] = ("Qwen/Qwen2.5-Math-PRM-7B", "Qwen/Qwen2.5-Math-PRM-72B", "Qwen/Qwen2.5-Math-7B-PRM800K")
     architectures: tuple[str, ...] = ("Qwen2ForProcessRewardModel",)
-
-    def serves(self, name: str, architectures: Sequence[str]) -> bool:
-        """Say whether the model is of this family."""
-        return name in self.names or not set(self.architectures).isdisjoint(architectures)
+    marks: tuple[str, ...] = ()
+    score_range: tuple[float, float] = (0.0, 1.0)
+    incremental: bool = True
+    system: str | None = SYSTEM
 
     def load(self, name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
         """Load and check a model, its head in float32.
 
         Raises: MissingInput where there are no weights; BadRecord where they do not fit, or where what they compute is unsound.
         """
-        try:
-            model, info = _from_pretrained(name, dtype=dtype)
-        except OSError as error:
-            raise MissingInput(f"PRM {name} cannot be loaded: {str(error).splitlines()[0]}") from None
-        _check_keys(name, info)
-        model.to(device).eval()
-        model.score.float()
-        check_rotary(name, model)
-        check_scores_differ(name, model)
+        model = load_checked(QwenPrm, name, dtype=dtype)
+        finish_loading(name, model, model.score, device=device)
         return model
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, question: str, steps: Sequence[str]) -> Encoded:
         """Encode one solution; each step ends at its `<extra_0>`. Raises: BadRecord that says which step is wrong."""
-        if not steps:
-            raise BadRecord("a solution without steps has nothing to score")
-        _check_text("the question", question, _markers(tokenizer))
-        for number, step in enumerate(steps, start=1):
-            _check_text(f"step {number} of {len(steps)}", step, _markers(tokenizer))
-        solution = STEP_TAG.join([*steps, ""])
-        messages = [_message("system", SYSTEM), _message("user", question), _message("assistant", solution)]
-        prompt = tokenizer.apply_chat_template(messages, tokenize=False)
-        assert isinstance(prompt, str), type(prompt)
-        ids: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        tag = step_tag_id(tokenizer)
+        check_texts(tokenizer, question, steps, marker=STEP_TAG)
+        turns = [("user", question), ("assistant", STEP_TAG.join([*steps, ""]))]
+        if self.system is not None:
+            turns.insert(0, ("system", self.system))
+        ids, tag = token_ids(tokenizer, chat_text(tokenizer, turns)), step_tag_id(tokenizer)
         ends = tuple(position for position, token in enumerate(ids) if token == tag)
         assert len(ends) == len(steps), (len(ends), len(steps))
         return Encoded(input_ids=tuple(ids), step_ends=ends)
@@ -89,8 +75,7 @@ class QwenAdapter:
     def read_out(self, model: PreTrainedModel, states_ND: Tensor) -> Tensor:
         """Return the scores [N], float32 in 0 to 1, of states after the last block: final norm, head, softmax, class `right`."""
         assert isinstance(model, QwenPrm), type(model)
-        normed_ND = model.model.norm(states_ND)
-        return model.score(normed_ND.to(model.score[0].weight.dtype)).float().softmax(dim=-1)[:, 1]
+        return read_logits(model, model.score, states_ND).softmax(dim=-1)[:, 1]
 
     def direction(self, model: PreTrainedModel) -> Tensor | None:
         """Return None: the head is an MLP, so its reward direction depends on the state."""
@@ -104,62 +89,3 @@ def step_tag_id(tokenizer: PreTrainedTokenizerBase) -> int:
     if not isinstance(token, int) or tokenizer.convert_ids_to_tokens(token) != STEP_TAG:
         raise BadRecord(f"the tokenizer of {tokenizer.name_or_path} has no token {STEP_TAG}, so it is not of a Qwen2.5-Math-PRM")
     return token
-
-
-@cache
-def _markers(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """Return the texts that no question or step may contain: they would be read as a part of the prompt's form."""
-    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return tuple(sorted({STEP_TAG, *special}))
-
-
-def _check_text(place: str, text: str, markers: Sequence[str]) -> None:
-    if not text.strip():
-        raise BadRecord(f"{place} is blank")
-    found = next((marker for marker in markers if marker in text), None)
-    if found is not None:
-        raise BadRecord(f"{place} contains {found!r}, a marker of the PRM's prompt")
-
-
-def _message(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
-
-
-def _from_pretrained(name: str, *, dtype: torch.dtype) -> Any:
-    """Return the model and what transformers says about its keys; keys that do not fit are reported, not raised."""
-    return QwenPrm.from_pretrained(name, dtype=dtype, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True)
-
-
-def _check_keys(name: str, info: dict[str, Any]) -> None:
-    wrong = {
-        "missing": sorted(info["missing_keys"]),
-        "unexpected": sorted(info["unexpected_keys"]),
-        "of another shape": sorted(key for key, *_ in info["mismatched_keys"]),
-    }
-    listed = "; ".join(f"{what}: {', '.join(keys[:4])}{' ...' if len(keys) > 4 else ''}" for what, keys in wrong.items() if keys)
-    if listed:
-        raise BadRecord(f"the weights of PRM {name} do not fit Qwen2ForProcessRewardModel ({listed})")
-
-
-def check_rotary(name: str, model: QwenPrm) -> None:
-    """Compare the rotary frequencies with theta^(-2i / head width). Raises: BadRecord where they differ."""
-    rope: Any = model.config.rope_parameters
-    if rope["rope_type"] != "default":
-        return
-    attention: Any = model.model.layers[0].self_attn
-    exponents = torch.arange(0, attention.head_dim, 2, dtype=torch.float64) / attention.head_dim
-    inv_freq = model.model.rotary_emb.inv_freq.double().cpu()
-    if not torch.allclose(inv_freq, rope["rope_theta"] ** -exponents, rtol=1e-5, atol=0.0):
-        raise BadRecord(f"PRM {name}: rotary frequencies are {inv_freq[:3].tolist()} ..., not those of theta {rope['rope_theta']}")
-
-
-@torch.no_grad()
-def check_scores_differ(name: str, model: QwenPrm) -> None:
-    """Score two different inputs. Raises: BadRecord where both get the same logits, or any is not finite."""
-    last = model.config.vocab_size // 2
-    ids_BT = torch.arange(2 * _PROBE_TOKENS, device=model.device).remainder(last).view(2, _PROBE_TOKENS)
-    ends = torch.full((2,), _PROBE_TOKENS - 1, device=model.device)
-    states_BD = model.model(input_ids=ids_BT, use_cache=False).last_hidden_state[torch.arange(2), ends]
-    logits = model.score(states_BD.to(model.score[0].weight.dtype))
-    if not torch.isfinite(logits).all() or torch.allclose(logits[0], logits[1], rtol=0.0, atol=1e-6):
-        raise BadRecord(f"PRM {name} gives two different inputs the same scores, {logits.tolist()}: it is not loaded soundly")

@@ -12,7 +12,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Config, Qw
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.paths import TINY
 from rewardscope.prms import load_scorer
-from rewardscope.prms.qwen import QwenAdapter, QwenPrm, check_rotary, check_scores_differ, step_tag_id
+from rewardscope.prms.common import check_rotary, check_scores_differ
+from rewardscope.prms.qwen import QwenAdapter, QwenPrm, step_tag_id
 from tests.unit.prms.tiny_prm import make_prm, random_solutions
 
 CPU = torch.device("cpu")
@@ -155,11 +156,11 @@ def test_zeroed_rotary_frequencies_are_noticed(folder: Path) -> None:
 @pytest.mark.parametrize("value", [0.0, float("nan")])
 def test_a_model_that_scores_everything_the_same_is_noticed(folder: Path, value: float) -> None:
     model = _load(folder)
-    check_scores_differ("m", model)
+    check_scores_differ("m", model, model.score)
     with torch.no_grad():
         model.score[2].weight.fill_(value)
     with pytest.raises(BadRecord, match="PRM m gives two different inputs the same scores"):
-        check_scores_differ("m", model)
+        check_scores_differ("m", model, model.score)
 
 
 def test_steps_end_at_their_tags_and_the_text_is_the_published_form(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rewardscope.errors import BadRecord, MissingInput, UnknownName
-from rewardscope.prms import DEFAULT_PRM, find_adapter, load_scorer
+from rewardscope.prms import DEFAULT_PRM, adapters, find_adapter, load_scorer
 
 
 def test_published_names_need_no_look_at_the_model() -> None:
@@ -20,10 +20,46 @@ def test_a_folder_is_known_by_its_architecture(tmp_path: Path) -> None:
     assert find_adapter(str(tmp_path)).family == "qwen"
 
 
-def test_another_architecture_is_named_with_its_folder(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
-    with pytest.raises(UnknownName, match=r"LlamaForCausalLM.*known: Qwen2ForProcessRewardModel"):
-        find_adapter(str(tmp_path))
+def _folder(folder: Path, architecture: str) -> str:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"architectures": [architecture]}))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture", "family"),
+    [
+        ("any", "Qwen2ForProcessRewardModel", "qwen"),
+        ("ReasonFlux-PRM-7B", "Qwen2ForProcessRewardModel", "reasonflux"),
+        ("Qwen2.5-Math-7B-PRM800K", "Qwen2ForProcessRewardModel", "qwen"),
+        ("Qwen2.5-Math-7B-PRM800K", "Qwen2ForTokenClassification", "pure"),
+        ("any", "Qwen2ForPrmModel", "skywork-o1"),
+        ("any", "LlamaForTokenClassification", "trl"),
+        ("Qwen2.5-Math-7B-Instruct-PRM-0.2", "Qwen2ForTokenClassification", "h4"),
+        ("Math-Shepherd-mine", "MistralForCausalLM", "math-shepherd"),
+        ("math-shepherd-trl", "MistralForTokenClassification", "trl"),
+        ("Llama3.1-8B-PRM-Deepseek-Data", "LlamaForCausalLM", "rlhflow"),
+        ("any", "MistralForSequenceClassification", "outcome"),
+    ],
+)
+def test_a_folder_is_known_by_its_architecture_and_where_that_is_not_enough_by_its_name(
+    tmp_path: Path, name: str, architecture: str, family: str
+) -> None:
+    assert find_adapter(_folder(tmp_path / name, architecture)).family == family
+
+
+def test_a_published_name_is_of_one_family_and_found() -> None:
+    published = [(name, adapter.family) for adapter in adapters() for name in adapter.names]
+    assert len({name for name, _ in published}) == len(published)
+    assert [find_adapter(name).family for name, _ in published] == [family for _, family in published]
+
+
+@pytest.mark.parametrize("architecture", ["MistralForCausalLM", "Gemma3ForCausalLM"])
+def test_a_language_model_is_no_prm_and_the_error_names_the_nearest(tmp_path: Path, architecture: str) -> None:
+    folder = _folder(tmp_path / "math-shepard-mistral-7b", architecture)
+    nearest = r"did you mean 'peiyi9979/math-shepherd-mistral-7b-prm'"
+    with pytest.raises(UnknownName, match=rf"PRM {folder} of architecture {architecture}: 'math-shepard-mistral-7b'; {nearest}"):
+        find_adapter(folder)
 
 
 def test_an_unknown_hub_name_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
