@@ -12,12 +12,16 @@ FINISHES: tuple[Finish, ...] = ("stop", "eos", "length")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A question with its gold answer; `id` is `<dataset slug>/<index>`, the same in every run."""
+    """A question with its gold answer; `id` is `<dataset slug>/<index>`, the same in every run.
+
+    An empty `answer` is an unknown one. `tolerance` is the absolute error that the data set allows an answer, if it says so.
+    """
 
     id: str
     dataset: str
     question: str
     answer: str
+    tolerance: float | None = None
 
     def __post_init__(self) -> None:
         if not self.question.strip():
@@ -41,7 +45,9 @@ class Trace:
     """One solution of one problem. `"\\n\\n".join(steps)` gives its text back.
 
     `scores` holds one PRM score a step, or is None; `finish` is `eos` only where the policy ended by itself.
-    `answer` is the extracted final answer, `correct` the grader's verdict; both None while unknown.
+    `answer` is the extracted final answer, `correct` the grader's strict verdict; both None while unknown. `n_tokens` is None
+    where the trace came from elsewhere; with such a trace may come a `reward` of the whole solution, in any range, and a
+    `published` verdict.
     """
 
     problem_id: str
@@ -49,14 +55,18 @@ class Trace:
     steps: tuple[str, ...]
     scores: tuple[float, ...] | None
     finish: Finish
-    n_tokens: int
+    n_tokens: int | None
     answer: str | None = None
     correct: bool | None = None
+    reward: float | None = None
+    published: bool | None = None
 
     def __post_init__(self) -> None:
         where = f"trace {self.index} of {self.problem_id}"
         if self.finish not in FINISHES:
             raise BadRecord(f"{where}: finish {self.finish!r} is none of {', '.join(FINISHES)}")
+        if self.reward is not None and not math.isfinite(self.reward):
+            raise BadRecord(f"{where}: the reward is not finite: {self.reward}")
         if self.scores is None:
             return
         if len(self.scores) != len(self.steps):
@@ -67,10 +77,15 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a problem took: tokens that the policy generated, tokens that the PRM encoded, and wall seconds of its batch share."""
+    """What a problem took: tokens that the policy generated, tokens that the PRM encoded, and wall seconds of its batch share.
+
+    Of a search: `tree_tokens` are the distinct tokens that the PRM was shown, `merged` counts samples equal to another one.
+    """
 
     policy_tokens: int = 0
     prm_tokens: int = 0
+    tree_tokens: int = 0
+    merged: int = 0
     seconds: float = 0.0
 
 

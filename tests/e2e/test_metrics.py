@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from rewardscope.errors import ConfigError, MissingInput
-from rewardscope.problems.answers import Grader
+from rewardscope.errors import BadRecord, ConfigError, MissingInput
+from rewardscope.problems.answers import UNPARSED, Grader
 from rewardscope.records import Problem, SolvedProblem, Trace
 from rewardscope.settings import Settings
-from rewardscope.stages.metrics import MAX_SUBSETS, Config, Judged, majority, pass_at_k, powers_up_to, run, subsets
+from rewardscope.stages.metrics import Config, run
+from rewardscope.stages.votes import MAX_SUBSETS, Judged, majority, pass_at_k, powers_up_to, subsets
 from rewardscope.storage.jsonl import write_rows
 from rewardscope.storage.tables import read_json
 
@@ -107,7 +109,7 @@ def test_few_subsets_are_all_taken_and_many_are_drawn_once_each_time_the_same():
 def test_drawn_subsets_estimate_the_vote_over_all_of_them():
     # 16 answers: 7 right, the others spread out; the vote at 8 by all 12870 subsets against 50 drawn ones
     groups = [0] * 7 + [7] * 4 + [11] * 3 + [14] * 2
-    judged = Judged(correct=[i < 7 for i in range(16)], groups=groups, weights=[None] * 16)
+    judged = Judged(correct=[i < 7 for i in range(16)], groups=groups, scores=[None] * 16, weights=[None] * 16)
 
     def count(subset: tuple[int, ...]) -> float:
         votes = Counter(groups[i] for i in subset)
@@ -153,9 +155,10 @@ def test_an_answer_that_the_file_does_not_hold_is_taken_from_the_text(tmp_path):
 
 
 def test_an_answer_that_could_not_be_judged_counts_as_not_right_and_is_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr(Grader, "grade", lambda _self, pairs: [None] * len(pairs))
+    monkeypatch.setattr(Grader, "grade", lambda _self, items: [UNPARSED] * len(items))
     report = metrics(tmp_path, [solved(0, "5", ["5", "6"], verdicts=[True, None])])
     assert (values(report)["mean_accuracy"], values(report)["unjudged"]) == (0.5, 0.5)
+    assert report["verdicts"]["strict"] == {"right": 1, "wrong": 0, "unparsed": 1}
 
 
 def test_without_scores_there_is_no_weighted_vote_and_no_best_of(tmp_path):
@@ -179,7 +182,14 @@ def test_a_second_run_prints_the_same_table_and_grades_nothing(tmp_path, capsys,
     assert capsys.readouterr().out == first
     lines = first.splitlines()
     assert lines[0].endswith("toy.metrics.json: 2 problems, 4 traces each, scores aggregated by last")
-    assert [line.split() for line in lines if line.startswith("accuracy")] == [["accuracy", "0.500", "0.095", "0.905", "2"]]
+    cells = {
+        name: line.split()[len(name.split()) :]
+        for name in ("accuracy", "traces right", "traces wrong")
+        for line in lines
+        if line.startswith(name)
+    }
+    assert cells["accuracy"] == ["0.500", "0.095", "0.905", "2", "0.500", "0.095", "0.905", "0.500", "0.095", "0.905"]
+    assert (cells["traces right"], cells["traces wrong"]) == (["4"] * 3, ["3"] * 3)
 
 
 def test_other_settings_need_force(tmp_path):
@@ -211,3 +221,81 @@ def test_the_manifest_counts_the_problems_and_the_result_has_no_nan(tmp_path):
     manifest = json.loads((tmp_path / "toy.metrics.json.manifest.json").read_text(encoding="utf-8"))
     assert (manifest["stage"], manifest["rows"], list(manifest["outputs"])) == ("metrics", 2, ["toy.metrics.json"])
     assert "NaN" not in (tmp_path / "toy.metrics.json").read_text(encoding="utf-8")
+
+
+def test_three_gradings_stand_side_by_side_and_the_stored_verdict_is_the_strict_one(tmp_path):
+    rows = [solved(0, "3.14159", ["3.14159", "3.1415", "3.13", "2"]), solved(1, r"\frac{1}{3}", ["0.33", "0.333333", "0.3", None])]
+    report = metrics(tmp_path, rows)
+    assert values(report)["mean_accuracy"] == pytest.approx((1 / 4 + 1 / 4) / 2)
+    assert report["gradings"]["rel1e-4"]["mean_accuracy"]["value"] == pytest.approx((2 / 4 + 1 / 4) / 2)
+    assert report["gradings"]["rel1e-2"]["mean_accuracy"]["value"] == pytest.approx((3 / 4 + 2 / 4) / 2)
+    assert report["gradings"]["rel1e-2"]["accuracy"]["value"] == 1  # the first traces: 3.14159, and 0.33 for a third
+    assert "mean_steps" not in report["gradings"]["rel1e-2"]
+    assert report["verdicts"] == {
+        "strict": {"right": 2, "wrong": 5, "unparsed": 1},
+        "rel1e-4": {"right": 3, "wrong": 4, "unparsed": 1},
+        "rel1e-2": {"right": 5, "wrong": 2, "unparsed": 1},
+    }
+
+
+def test_stored_strict_verdicts_hold_in_strict_grading_and_gaps_are_found_anew(tmp_path):
+    report = metrics(tmp_path, [solved(0, "100", ["100", "99.5", "7"], verdicts=[False, False, True])])
+    assert values(report)["mean_accuracy"] == pytest.approx(1 / 3)
+    assert report["verdicts"]["rel1e-2"]["right"] == 3  # the first two are near, the third is right because the file says so
+
+
+def test_an_answer_that_is_no_expression_is_counted_apart_from_wrong_ones(tmp_path):
+    report = metrics(tmp_path, [solved(0, "5", ["5", "6", r"\frac{1", None])])
+    assert report["verdicts"]["strict"] == {"right": 1, "wrong": 1, "unparsed": 2}
+    assert (values(report)["unanswered"], values(report)["unjudged"]) == (0.25, 0.25)
+
+
+def with_rewards(row: dict[str, Any], rewards: Sequence[float]) -> dict[str, Any]:
+    for trace, reward in zip(row["traces"], rewards, strict=True):
+        trace.update(reward=reward, n_tokens=None)
+    return row
+
+
+def test_rewards_of_whole_solutions_weigh_votes_by_the_logistic_function_and_rank_as_they_are(tmp_path):
+    # 7 has the best reward; 5 has two lesser ones, of which each weighs 1/2: log 3 is the log-odds of 3/4
+    report = metrics(tmp_path, [with_rewards(solved(0, "5", ["7", "5", "5", "6"]), [math.log(3), 0.0, 0.0, -2.0])])
+    assert report["aggregation"] == "reward"
+    assert (values(report)["best_of@4"], values(report)["weighted@4"]) == (0, 1)  # 0.75 against 1; by sums of rewards 7 would win
+    assert values(report)["best_of@2"] == pytest.approx((0 + 0 + 0 + 1 + 1 + 1) / 6)
+    assert "mean_tokens" not in values(report)
+
+
+def test_rewards_within_0_and_1_weigh_votes_as_they_are(tmp_path):
+    report = metrics(tmp_path, [with_rewards(solved(0, "5", ["5", "6", "6"]), [0.9, 0.4, 0.4])])
+    assert values(report)["weighted@3"] == 1  # by the logistic function 6 would win
+
+
+def test_very_large_rewards_still_tell_the_best_trace(tmp_path):
+    report = metrics(tmp_path, [with_rewards(solved(0, "5", ["6", "5"]), [60.0, 61.0])])
+    assert values(report)["best_of@2"] == 1
+
+
+def test_published_verdicts_are_compared_and_differences_listed(tmp_path, capsys):
+    rows = [solved(0, "5", ["5", "6"]), solved(1, "7", ["7", "7"])]
+    for row, published in zip(rows, ([True, False], [True, False]), strict=True):
+        for trace, verdict in zip(row["traces"], published, strict=True):
+            trace["published"] = verdict
+    report = metrics(tmp_path, rows)
+    assert report["published"]["traces"] == 4
+    assert report["published"]["agreement"]["value"] == pytest.approx(0.75)
+    assert report["published"]["different"] == [{"problem": "toy/1", "trace": 1, "gold": "7", "answer": "7", "published": False}]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-2].startswith("strict verdicts agree with the published ones on 3 of 4 traces: 0.750")
+    assert printed[-1] == "  toy/1 trace 1: gold 7, answer 7, published as wrong"
+
+
+def test_problems_with_neither_a_gold_answer_nor_a_verdict_are_left_out_and_counted(tmp_path):
+    metrics(tmp_path, [solved(0, "5", ["5"]), solved(1, "", ["7"]), solved(2, "", ["7"], verdicts=[True])])
+    manifest = read_json(tmp_path / "toy.metrics.json.manifest.json")
+    assert (manifest["rows"], manifest["skipped"]) == (2, {"problem with neither a gold answer nor a verdict": 1})
+    assert read_json(tmp_path / "toy.metrics.json")["chosen_correct"] == {"toy/0": True, "toy/2": True}
+
+
+def test_a_file_without_any_gold_answer_or_verdict_cannot_be_measured(tmp_path):
+    with pytest.raises(BadRecord, match="nothing to measure"):
+        metrics(tmp_path, [solved(0, "", ["7"])])

@@ -1,29 +1,33 @@
 r"""Take the final answer out of a solution, and grade it.
 
-`Grader` decides plain numbers and equal strings here and sends the rest to processes of `grader_worker.py`, where the kernel
-ends whatever takes too long. It is safe beside torch and outside the main thread: no fork, no signal handler in this process.
+`Grader` decides plain numbers and equal strings here and sends the rest to processes of `grader_worker.py`. Whatever takes too
+long there is ended, the process replaced. It is safe beside torch and outside the main thread: no fork, no signal handler here.
 """
 
 import json
 import os
 import queue
 import re
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from rewardscope.errors import PipelineError
 from rewardscope.log import get_logger
 
 ITEM_SECONDS = 5.0  # CPU time for one comparison; real golds take about 0.01
+WALL_SECONDS = 60.0  # for one comparison that waits instead of working; a busy machine must not turn answers into unparsed ones
 MAX_WORKERS = 8
 PAIRS_PER_WORKER = 200  # a worker starts in seconds, so a few comparisons are not worth a second one
 
 _TOKEN = re.compile(r"\\+(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_AFTER_HEADING = re.compile(r"(?:####|^[ \t]*#[ \t]*Answer[ \t]*\n)\s*([^\n]+?)\s*\Z", re.MULTILINE)
+_DISPLAY = re.compile(r"\\[\[(]\s*(.*?)\s*\\[\])]")
 _BETWEEN_BOXES = re.compile(r"[\s$]*(?:,|;|and|or|,\s*and|,\s*or)[\s$]*")
 _INTEGER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3}){1,6}|\d{1,300})")
 _DECIMAL = re.compile(r"[+-]?\d*\.\d+")
@@ -33,14 +37,52 @@ _RELATIVE_TOLERANCE = Decimal("1e-5")  # as in grader_worker
 
 T = TypeVar("T")
 R = TypeVar("R")
-Question = tuple[Literal["judge", "same"], str, str]
+
+Grading = Literal["strict", "rel1e-4", "rel1e-2"]
+GRADINGS: tuple[Grading, ...] = get_args(Grading)
+_ALLOWED_GAP: dict[Grading, float] = {"rel1e-4": 1e-4, "rel1e-2": 1e-2}
+
+
+class Item(NamedTuple):
+    """What is graded."""
+
+    gold: str
+    """Empty where it is unknown."""
+    answer: str | None
+    tolerance: float | None = None
+    """The absolute error that the data set allows."""
+
+
+class Judgement(NamedTuple):
+    """What the grader found."""
+
+    correct: bool | None
+    """The strict verdict; None: unparsed, so that nothing is known."""
+    gap: float | None = None
+    """The largest relative difference of the numbers that correspond, None where anything else differs."""
+
+    def verdict(self, grading: Grading) -> bool | None:
+        """Return the verdict in one mode: right where strictly right, or where all numbers are as near as the mode allows."""
+        near = grading != "strict" and self.gap is not None and self.gap <= _ALLOWED_GAP[grading]
+        return True if near else self.correct
+
+
+UNPARSED = Judgement(None)
+
+
+class _Question(NamedTuple):
+    kind: Literal["grade", "same"]
+    gold: str
+    answer: str
+    tolerance: float | None = None
 
 
 def extract_answer(text: str) -> str | None:
     r"""Return the content of the last complete, non-empty `\boxed{...}`, or None.
 
     Boxes that only a comma, "and" or "or" parts are one answer, joined by a comma: `\boxed{1} and \boxed{3}` is `1, 3`.
-    A box within thinking counts only where none follows it; a box cut off by the token limit does not count.
+    A box within thinking counts only where none follows it; a box cut off by the token limit does not count. Without a box
+    the text may end as GSM8K's do, `#### 18`, or PRM800K's, `# Answer` and a line.
     """
     parts: list[str] = []
     following = None
@@ -52,6 +94,9 @@ def extract_answer(text: str) -> str | None:
             break
         parts.insert(0, content)
         following = begin
+    if not parts and (heading := _AFTER_HEADING.search(text)):
+        displayed = _DISPLAY.fullmatch(heading[1])
+        return displayed[1] if displayed else heading[1]
     return ", ".join(parts) or None
 
 
@@ -71,24 +116,28 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
     return found
 
 
-def quick_verdict(gold: str, answer: str) -> bool | None:
+def quick_judgement(gold: str, answer: str, tolerance: float | None) -> Judgement | None:
     """Compare two answers where no algebra is needed: equal strings and plain numbers; None where it is.
 
     Whole numbers compare exactly. Beside a decimal, both rounded to 6 places and a relative 1e-5 must agree.
     """
     a, b = _tidy(gold), _tidy(answer)
     if a == b:
-        return a != ""
+        return Judgement(True, 0.0) if a else UNPARSED
     numbers = [_INTEGER.fullmatch(text) or _DECIMAL.fullmatch(text) for text in (a, b)]
     if None in numbers:
         return None
     x, y = (Decimal(text.replace(",", "")) for text in (a, b))
+    off, larger = abs(x - y), max(abs(x), abs(y))
     if "." not in a + b:
-        return x == y
-    if max(len(a), len(b)) > _DECIMAL_LENGTH:
+        right = x == y
+    elif max(len(a), len(b)) > _DECIMAL_LENGTH:
         return None
-    rounds_alike = x.quantize(_SIX_PLACES) == y.quantize(_SIX_PLACES)
-    return rounds_alike and abs(x - y) <= max(abs(x), abs(y)) * _RELATIVE_TOLERANCE
+    else:
+        right = x.quantize(_SIX_PLACES) == y.quantize(_SIX_PLACES) and off <= larger * _RELATIVE_TOLERANCE
+    if tolerance is not None:
+        right = right or off <= Decimal(str(tolerance))
+    return Judgement(right, 0.0 if right else float(off / larger))
 
 
 def _tidy(text: str) -> str:
@@ -104,20 +153,21 @@ class _Worker:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
-    def ask(self, question: Question) -> bool | None:
-        """Return the verdict, or None where the process ended on the question."""
+    def ask(self, question: _Question) -> Judgement:
+        """Return the judgement; unparsed where the process ended on the question, or had to be ended."""
         process = self._process or self._start()
         assert process.stdin is not None and process.stdout is not None
         try:
             process.stdin.write(json.dumps(question) + "\n")
             process.stdin.flush()
-            reply = process.stdout.readline()
+            answered, _, _ = select.select([process.stdout], [], [], WALL_SECONDS)
+            reply = process.stdout.readline() if answered else ""
         except BrokenPipeError:
             reply = ""
         if not reply.endswith("\n"):
             self.stop()
-            return None
-        return json.loads(reply)
+            return UNPARSED
+        return Judgement(*json.loads(reply))
 
     def _start(self) -> subprocess.Popen[str]:
         script = Path(__file__).with_name("grader_worker.py")
@@ -143,13 +193,14 @@ class _Worker:
 class Grader:
     """Grade answers and group equal ones. Use it as a context manager; leaving it ends its processes.
 
-    A verdict is True, False, or None where it could not be found within `ITEM_SECONDS` of CPU time. No answer is False.
+    A verdict is right (True), wrong (False) or unparsed (None): an answer that cannot be read as an expression, or not within
+    `ITEM_SECONDS` of CPU time, or that no gold answer is known for. Without an answer nothing is right, so False.
     """
 
     def __init__(self) -> None:
         self._workers: list[_Worker] = []
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        self._verdicts: dict[Question, bool | None] = {}
+        self._found: dict[_Question, Judgement] = {}
 
     def __enter__(self) -> "Grader":
         return self
@@ -158,14 +209,18 @@ class Grader:
         for worker in self._workers:
             worker.stop()
 
-    def grade(self, pairs: Sequence[tuple[str, str | None]]) -> list[bool | None]:
-        """Return the verdict on each pair of a gold and a given answer, in order."""
-        questions: list[Question | None] = [None if answer is None else ("judge", gold, answer) for gold, answer in pairs]
-        self._settle({question for question in questions if question})
-        verdicts = [False if question is None else self._verdict(question) for question in questions]
-        if unjudged := verdicts.count(None):
-            get_logger().warning(f"grading: {unjudged} of {len(pairs)} answers could not be judged within {ITEM_SECONDS:g} s each")
-        return verdicts
+    def grade(self, items: Sequence[Item]) -> list[Judgement]:
+        """Return the judgement on each item, in order."""
+        questions = [_Question("grade", gold, answer, tolerance) if gold and answer else None for gold, answer, tolerance in items]
+        hard = [q for q in dict.fromkeys(questions) if q and q not in self._found and self._quick(q) is None]
+        self._map(self._judge, hard, workers=self._n_workers(len(hard)))
+        judgements = [
+            self._judge(question) if question else Judgement(False) if item.gold else UNPARSED
+            for item, question in zip(items, questions, strict=True)
+        ]
+        if lost := sum(item.gold != "" and judgement.correct is None for item, judgement in zip(items, judgements, strict=True)):
+            get_logger().warning(f"grading: {lost} of {len(items)} answers could not be read, or not within {ITEM_SECONDS:g} s each")
+        return judgements
 
     def group(self, answers_per_problem: Sequence[Sequence[str | None]]) -> list[list[int | None]]:
         """Return for each answer of each problem the position of the first equal one among them, None for no answer.
@@ -173,7 +228,8 @@ class Grader:
         An answer joins the first group whose first member it equals, whichever of the two is taken for the gold one.
         One that cannot be compared stays alone: each such failure takes an answer out, so there are at most as many as answers.
         """
-        hard = sum(quick_verdict("0", answer) is None for answers in answers_per_problem for answer in set(answers) if answer is not None)
+        given = [answer for answers in answers_per_problem for answer in set(answers) if answer is not None]
+        hard = sum(quick_judgement("0", answer, None) is None for answer in given)
         return self._map(self._group_one, answers_per_problem, workers=self._n_workers(hard))
 
     def _group_one(self, answers: Sequence[str | None]) -> list[int | None]:
@@ -184,7 +240,7 @@ class Grader:
                 continue
             first_of[answer] = position
             for leader in list(leaders):
-                verdict = self._verdict(("same", answers[leader] or "", answer))
+                verdict = self._judge(_Question("same", answers[leader] or "", answer)).correct
                 if verdict is None and not leaders[leader]:
                     del leaders[leader]
                     continue
@@ -198,22 +254,20 @@ class Grader:
                 leaders[position] = False
         return [None if answer is None else first_of[answer] for answer in answers]
 
-    def _settle(self, questions: set[Question]) -> None:
-        """Find the verdicts that need a process, in parallel."""
-        hard = sorted(q for q in questions if q not in self._verdicts and quick_verdict(q[1], q[2]) is None)
-        self._map(self._verdict, hard, workers=self._n_workers(len(hard)))
-
-    def _verdict(self, question: Question) -> bool | None:
-        quick = quick_verdict(question[1], question[2])
+    def _judge(self, question: _Question) -> Judgement:
+        quick = self._quick(question)
         if quick is not None:
             return quick
-        if question not in self._verdicts:
+        if question not in self._found:
             worker = self._idle.get()
             try:
-                self._verdicts[question] = worker.ask(question)
+                self._found[question] = worker.ask(question)
             finally:
                 self._idle.put(worker)
-        return self._verdicts[question]
+        return self._found[question]
+
+    def _quick(self, question: _Question) -> Judgement | None:
+        return quick_judgement(question.gold, question.answer, question.tolerance)
 
     def _n_workers(self, hard: int) -> int:
         return min(os.cpu_count() or 1, MAX_WORKERS, 1 + hard // PAIRS_PER_WORKER)

@@ -119,7 +119,15 @@ def _problem(row: Mapping[str, Any], index: int, name: str) -> Problem:
     answer = _gold(row)
     if not answer:
         raise BadRecord(f"{where}: no gold answer (under {', '.join(ANSWER_FIELDS)}, or as \\boxed in solution)")
-    return Problem(id=f"{slug(name)}/{index}", dataset=slug(name), question=question.strip(), answer=answer)
+    return Problem(id=f"{slug(name)}/{index}", dataset=slug(name), question=question.strip(), answer=answer, tolerance=_tolerance(row))
+
+
+def _tolerance(row: Mapping[str, Any]) -> float | None:
+    """Return OlympiadBench's absolute `error`; of several (one an answer), the smallest. Other texts there mean something else."""
+    try:
+        return min(float(part) for part in str(row.get("error") or "").split(","))
+    except ValueError:
+        return None
 
 
 def _gold(row: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""A grading process: math-verify with its parsing failures repaired, one JSON request a line.
+"""A grading process: math-verify with its parsing failures repaired, units dropped, and gaps measured; one JSON request a line.
 
 Run as a file by `answers.Grader`, never imported by it, so that sympy stays out of the main process. The kernel ends this
 process when one request takes too much CPU time or memory; the caller sees the pipe close.
@@ -7,6 +7,7 @@ process when one request takes too much CPU time or memory; the caller sees the 
 import contextlib
 import json
 import logging
+import math
 import os
 import re
 import resource
@@ -17,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify
-from sympy import Basic, Derivative, FiniteSet, Float, Interval, Symbol, Tuple
+from sympy import Basic, Derivative, Eq, FiniteSet, Float, Interval, MatrixBase, Rational, Symbol, Tuple
 
 RELATIVE_TOLERANCE = 1e-5  # numbers that agree to 6 decimals must also agree to this: else all tiny numbers would be equal
 FLOAT_NOISE = 1e-12  # numbers this near are equal at any size: 6.02 \times 10^{23} is 602000000000000000000000
@@ -29,7 +30,9 @@ _BOX_ONLY = (LatexExtractionConfig(try_extract_without_anchor=False, boxed_match
 _E_NOTATION = re.compile(r"(?<![A-Za-z\\\d.])(\d+\.?\d*|\.\d+)[eE]([+-]?\d+)(?![\d.A-Za-z^_{])")
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\{(\d+)\}")
 _UNITS = r"(?:\\(?:text|mbox|mathrm)\{[^{}]*\}(?:\^\{?-?\d+\}?)?(?:[\s/~]|\\cdot|\\,|\\ )*)+"  # \mathrm{~m} / \mathrm{s}^{2}
+_SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _REWRITES = (
+    *((re.compile(rf"(?<=\d)\s*(?:\\text\{{\s*{word}\s*\}}|{word}\b)"), rf"\\times 10^{{{power}}} ") for word, power in _SCALES.items()),
     (re.compile(r"×"), r"\\times "),
     (re.compile(r"\bnp\.(\w+)"), r"\\\1"),  # np.arcsin(10/13)
     (re.compile(r"(?<=\d)(?:\\[,;:! ]|~)(?=\d{3}(?!\d))"), ""),  # 10\,000
@@ -42,6 +45,11 @@ _REWRITES = (
     (re.compile(r"_(?:\{\s*\\([A-Za-z]+)\s*\}|\\([A-Za-z]+)\b(?!\s*\{))"), r"_{\1\2}"),  # M_{\odot}, m_{\max }
 )
 _LIST_COMMA = re.compile(r",(?=[^\s!])")
+# A unit or a noun in plain letters after a number: 166 cm^2, 30 km/h, 18 dollars. Only dropped where no letter can be right.
+_NO_UNITS = "sin|cos|tan|cot|log|exp|mod|and|half|dozen|hundred|percent|over|times|plus|minus"
+_SHORT_UNITS = "[kcdm]?m|[km]?g|m?s|hr?|lb|oz|ft|in|mi|m?[lL]|[kM]?Hz|k?[JWVNK]|A|C|Pa|eV"
+_UNIT = rf"(?:(?!(?:{_NO_UNITS})\b)[A-Za-z]{{3,}}|{_SHORT_UNITS})\b(?:\^\{{?-?\d\}}?)?"
+_PLAIN_UNITS = re.compile(rf"(?<=[\d}})])\s*(?:\\[,; ]|~)*\s*{_UNIT}(?:\s*(?:/|\\cdot|\s)\s*{_UNIT})*\s*(?=,|$)")
 _BASE = re.compile(r"\d_\{?(\d+)\}?$")
 
 
@@ -77,23 +85,55 @@ def _without_derivatives(parsed_item: Any) -> Any:
 
 def judge(gold: str, answer: str) -> bool:
     """Say whether `answer` equals `gold` in value or form."""
-    if ", " in gold:
-        answer = _LIST_COMMA.sub(", ", answer)  # beside a list, 10,100 is a list and not 10100
-    golds, answers = list(parsed(gold)), list(parsed(answer))
+    golds, answers = _read_both(gold, answer)
     if not golds or not answers or _differ_in_base(gold, answer):
         return False
     if isinstance(golds[0], Interval) and golds[0].is_open and isinstance(answers[0], FiniteSet | Tuple):
         golds[0] = Tuple(golds[0].start, golds[0].end)  # (1, 2) is read as an interval; beside 2, 1 it is a pair, and ordered
     agrees = verify(golds, answers, allow_set_relation_comp=True, timeout_seconds=None)
-    gap = None if "%" in gold + answer else _relative_gap(golds[0], answers[0])
+    if not any(isinstance(each, Basic) and each.has(Float) for each in (golds[0], answers[0])):
+        return agrees  # exact numbers need no tolerance
+    percent = "%" in gold + answer
+    gap = _gap_or_percent(golds[0], answers[0], relative=True, percent=percent)
     if gap is None:
         return agrees
-    return gap <= RELATIVE_TOLERANCE if agrees else gap <= FLOAT_NOISE
+    return gap <= RELATIVE_TOLERANCE if agrees or percent else gap <= FLOAT_NOISE
 
 
 def same(a: str, b: str) -> bool:
     """Say whether two answers are equal whichever of them is taken for the gold one."""
     return judge(a, b) and judge(b, a)
+
+
+def grade(gold: str, answer: str, tolerance: float | None) -> tuple[bool | None, float | None]:
+    """Return whether an answer is right, and how far its numbers are off.
+
+    None for the first where the answer cannot be read as an expression and the gold one can. The second is the largest
+    relative difference of the numbers that correspond in two answers of one shape, and None where anything else differs.
+    `tolerance` is an absolute difference that is right as well.
+    """
+    if judge(gold, answer):
+        return True, 0.0
+    golds, answers = _read_both(gold, answer)
+    if not answers or (isinstance(answers[0], str) and golds and not isinstance(golds[0], str)):
+        return None, None
+    if not golds or _differ_in_base(gold, answer):
+        return False, None
+    percent = "%" in gold + answer
+    off = _gap_or_percent(golds[0], answers[0], relative=False, percent=percent)
+    near = tolerance is not None and off is not None and off <= tolerance * (1 + FLOAT_NOISE)
+    return near, _gap_or_percent(golds[0], answers[0], relative=True, percent=percent)
+
+
+def _read_both(gold: str, answer: str) -> tuple[list[Any], list[Any]]:
+    """Parse both, with what only the other one can tell: a list beside a list; units beside a plain number."""
+    if ", " in gold:
+        answer = _LIST_COMMA.sub(", ", answer)  # beside a list, 10,100 is a list and not 10100
+    golds, answers = list(parsed(gold)), list(parsed(answer))
+    both = [each[0] for each in (golds, answers) if each and isinstance(each[0], Basic)]
+    if len(both) == 2 and not both[0].free_symbols and both[1].free_symbols:
+        answers = list(parsed(_PLAIN_UNITS.sub("", answer)))
+    return golds, answers
 
 
 def _differ_in_base(gold: str, answer: str) -> bool:
@@ -102,22 +142,61 @@ def _differ_in_base(gold: str, answer: str) -> bool:
     return bases[0] is not None and bases[1] is not None and bases[0][1] != bases[1][1]
 
 
-def _relative_gap(a: Any, b: Any) -> float | None:
-    """Return |a - b| over the larger, where both are numbers and one is a decimal; exact numbers need no tolerance."""
-    if not (isinstance(a, Basic) and isinstance(b, Basic) and (a.has(Float) or b.has(Float))):
+def _gap_or_percent(a: Any, b: Any, *, relative: bool, percent: bool) -> float | None:
+    """Return the largest gap; where one of two numbers is a percentage, 50, 50 % and 0.5 are the same."""
+    if not (percent and isinstance(b, Basic) and b.is_number):  # type: ignore[attr-defined]
+        return _largest_gap(a, b, relative=relative)
+    gaps = [_gap(a, b * factor, relative=relative) for factor in (1, 100, Rational(1, 100))]  # type: ignore[operator]
+    return min((gap for gap in gaps if gap is not None), default=None)
+
+
+def _largest_gap(a: Any, b: Any, *, relative: bool) -> float | None:
+    """Return the largest gap of the numbers that correspond in two answers of one shape, None where anything else differs."""
+    if isinstance(a, Eq) and isinstance(b, Eq) and a.lhs != b.lhs:
+        return None
+    a, b = _value(a), _value(b)
+    if isinstance(a, FiniteSet) and isinstance(b, FiniteSet):
+        parts = _ascending(a), _ascending(b)
+    elif type(a) is type(b) and isinstance(a, Tuple | Interval):
+        parts = a.args, b.args
+    elif isinstance(a, MatrixBase) and isinstance(b, MatrixBase) and a.shape == b.shape:
+        parts = a.flat(), b.flat()
+    else:
+        return 0.0 if a == b else _gap(a, b, relative=relative)
+    if len(parts[0]) != len(parts[1]):
+        return None
+    gaps = [_largest_gap(x, y, relative=relative) for x, y in zip(*parts, strict=True)]
+    return None if None in gaps else max((gap for gap in gaps if gap is not None), default=0.0)
+
+
+def _value(item: Any) -> Any:
+    """Return what an equation says its symbol is: 5 for x = 5."""
+    return item.rhs if isinstance(item, Eq) and isinstance(item.lhs, Symbol) else item
+
+
+def _ascending(values: FiniteSet) -> list[Any]:
+    """Return real numbers in order, and anything else as it stands."""
+    items = list(values.args)
+    return sorted(items, key=lambda item: float(item)) if all(item.is_extended_real and item.is_number for item in items) else items
+
+
+def _gap(a: Any, b: Any, *, relative: bool) -> float | None:
+    """Return |a - b|, or its share of the larger, where both are numbers."""
+    if not (isinstance(a, Basic) and isinstance(b, Basic)):
         return None
     try:
         if not (a.is_number and b.is_number):  # type: ignore[attr-defined]
             return None
         a, b = a.doit().evalf(30), b.doit().evalf(30)  # type: ignore[attr-defined]
-        larger = max(abs(a), abs(b))
-        return float(abs(a - b) / larger) if larger else 0.0
+        larger = max(abs(a), abs(b)) if relative else 1
+        gap = float(abs(a - b) / larger) if larger else 0.0
+        return gap if math.isfinite(gap) else None
     except (TypeError, ValueError, ArithmeticError, AttributeError):
         return None
 
 
 def main() -> None:
-    """Answer requests `[kind, a, b]` with true or false until the input ends. The argument is the limit in CPU seconds each."""
+    """Answer requests `[kind, a, b, tolerance]` with `[verdict, gap]` until the input ends. The argument is the limit in CPU seconds."""
     seconds = float(sys.argv[1])
     logging.disable(logging.CRITICAL)
     replies = os.fdopen(os.dup(1), "w", buffering=1)
@@ -130,11 +209,11 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
     replies.write("ready\n")
     for line in sys.stdin:
-        kind, a, b = json.loads(line)
+        kind, a, b, tolerance = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, seconds)
-        verdict = judge(a, b) if kind == "judge" else same(a, b)
+        reply = grade(a, b, tolerance) if kind == "grade" else (same(a, b), None)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        replies.write(json.dumps(bool(verdict)) + "\n")
+        replies.write(json.dumps(reply) + "\n")
 
 
 if __name__ == "__main__":

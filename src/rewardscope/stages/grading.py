@@ -3,18 +3,25 @@
 import dataclasses
 from collections.abc import Sequence
 
-from rewardscope.problems.answers import Grader, extract_answer
+from rewardscope.problems.answers import Grader, Item, extract_answer
 from rewardscope.problems.steps import DELIMITER
 from rewardscope.records import SolvedProblem
 
 
 def graded(solved: Sequence[SolvedProblem], *, delimiter: str = DELIMITER) -> list[SolvedProblem]:
-    """Return the rows with each trace's answer taken out and graded."""
-    traces = [(row.problem.answer, extract_answer(delimiter.join(trace.steps))) for row in solved for trace in row.traces]
+    """Return the rows with each trace's answer taken out and graded. Without a gold answer, a published verdict is taken over."""
+    items = [
+        Item(row.problem.answer, extract_answer(delimiter.join(trace.steps)), row.problem.tolerance)
+        for row in solved
+        for trace in row.traces
+    ]
     with Grader() as grader:
-        verdicts = iter(zip(traces, grader.grade(traces), strict=True))
+        judged = iter(zip(items, grader.grade(items), strict=True))
     filled = []
     for row in solved:
-        judged = [dataclasses.replace(trace, answer=answer, correct=correct) for trace, ((_, answer), correct) in zip(row.traces, verdicts)]  # noqa: B905 - the verdicts run on over the rows
-        filled.append(dataclasses.replace(row, traces=tuple(judged)))
+        traces = []
+        for trace in row.traces:
+            item, judgement = next(judged)
+            traces.append(dataclasses.replace(trace, answer=item.answer, correct=judgement.correct if item.gold else trace.published))
+        filled.append(dataclasses.replace(row, traces=tuple(traces)))
     return filled

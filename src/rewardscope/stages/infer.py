@@ -132,7 +132,7 @@ def _solved(problem: Problem, completions: Sequence[Completion], seconds: float)
         )
         for index, completion in enumerate(completions)
     )  # fmt: skip
-    cost = Cost(policy_tokens=sum(trace.n_tokens for trace in traces), seconds=round(seconds, 6))
+    cost = Cost(policy_tokens=sum(len(completion.token_ids) for completion in completions), seconds=round(seconds, 6))
     return SolvedProblem(problem=problem, traces=traces, chosen=0, cost=cost)
 
 

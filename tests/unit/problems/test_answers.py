@@ -1,12 +1,22 @@
+import signal
 import time
 from decimal import Decimal
 
 import pytest
 
 from rewardscope.problems import answers
-from rewardscope.problems.answers import Grader, extract_answer, quick_verdict
+from rewardscope.problems.answers import GRADINGS, Grader, Item, Judgement, extract_answer, quick_judgement
 
 EVIL = "9^{9^{9^9}}"
+
+
+def verdicts(grader: Grader, pairs: list[tuple[str, str | None]]) -> list[bool | None]:
+    return [judgement.correct for judgement in grader.grade([Item(gold, answer) for gold, answer in pairs])]
+
+
+def quick_verdict(gold: str, answer: str) -> bool | None:
+    judgement = quick_judgement(gold, answer, None)
+    return None if judgement is None else judgement.correct
 
 
 @pytest.fixture
@@ -32,6 +42,22 @@ def one_second(monkeypatch):
     ],
 )
 def test_the_answer_is_the_last_complete_box(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("So it is 9 * 2 = 18.\n#### 18", "18"),
+        ("So 29 cents.\n\n# Answer\n\n29", "29"),
+        ("That is it.\n\n        # Answer\n\n        \\sqrt{53}\n        \n", r"\sqrt{53}"),
+        ("Done.\n\n# Answer\n\n\\[ 4210_5 \\]", "4210_5"),
+        ("#### 18\nNo, I do not know.", None),
+        ("# Answer\n\nLet us see.\nIt is 5.", None),
+        (r"\boxed{7}" + "\n#### 18", "7"),
+    ],
+)
+def test_without_a_box_the_last_line_may_be_marked_as_the_answer(text, answer):
     assert extract_answer(text) == answer
 
 
@@ -76,7 +102,7 @@ def test_extraction_is_linear_in_open_and_closed_boxes():
         ("1,234", "1234", True), ("1,234", "1235", False), ("18", "18.0", True), ("18", "18.", True), ("$18$", "18", True),
         ("0.333333", "0.3333331", True), ("0.333", "0.334", False), ("1.6", "1.61", False), (".5", "0.5", True),
         ("0.0000001", "0.0000002", False), ("0", "0.0000000001", False), ("9" * 300, "9" * 299 + "8", False),
-        (r"\frac{1}{2}", r"\frac{1}{2}", True), ("x  + 1", "x + 1", True), ("", "", False),
+        (r"\frac{1}{2}", r"\frac{1}{2}", True), ("x  + 1", "x + 1", True),
         ("1/2", "0.5", None), ("4.5e33", "4.5", None), ("1, 2", "12", None), ("12,34", "1234", None), ("50%", "50", None),
     ],
 )  # fmt: skip
@@ -99,7 +125,7 @@ def test_plain_answers_start_no_process(monkeypatch):
 
     monkeypatch.setattr("subprocess.Popen", fail)
     with Grader() as grader:
-        assert grader.grade([("5", "5"), ("5", "6"), ("5", None)] * 1000) == [True, False, False] * 1000
+        assert verdicts(grader, [("5", "5"), ("5", "6"), ("5", None)] * 1000) == [True, False, False] * 1000
         assert grader.group([["5", "5.0", None, "6"], []]) == [[0, 0, None, 3], []]
 
 
@@ -107,13 +133,12 @@ def test_plain_answers_start_no_process(monkeypatch):
 def test_an_evil_answer_stalls_nothing_and_the_next_are_still_graded():
     nested = "(" * 20_000 + "1" + ")" * 20_000
     with Grader() as grader:
-        verdicts = grader.grade(
-            [("5", r"\frac{10}{2}"), ("5", EVIL), ("5", nested), ("5", r"\frac{20}{4}"), ("5", r"\frac{20}{3}"), ("5", "")]
-        )
-        assert verdicts[1] is None  # no verdict, which is not the same as wrong
-        assert verdicts[2] in (None, False)
-        assert [verdicts[0], *verdicts[3:]] == [True, True, False, False]
-        assert grader.grade([("5", r"\sqrt{25}")]) == [True]
+        given = [r"\frac{10}{2}", EVIL, nested, r"\frac{20}{4}", r"\frac{20}{3}", ""]
+        found = verdicts(grader, [("5", answer) for answer in given])
+        assert found[1] is None  # unparsed, which is not the same as wrong
+        assert found[2] in (None, False)
+        assert [found[0], *found[3:]] == [True, True, False, False]
+        assert verdicts(grader, [("5", r"\sqrt{25}")]) == [True]
 
 
 def test_equal_answers_form_groups_whatever_their_writing():
@@ -131,7 +156,57 @@ def test_an_answer_that_cannot_be_compared_stays_alone_and_breaks_no_other_group
 
 def test_leaving_the_grader_ends_its_processes():
     with Grader() as grader:
-        grader.grade([("5", r"\frac{10}{2}")])
+        verdicts(grader, [("5", r"\frac{10}{2}")])
         processes = [worker._process for worker in grader._workers]
         assert [process.poll() for process in processes] == [None]
     assert all(process.poll() is not None for process in processes)
+
+
+@pytest.mark.usefixtures("one_second")
+def test_several_workers_are_each_replaced_and_verdicts_keep_their_order(monkeypatch):
+    monkeypatch.setattr(answers, "PAIRS_PER_WORKER", 2)
+    monkeypatch.setattr(answers.os, "cpu_count", lambda: 3)
+    given = [f"{EVIL}+{i}" if i % 4 == 0 else rf"\frac{{{10 * i}}}{{{2 if i % 4 == 1 else 3}}}" for i in range(12)]
+    with Grader() as grader:
+        found = verdicts(grader, [(str(5 * i), answer) for i, answer in enumerate(given)])
+        assert len(grader._workers) == 3
+    assert found == [{0: None, 1: True}.get(i % 4, False) for i in range(12)]
+
+
+def test_a_comparison_that_waits_instead_of_working_is_ended_as_well(monkeypatch):
+    with Grader() as grader:
+        assert verdicts(grader, [("5", r"\frac{10}{2}")]) == [True]
+        (worker,) = grader._workers
+        process = worker._process
+        monkeypatch.setattr(answers, "WALL_SECONDS", 0.2)
+        process.send_signal(signal.SIGSTOP)  # takes no CPU time, so the limit on that never comes
+        assert verdicts(grader, [("5", r"\frac{20}{4}")]) == [None]
+        assert process.poll() is not None
+        monkeypatch.setattr(answers, "WALL_SECONDS", 60.0)
+        assert verdicts(grader, [("5", r"\sqrt{25}")]) == [True]
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "strict", "near", "far"),
+    [
+        ("5", "5", True, True, True), ("3.14159", "3.1416", False, True, True), ("3.14159", "3.1417", False, True, True),
+        ("3.14", "3.15", False, False, True), ("3.14", "3.2", False, False, False), ("1000", "1001", False, False, True),
+        ("0", "0.00001", False, False, False), ("5", "-5", False, False, False), ("5", None, False, False, False),
+        (r"\frac{1}{3}", "0.33333", False, True, True), (r"\frac{1}{3}", "0.333", False, False, True), ("1/3", "0.33", False, False, True),
+        (r"4.5 \times 10^{33}", r"4.51 \times 10^{33}", False, False, True), ("x+1", "x+1.0001", False, False, False),
+        ("1, 2", "2, 1.00005", False, True, True), ("1, 2", "1.00005", False, False, False), ("(1, 2)", "(1, 2.01)", False, False, True),
+        ("x=7", "7.0005", False, True, True), ("50", r"50.1\%", False, False, True), ("5", r"\frac{1}{", None, None, None),
+        ("", "5", None, None, None),
+    ],
+)  # fmt: skip
+def test_the_three_gradings_differ_by_the_gap_they_allow(gold, answer, strict, near, far):
+    with Grader() as grader:
+        (judgement,) = grader.grade([Item(gold, answer)])
+    assert [judgement.verdict(grading) for grading in GRADINGS] == [strict, near, far]
+
+
+def test_the_error_that_the_data_set_allows_is_right_in_every_grading():
+    with Grader() as grader:
+        found = grader.grade([Item("4.2", given, 0.1) for given in ("4.3", "4.31", r"4.25\%", r"\frac{43}{10}", r"\frac{44}{10}")])
+    assert [judgement.correct for judgement in found] == [True, False, True, True, False]
+    assert Judgement(True, 0.0).verdict("rel1e-2")

@@ -48,6 +48,12 @@ def test_every_published_schema_gives_a_question_and_bare_latex(tmp_path, row, q
     assert (problem.id, problem.dataset, problem.question, problem.answer) == ("Set_1/0", "Set_1", question, answer)
 
 
+@pytest.mark.parametrize(("error", "tolerance"), [("1e-1", 0.1), ("1e-1,1e-2", 0.01), (None, None), ("", None), ("a note", None)])
+def test_the_error_that_a_data_set_allows_comes_along(tmp_path, error, tolerance):
+    (problem,) = load_problems(write_jsonl(tmp_path / "set.jsonl", [{"question": "Q?", "final_answer": ["4.2"], "error": error}]))
+    assert problem.tolerance == tolerance
+
+
 def test_dollars_that_are_money_stay():
     assert gold_text(r"\$5") == r"\$5"
 

@@ -1,24 +1,9 @@
 """The rules of equality, in this process; `test_answers.py` tests the processes around them."""
 
-import json
-import re
-from pathlib import Path
-
 import pytest
 
-from rewardscope.problems.answers import Grader, extract_answer, quick_verdict
-from rewardscope.problems.datasets import load_problems
-from rewardscope.problems.grader_worker import judge, parsed, same
-
-DATA = Path(__file__).parents[3] / "../shared/data"
-SETS = {"math500": 500, "minervamath": 272, "olympiadbench": 675, "gsm8k_test_300": 300}
-
-
-def golds(name: str) -> list[str]:
-    path = DATA / f"{name}.jsonl"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not here: it is published data, not part of the project")
-    return [problem.answer for problem in load_problems(str(path))]
+from rewardscope.problems.answers import quick_judgement
+from rewardscope.problems.grader_worker import grade, judge, same
 
 
 @pytest.mark.parametrize(
@@ -35,6 +20,9 @@ def golds(name: str) -> list[str]:
         ("x>2", r"(2,\infty)"), (r"\frac{1}{2}", "0.5"), ("1/3", "0.333333"), ("(x+1)^2", "x^2+2x+1"), ("x=5", "5"), ("5", "x=5"),
         (r"\text{Evelyn}", "Evelyn"), ("C", r"\text{(C)}"), (r"90^\circ", "90"), (r"5\mathrm{~m} / \mathrm{s}^{2}", "5"), (r"50\%", "0.5"),
         ("1,234", "1234"), (r"10,\!000", "10000"), (r"\pm 2", "2,-2"), (r"\{1,2\}", "2,1"), ("(1,2)", "1,2"), ("11_2", "11"),
+        # units, scales, percentages
+        ("166", "166 cm^2"), (r"\frac{600}{7}", r"\frac{600}{7} km/h"), ("18", "18 dollars"), ("90, 45", "90 cm, 45 cm"), ("5", "5 m/s^2"),
+        ("18000000", "18 million"), ("2500", r"2.5 \text{ thousand}"), ("4.2", r"4.2\%"), ("0.042", r"4.2\%"),
         (r"\begin{pmatrix} 1\\2\end{pmatrix}", r"\begin{bmatrix}1\\2\end{bmatrix}"), (r"\frac{dx}{dt}=kx-a", r"\frac{dx}{dt}-kx+a=0"),
     ],
 )  # fmt: skip
@@ -49,6 +37,9 @@ def test_two_ways_to_write_an_answer_are_equal(gold, answer):
         (r"6.7 \times 10^{-27}", r"6.8 \times 10^{-27}"), ("1e-9", "2e-9"), ("0.0000001", "0.0000002"), ("(1,2)", "2,1"), ("11_2", "11_3"),
         (r"\frac{1}{3} E_{1}+\frac{2}{3} E_{2}", r"\frac{1}{3} E_{1}+\frac{2}{3} E_{3}"),
         (r"\frac{dx}{dt}=kx-a", r"-\frac{dx}{dt}=kx-a"),
+        # a letter that no unit is, a scale that is no unit
+        ("5", "5x"), ("3", "3 sin x"), ("18", "18 million"), ("18", r"\text{18 million}"), ("x", "x y"),
+        ("4.2", r"4.3\%"), ("4.2", r"0.042\%"),
         # and what is plainly different
         ("1/3", "0.333"), ("1.6", "1.61"), (r"3 \times 10^{8}", "300000001"), ("(1,2)", "(2,1)"), ("[1,2]", "(1,2)"), ("y=5", "x=5"),
         (r"\text{even}", "odd"), ("2,3", "2,4"), ("x^2", "x^3"), (r"\frac{\pi}{2}", "90"), ("5", ""), ("", "5"), ("1+2i", "1-2i"),
@@ -64,61 +55,35 @@ def test_same_needs_equality_whichever_is_the_gold_one():
     assert same("x+1", "1+x")
 
 
-@pytest.mark.parametrize("name", SETS)
-def test_every_published_gold_is_right_against_itself(name):
-    answers = golds(name)
-    assert len(answers) == SETS[name]
-    with Grader() as grader:
-        assert grader.grade([(gold, extract_answer(rf"The answer is $\boxed{{{gold}}}$.")) for gold in answers]) == [True] * len(answers)
-    # Equal strings are decided without math-verify; so ask it too, about what the comparison of strings would hide.
-    assert [gold for gold in answers if not judge(gold, gold)] == []
-
-
-def test_almost_every_published_gold_is_understood_as_an_expression():
-    as_text = [gold for name in SETS for gold in golds(name) if isinstance(parsed(gold)[0], str)]
-    assert len(as_text) <= 2, as_text  # a sentence, and "t(0,4]"
-
-
-def test_golds_in_e_notation_take_the_form_that_models_write_and_no_other_exponent():
-    found = [gold for gold in golds("minervamath") if re.fullmatch(r"[\d.]+e-?\d+", gold)]
-    assert len(found) == 58
-    for gold in found:
-        mantissa, exponent = gold.split("e")
-        assert judge(gold, rf"{mantissa} \times 10^{{{exponent}}}"), gold
-        assert not judge(gold, rf"{mantissa} \times 10^{{{int(exponent) + 1}}}"), gold
-        assert not judge(gold, rf"{mantissa} \times 10^{{{int(exponent) - 1}}}"), gold
-
-
-@pytest.mark.parametrize("name", SETS)
-def test_numbers_with_another_sign_or_last_digit_are_wrong(name):
-    numbers = [
-        gold for gold in golds(name) if re.fullmatch(r"-?\d+(\.\d+)?|-?\\frac\{\d+\}\{\d+\}", gold) and float(re.sub(r"\D", "", gold))
-    ]
-    assert len(numbers) > 0.4 * SETS[name]
-    for gold in numbers:
-        position = max(i for i, character in enumerate(gold) if character.isdigit())
-        for wrong in (
-            gold[1:] if gold[0] == "-" else f"-{gold}",
-            f"{gold[:position]}{(int(gold[position]) + 1) % 10 or 1}{gold[position + 1 :]}",
-        ):
-            quick = quick_verdict(gold, wrong)
-            assert not (judge(gold, wrong) if quick is None else quick), (gold, wrong)
-
-
 @pytest.mark.parametrize("gold", ["7", "0.5", "123.456", "0.000123", "1,234"])
 @pytest.mark.parametrize(
     "answer", ["7", "7.0", "0.50", "0.5000004", "0.500001", "123.4560001", "0.0001230004", "0.000123000001", "1234", "1234.00"]
 )
 def test_quick_verdicts_agree_with_math_verify(gold, answer):
-    assert quick_verdict(gold, answer) is judge(gold, answer)
+    quick = quick_judgement(gold, answer, None)
+    assert quick is not None and quick.correct is judge(gold, answer)
 
 
-def test_verdicts_on_real_solutions_agree_with_those_published_with_them():
-    path = DATA / "qwen_math_cot_50x8.jsonl"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not here: it is published data, not part of the project")
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    with Grader() as grader:
-        verdicts = grader.grade([(row["gt"], extract_answer(code)) for row in rows for code in row["code"]])
-    assert len(verdicts) == 400
-    assert verdicts == [score for row in rows for score in row["score"]]
+@pytest.mark.parametrize(
+    ("gold", "answer", "verdict"),
+    [
+        ("5", r"\frac{1}{", None), ("5", "x =", None), ("5", "?", None), ("x+1", "x + )", None),  # no expression
+        ("5", r"\text{even}", False), ("5", "I do not know", False), (r"\text{odd}", r"\text{even}", False),  # read as words
+        ("5", "6", False), ("x =", "x +", False),  # where the gold one is no expression either, texts are compared
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_no_expression_is_unparsed_and_not_wrong(gold, answer, verdict):
+    assert grade(gold, answer, None)[0] is verdict
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "gap"),
+    [
+        ("100", "99", 0.01), (r"\frac{1}{3}", "0.3", 0.1), ("1, 2", "2.5, 1", 0.2), ("2, 1", "1, 2.5", 0.2), ("[1,2]", "[1,4]", 0.5),
+        ("(1,2,4)", "(1,2,5)", 0.2), ("x=5", "4", 0.2), ("5", "-5", 2.0), ("[1,2]", "(1,4]", None), ("1,2", "1,2,3", None),
+        ("x+1", "x+2", None),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1\\4\end{pmatrix}", 0.5), ("y=5", "x=4", None),
+    ],
+)  # fmt: skip
+def test_the_gap_is_the_largest_relative_difference_of_corresponding_numbers(gold, answer, gap):
+    assert grade(gold, answer, None) == (False, None if gap is None else pytest.approx(gap))
