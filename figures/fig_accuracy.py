@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from figures.style import COLOURS, error_bars, note_n
 from rewardscope.errors import MissingInput
-from rewardscope.paths import BEAM_SUFFIX
+from rewardscope.paths import SEARCH_SUFFIXES
 from rewardscope.settings import Settings
 from rewardscope.storage.jsonl import read_rows
 from rewardscope.storage.tables import read_json
@@ -37,10 +37,10 @@ def read_bars(path: Path) -> list[Bar]:
     """Return the bars of one metrics file; the generations beside it name the data set."""
     stem = path.name.removesuffix(".metrics.json")
     dataset = next(iter(read_rows(path.with_name(f"{stem}.jsonl"))))["problem"]["dataset"]
-    policy = stem.removesuffix(BEAM_SUFFIX).removesuffix(f"_{dataset}")
+    policy = stem.removesuffix(SEARCH_SUFFIXES["beam"]).removesuffix(f"_{dataset}")
     report = read_json(path)
     metrics, n = report["metrics"], report["traces_per_problem"][0]
-    if stem.endswith(BEAM_SUFFIX):
+    if stem.endswith(SEARCH_SUFFIXES["beam"]):
         return [Bar(dataset, policy, METHODS[2], metrics["accuracy"])]
     alone = [Bar(dataset, policy, METHODS[0], metrics["mean_accuracy"])]
     return [*alone, Bar(dataset, policy, METHODS[1], metrics[f"majority@{n}"])] if n > 1 else alone

@@ -5,7 +5,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]  # the checkout: the project is run from its clone
 TINY = PROJECT / "checkpoints" / "tiny"
-BEAM_SUFFIX = "_beam_search_prm"
+SEARCH_SUFFIXES = {"beam": "_beam_search_prm", "dvts": "_dvts_prm", "best-of-n": "_best_of_n_prm"}
 
 
 def slug(name: str | Path) -> str:
@@ -15,9 +15,14 @@ def slug(name: str | Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last)
 
 
-def generations_file(data_dir: Path, policy: str, dataset: str, *, with_prm: bool = False) -> Path:
-    """Return `<policy>_<dataset>.jsonl`, or `<policy>_<dataset>_beam_search_prm.jsonl`."""
-    return data_dir / f"{slug(policy)}_{slug(dataset)}{BEAM_SUFFIX if with_prm else ''}.jsonl"
+def generations_file(data_dir: Path, policy: str, dataset: str, *, search: str | None = None) -> Path:
+    """Return `<policy>_<dataset>.jsonl`, or for a search method such as `<policy>_<dataset>_beam_search_prm.jsonl`."""
+    return data_dir / f"{slug(policy)}_{slug(dataset)}{SEARCH_SUFFIXES[search] if search else ''}.jsonl"
+
+
+def imported_file(data_dir: Path, source: Path, *, original: bool) -> Path:
+    """Return `<source>.jsonl` in the data folder, or `<source>_original.jsonl` for the unmodified side of a benchmark."""
+    return data_dir / f"{slug(source)}{'_original' if original else ''}.jsonl"
 
 
 def metrics_file(generations: Path) -> Path:

@@ -79,6 +79,18 @@ class EngineContract:
         three = engine.generate(prompts, max_tokens=10, seeds=[5] * len(prompts), **{**GREEDY, "n": 3})
         assert three == [completions * 3 for completions in one]
 
+    def test_reuse_changes_no_token(self, engine: Engine) -> None:
+        options = {"n": 3, "stop": ("a", "e"), "temperature": 1.5, "top_p": 1.0, "max_tokens": 12}
+        prompts, grown = prompts_of(engine), 0
+        for depth in range(5):
+            seeds = range(100 * depth, 100 * depth + len(prompts))
+            anew, reused = (engine.generate(prompts, **options, seeds=seeds, reuse=reuse) for reuse in (False, True))
+            assert reused == anew
+            longer = [[*p, *c.token_ids] for p, row in zip(prompts, anew, strict=True) for c in row if c.finish == "stop"]
+            grown += len(longer)
+            prompts = longer[:10] or prompts
+        assert grown > 10
+
     def test_finish_says_what_ended_each_completion(self, engine: Engine) -> None:
         stop, max_tokens, end = (" is", "T"), 100, engine.tokenizer.eos_token_id
         prompts = prompts_of(engine)

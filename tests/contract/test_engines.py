@@ -46,7 +46,7 @@ class TestHfEngine(EngineContract):
     def test_a_long_text_outgrows_the_buffers_and_stays_the_same(self, engine: HfEngine, monkeypatch: pytest.MonkeyPatch) -> None:
         prompts = prompts_of(engine)
         roomy = engine.generate(prompts, max_tokens=60, seeds=[0] * 5, **GREEDY)
-        monkeypatch.setattr("rewardscope.engines.cache.ROOM", 1)
+        monkeypatch.setattr("rewardscope.models.cache.ROOM", 1)
         assert engine.generate(prompts, max_tokens=60, seeds=[0] * 5, **GREEDY) == roomy
 
 

@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,23 @@ from rewardscope.engines.scripted import ScriptedEngine
 from rewardscope.errors import ConfigError, MissingInput, UnknownName
 from rewardscope.prms import load_scorer
 from rewardscope.records import Problem, SolvedProblem
-from rewardscope.search import beam
+from rewardscope.search import guided
 from rewardscope.settings import Settings
 from rewardscope.stages.infer_with_prm import Config, run
 from rewardscope.storage.files import manifest_of
 from rewardscope.storage.jsonl import read_solved
 from tests.unit.prms.tiny_prm import make_prm
 
-SMALL: dict[str, Any] = {"limit": 3, "n": 4, "width": 2, "max_steps": 3, "max_step_tokens": 12, "engine": "hf"}
+SMALL: dict[str, Any] = {
+    "limit": 3,
+    "n": 4,
+    "width": 2,
+    "max_steps": 3,
+    "max_step_tokens": 12,
+    "max_tokens": 12,
+    "temperature": 1.5,
+    "engine": "hf",
+}
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +83,14 @@ def test_each_option_changes_the_result(tmp_path: Path, config: dict[str, Any], 
 
 
 def _scripted(monkeypatch: pytest.MonkeyPatch, policy: Path, said: Sequence[str]) -> None:
-    """Let the policy say one of `said`, by sample, and go on with it after its first steps."""
+    """Let the policy say each of `said` in turn, and go on with it after its first steps."""
+    turns: Counter[str] = Counter()
 
-    def script(prompt: str, _seed: int, sample: int) -> str:
+    def script(prompt: str, _seed: int, _sample: int) -> str:
         begun = prompt.rsplit("assistant\n", maxsplit=1)[-1]
         matching = [text for text in said if text.startswith(begun)]
-        return matching[sample % len(matching)].removeprefix(begun)
+        turns[begun] += 1
+        return matching[turns[begun] % len(matching)].removeprefix(begun)
 
     engine = ScriptedEngine(AutoTokenizer.from_pretrained(policy), script, max_positions=1000)
     monkeypatch.setattr(engines, "load_engine", lambda *_args, **_options: engine)
@@ -109,25 +121,33 @@ def test_the_typed_delimiter_parts_the_steps(
     assert by_default[0].traces[0].steps == ("one\ntwo", "three")
 
 
-def test_a_killed_run_goes_on_after_the_last_whole_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any]) -> None:
-    real, searched = beam.beam_search, []
+def test_a_killed_run_goes_on_after_the_last_whole_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any]) -> None:
+    real, asked = guided.guided_search, []
 
-    def killed_at_the_third(problems: Sequence[Problem], *arguments: Any, **options: Any) -> beam.Searched:
-        if problems[0].id == "tinymath/2" and len(searched) == 2:
-            raise KeyboardInterrupt
-        searched.append([problem.id for problem in problems])
-        return real(problems, *arguments, **options)
+    def killed_after_two(problems: Sequence[Problem], *arguments: Any, **options: Any) -> Iterator[guided.Searched]:
+        asked.append(len(problems))
+        for count, searched in enumerate(real(problems, *arguments, **options)):
+            if count == 2:
+                raise KeyboardInterrupt
+            yield searched
 
-    monkeypatch.setattr(beam, "beam_search", killed_at_the_third)
+    monkeypatch.setattr(guided, "guided_search", killed_after_two)
     with pytest.raises(KeyboardInterrupt):
-        _search(tmp_path / "killed", config, pool=1)
-    searched.append("killed")
-    solved = _search(tmp_path / "killed", config, pool=1)
-    assert searched == [["tinymath/0"], ["tinymath/1"], "killed", ["tinymath/2"]]
-    whole = _search(tmp_path / "whole", config, pool=1)
+        _search(tmp_path / "killed", config)
+    solved = _search(tmp_path / "killed", config)
+    assert asked == [3, 1]
+    monkeypatch.setattr(guided, "guided_search", real)
+    whole = _search(tmp_path / "whole", config)
     assert [row.traces for row in solved] == [row.traces for row in whole]
     (out,) = (tmp_path / "killed").glob("*_beam_search_prm.jsonl")
     assert json.loads(manifest_of(out).read_text())["extra"]["problems_from_an_earlier_run"] == 2
+
+
+@pytest.mark.parametrize(("method", "suffix"), [("dvts", "_dvts_prm"), ("best-of-n", "_best_of_n_prm")])
+def test_each_method_has_a_file_of_its_own(tmp_path: Path, config: dict[str, Any], method: str, suffix: str) -> None:
+    _search(tmp_path, config, limit=1)
+    _search(tmp_path, config, limit=1, search=method)
+    assert {path.name for path in tmp_path.glob("*.jsonl")} == {f"tiny-random_tinymath{end}.jsonl" for end in (suffix, "_beam_search_prm")}
 
 
 def test_a_problem_that_does_not_fit_the_policy_is_left_out_and_counted(tmp_path: Path, config: dict[str, Any]) -> None:
@@ -151,10 +171,12 @@ def test_a_finished_search_is_skipped_without_torch(tmp_path: Path, config: dict
     assert "is done (1 rows), skipped" in done.stderr
 
 
-def test_another_prm_makes_the_file_anew(tmp_path: Path, config: dict[str, Any]) -> None:
-    (one,) = _search(tmp_path, config, limit=1)
-    (two,) = _search(tmp_path, config, limit=1, prm=str(make_prm(tmp_path / "other-prm", seed=1)))
-    assert [trace.scores for trace in one.traces] != [trace.scores for trace in two.traces]
+def test_another_prm_for_the_same_file_needs_force(tmp_path: Path, config: dict[str, Any]) -> None:
+    _search(tmp_path, config, limit=1)
+    other = str(make_prm(tmp_path / "other-prm", seed=1))
+    with pytest.raises(ConfigError, match=r"made with other settings.*--force"):
+        _search(tmp_path, config, limit=1, prm=other)
+    assert len(_search(tmp_path, config, limit=1, prm=other, force=True)) == 1
 
 
 def test_other_settings_for_the_same_file_need_force(tmp_path: Path, config: dict[str, Any]) -> None:

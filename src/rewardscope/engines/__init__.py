@@ -22,13 +22,14 @@ class Engine(Protocol):
 
     def generate(
         self, prompts: Sequence[Sequence[int]], *, n: int, stop: tuple[str, ...], temperature: float, top_p: float,
-        max_tokens: int, seeds: Sequence[int],
+        max_tokens: int, seeds: Sequence[int], reuse: bool = False,
     ) -> list[list[Completion]]:  # fmt: skip
         """Return `n` completions for each prompt, in order.
 
         `prompts` are token ids (so nothing is tokenised twice). Temperature 0 is greedy. Generation ends with the token
         that completes a stop string; that token is kept whole. An end token ends it too and is not kept. `seeds[i]`
         (0 or more) fixes the samples of prompt i whatever else is in the batch, and sample j whatever `n` is.
+        With `reuse`, what was computed is kept for later calls that continue these texts.
         A prompt and what is generated together never exceed `max_positions`.
         Raises: TooLong where a prompt alone fills the positions.
         """

@@ -13,9 +13,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
-from rewardscope.engines.cache import group_queries, growing_cache
 from rewardscope.engines.completions import Detokenizer, StopFinder, check_prompts, end_token_ids
+from rewardscope.models.cache import group_queries, growing_cache
 from rewardscope.models.load import load_causal_lm, load_tokenizer, pick_device, pick_dtype
+from rewardscope.models.prefix import Computed, PrefixCache, memory_for_prefixes
 from rewardscope.records import Completion, Finish
 
 # Shape legend: R rows (samples in flight), P prompts, T tokens, V vocabulary.
@@ -34,6 +35,7 @@ class _Row:
     prompt: Sequence[int]
     room: int
     seed: tuple[int, int]
+    reused: int = 0  # tokens of the prompt whose keys and values were there
     ids: list[int] = field(default_factory=list)
     finish: Finish | None = None
 
@@ -62,13 +64,19 @@ class HfEngine:
         self._detokenizer = Detokenizer(self.tokenizer)
         self._ends = end_token_ids(model, self.tokenizer)
         self._bytes_per_token = self._measure_cache()
+        self._kept: PrefixCache | None = None
 
     def generate(
         self, prompts: Sequence[Sequence[int]], *, n: int, stop: tuple[str, ...], temperature: float, top_p: float,
-        max_tokens: int, seeds: Sequence[int],
+        max_tokens: int, seeds: Sequence[int], reuse: bool = False,
     ) -> list[list[Completion]]:  # fmt: skip
         """Return `n` completions for each prompt, in order; see `Engine.generate`."""
         check_prompts(prompts, max_positions=self.max_positions)
+        if reuse and self._kept is None:
+            self._kept = PrefixCache(self._model, max_bytes=memory_for_prefixes(self._model.device))
+        kept = self._kept if reuse and self._kept is not None and self._kept.fits_model else None
+        if kept is not None:
+            kept.begin()
         samples = n if temperature > 0 else 1  # greedy samples are all the same
         rows = [
             _Row(prompt_index=index, prompt=prompt, room=min(max_tokens, self.max_positions - len(prompt)), seed=(seed, sample))
@@ -77,7 +85,7 @@ class HfEngine:
         ]
         finder = StopFinder(self._detokenizer, stop)
         for batch in self._batches(sorted(rows, key=lambda row: -len(row.prompt))):
-            self._run(batch, temperature=temperature, top_p=top_p, finder=finder)
+            self._run(batch, temperature=temperature, top_p=top_p, finder=finder, kept=kept)
         done = [self._completion(row) for row in rows]
         return [done[index * samples : (index + 1) * samples] * (n // samples) for index in range(len(prompts))]
 
@@ -87,8 +95,7 @@ class HfEngine:
 
     def _batches(self, rows: Sequence[_Row]) -> Iterator[list[_Row]]:
         """Cut rows, longest prompt first, into batches that fit in memory; a batch has at least one row."""
-        device = self._model.device
-        budget = GPU_CACHE_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else CPU_CACHE_BYTES
+        device, budget = self._model.device, self._budget()
         batch: list[_Row] = []
         for row in rows:
             if batch:
@@ -102,49 +109,69 @@ class HfEngine:
         if batch:
             yield batch
 
+    def _budget(self) -> float:
+        """Return how many bytes keys and values may take."""
+        device = self._model.device
+        return GPU_CACHE_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else CPU_CACHE_BYTES
+
     @torch.inference_mode()
-    def _run(self, rows: Sequence[_Row], *, temperature: float, top_p: float, finder: StopFinder) -> None:
+    def _run(self, rows: Sequence[_Row], *, temperature: float, top_p: float, finder: StopFinder, kept: PrefixCache | None) -> None:
         """Generate all of a batch. Rows that ended leave it."""
         device, longest = self._model.device, max(row.room for row in rows)
         streams = [np.random.default_rng(row.seed).random(longest) for row in rows] if temperature > 0 else []
         uniform_RT = torch.from_numpy(np.stack(streams)).to(device) if streams else None
-        cache, logits_RV, mask_RT = self._prefill(rows)
-        position_R = mask_RT.sum(dim=1)
+        cache, logits_RV, mask_RT = self._prefill(rows, kept)
+        position_R, n_prefilled = mask_RT.sum(dim=1), mask_RT.shape[1]
         live = list(rows)
         for step in range(longest):
             token_R = pick_tokens(logits_RV, None if uniform_RT is None else uniform_RT[:, step], temperature=temperature, top_p=top_p)
             for row, token in zip(live, token_R.tolist(), strict=True):
                 if row.finish is None:
                     row.take(token, ends=self._ends, finder=finder)
-            kept = [index for index, row in enumerate(live) if row.finish is None]
-            if not kept:
+            going = [index for index, row in enumerate(live) if row.finish is None]
+            leaving = len(going) <= (1 - KEPT_ENDED) * len(live)
+            if leaving and kept is not None:
+                kept.save(cache, [_computed(row, index, n_prefilled, step) for index, row in enumerate(live) if row.finish == "stop"])
+            if not going:
                 break
-            if len(kept) <= (1 - KEPT_ENDED) * len(live):
-                kept_R = torch.tensor(kept, device=device)
-                cache.reorder_cache(kept_R)  # type: ignore[arg-type]
-                token_R, position_R, mask_RT = token_R[kept_R], position_R[kept_R], mask_RT[kept_R]
-                uniform_RT = None if uniform_RT is None else uniform_RT[kept_R]
-                live = [live[index] for index in kept]
+            if leaving:
+                going_R = torch.tensor(going, device=device)
+                cache.reorder_cache(going_R)  # type: ignore[arg-type]
+                token_R, position_R, mask_RT = token_R[going_R], position_R[going_R], mask_RT[going_R]
+                uniform_RT = None if uniform_RT is None else uniform_RT[going_R]
+                live = [live[index] for index in going]
             mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(live), 1)], dim=1)
             logits_RV = self._forward(token_R[:, None], mask_RT, (position_R + step)[:, None], cache)
 
-    def _prefill(self, rows: Sequence[_Row]) -> tuple[Cache, Tensor, Tensor]:
-        """Run each prompt once; return the cache, the logits [R, V] of the first token and the padding mask [R, T] of all rows."""
-        prompts = {row.prompt_index: row.prompt for row in rows}
-        width = max(map(len, prompts.values()))
+    def _prefill(self, rows: Sequence[_Row], kept: PrefixCache | None) -> tuple[Cache, Tensor, Tensor]:
+        """Run what is new of each distinct prompt once; return the cache, the next logits [R, V] and the mask [R, T] of all rows."""
+        prompts = {tuple(row.prompt): line for line, row in enumerate({tuple(row.prompt): row for row in rows}.values())}
+        device = self._model.device
+        nodes = [] if kept is None else [kept.find(prompt[:-1]) for prompt in prompts]
+        reused = [node.depth for node in nodes] or [0] * len(prompts)
+        new = [prompt[start:] for prompt, start in zip(prompts, reused, strict=True)]
+        width = max(map(len, new))
         ids_PT = torch.zeros(len(prompts), width, dtype=torch.long)
         mask_PT = torch.zeros(len(prompts), width, dtype=torch.bool)
-        for line, prompt in enumerate(prompts.values()):
-            ids_PT[line, width - len(prompt) :] = torch.tensor(prompt)
-            mask_PT[line, width - len(prompt) :] = True
-        position_PT = (mask_PT.cumsum(dim=1) - 1).clamp(min=0)
-        device, cache = self._model.device, growing_cache(self._model)
-        logits_PV = self._forward(ids_PT.to(device), mask_PT.to(device), position_PT.to(device), cache)
-        line_of = {index: line for line, index in enumerate(prompts)}
-        line_R = torch.tensor([line_of[row.prompt_index] for row in rows], device=device)
+        for line, ids in enumerate(new):
+            ids_PT[line, width - len(ids) :] = torch.tensor(ids)
+            mask_PT[line, width - len(ids) :] = True
+        position_PT = ((mask_PT.cumsum(dim=1) - 1).clamp(min=0) + torch.tensor(reused)[:, None]).to(device)
+        cache, mask_PT = growing_cache(self._model), mask_PT.to(device)
+        if kept is not None:
+            cache, past_PT = kept.load(nodes, room=width)
+            mask_PT = torch.cat([past_PT, mask_PT], dim=1)
+        logits_PV = self._forward(ids_PT.to(device), mask_PT, position_PT, cache)
+        if kept is not None:
+            total = mask_PT.shape[1]
+            kept.save(cache, [Computed(prompt, reused[line], line, total - len(new[line])) for prompt, line in prompts.items()])
+        lines = [prompts[tuple(row.prompt)] for row in rows]
+        for row, line in zip(rows, lines, strict=True):
+            row.reused = reused[line]
+        line_R = torch.tensor(lines, device=device)
         if len(rows) > len(prompts):
             cache.reorder_cache(line_R)  # type: ignore[arg-type]
-        return cache, logits_PV[line_R], mask_PT.to(device)[line_R]
+        return cache, logits_PV[line_R], mask_PT[line_R]
 
     def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
         """Return the logits of the last token of each row."""
@@ -160,6 +187,12 @@ class HfEngine:
         self._forward(one, one, one, cache)
         kept: list[Any] = [layer for layer in cache.layers if layer.keys is not None]  # type: ignore[attr-defined]
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in kept)
+
+
+def _computed(row: _Row, index: int, n_prefilled: int, n_fed: int) -> Computed:
+    """Say where the keys and values of a row's own tokens are; its last token may not have been fed back yet."""
+    ids = [*row.prompt, *row.ids[:n_fed]]
+    return Computed(ids, row.reused, index, n_prefilled - (len(row.prompt) - row.reused))
 
 
 def pick_tokens(logits_RV: Tensor, uniform_R: Tensor | None, *, temperature: float, top_p: float) -> Tensor:

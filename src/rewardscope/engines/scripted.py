@@ -22,7 +22,7 @@ class ScriptedEngine:
 
     def generate(
         self, prompts: Sequence[Sequence[int]], *, n: int, stop: tuple[str, ...], temperature: float, top_p: float,
-        max_tokens: int, seeds: Sequence[int],
+        max_tokens: int, seeds: Sequence[int], reuse: bool = False,
     ) -> list[list[Completion]]:  # fmt: skip
         """Return `n` completions for each prompt, in order; see `Engine.generate`. `top_p` has no meaning here."""
         check_prompts(prompts, max_positions=self.max_positions)

@@ -34,6 +34,7 @@ class VllmEngine:
             seed=0,
             dtype="auto" if on_gpu else "float32",
             enforce_eager=not on_gpu,
+            enable_chunked_prefill=on_gpu,  # on the CPU, vLLM 0.32 cannot rewind the generator of a request read in pieces
             gpu_memory_utilization=gpu_share,
         )
         self.max_positions: int = self._llm.model_config.max_model_len
@@ -42,9 +43,10 @@ class VllmEngine:
 
     def generate(
         self, prompts: Sequence[Sequence[int]], *, n: int, stop: tuple[str, ...], temperature: float, top_p: float,
-        max_tokens: int, seeds: Sequence[int],
+        max_tokens: int, seeds: Sequence[int], reuse: bool = False,
     ) -> list[list[Completion]]:  # fmt: skip
-        """Return `n` completions for each prompt, in order; see `Engine.generate`."""
+        """Return `n` completions for each prompt, in order; see `Engine.generate`. vLLM reuses prefixes whether asked or not."""
+        del reuse
         check_prompts(prompts, max_positions=self.max_positions)
         samples = n if temperature > 0 else 1  # greedy samples are all the same
         parameters = [

@@ -59,6 +59,11 @@ class Scorer(Protocol):
     max_positions: int
     tokens_encoded: int  # running count over all calls
 
+    @property
+    def reuses(self) -> bool:
+        """Say whether what earlier calls scored is not encoded again."""
+        ...
+
     def encode(self, question: str, steps: Sequence[str]) -> Encoded:
         """Encode one solution. Raises: BadRecord; TooLong beyond `max_positions`."""
         ...
@@ -130,8 +135,10 @@ def _hub_architectures(name: str, known: Sequence[str]) -> list[str]:
     return config.get("architectures") or []
 
 
-def load_scorer(name: str, *, engine: PrmEngineName = "auto", device: str = "auto") -> Scorer:
+def load_scorer(name: str, *, engine: PrmEngineName = "auto", device: str = "auto", growing: bool = False) -> Scorer:
     """Load a PRM by hub id or folder. `auto` takes hf: vLLM's step pooling can neither reuse a prefix nor give hidden states.
+
+    With `growing`, solutions that grow from call to call are scored on what is kept of them, where the engine is hf.
 
     Raises: UnknownName, MissingInput, BadRecord, ConfigError.
     """
@@ -141,4 +148,9 @@ def load_scorer(name: str, *, engine: PrmEngineName = "auto", device: str = "aut
         return VllmScorer(name)
     from rewardscope.prms.scorer import HfScorer
 
-    return HfScorer(name, device=device)
+    scorer = HfScorer(name, device=device)
+    if not growing:
+        return scorer
+    from rewardscope.prms.prefix import PrefixScorer
+
+    return PrefixScorer(scorer)

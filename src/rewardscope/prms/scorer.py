@@ -34,6 +34,8 @@ class HfScorer:
     `tokens_encoded` counts the tokens of inputs, padding left out.
     """
 
+    reuses = False
+
     def __init__(self, name: str, *, device: str) -> None:
         self.adapter = find_adapter(name)
         chosen = pick_device(device)

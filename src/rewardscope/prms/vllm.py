@@ -31,6 +31,8 @@ _BATCHED_TOKENS = 8192  # tokens of one forward pass, at least
 class VllmScorer:
     """Score solutions with a PRM that vLLM serves natively: the Qwen2.5-Math-PRM family."""
 
+    reuses = False
+
     def __init__(self, name: str) -> None:
         self.adapter = find_adapter(name)
         if not isinstance(self.adapter, QwenAdapter):

@@ -19,6 +19,8 @@ _TIE = 5  # decimals that rank: batches of other shapes change a score by some 1
 class Beam:
     """A partial or whole solution. `finish` is `stop` while it can grow; `steps` are whole and not blank.
 
+    Beams compete with those of the same `branch`.
+
     `scores` may lag behind `steps` until the PRM has seen the new ones. Text after the last delimiter of an open beam is
     the start of its next step and in no step yet.
     """
@@ -28,6 +30,7 @@ class Beam:
     steps: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
     finish: Finish = "stop"
+    branch: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -47,42 +50,63 @@ class Beam:
 
 @dataclass(slots=True, kw_only=True)
 class Tree:
-    """The state of one problem's search. `frontier` holds the open beams that grow next, best first."""
+    """The state of one problem's search.
+
+    `frontier` holds the open beams that grow next, best first; `prm_prompt` is how many tokens of a PRM input come before the
+    solution, `tree_tokens` how many distinct ones the PRM has been shown: the prompt, and each step after its own prefix.
+    """
 
     problem: Problem
     prompt: tuple[int, ...]
-    frontier: list[Beam] = field(default_factory=lambda: [Beam()])
+    frontier: list[Beam]
     ended: list[Beam] = field(default_factory=list)
     best_prefix: Beam = Beam()
     dropped: Counter[str] = field(default_factory=Counter)
+    depth: int = 0
     policy_tokens: int = 0
     prm_tokens: int = 0
+    prm_prompt: int = 0
+    tree_tokens: int = 0
+    merged: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def start(cls, problem: Problem, prompt: tuple[int, ...], *, roots: int, apart: bool) -> "Tree":
+        """Return a tree whose roots compete with each other or, `apart`, each grows a branch of its own."""
+        return cls(problem=problem, prompt=prompt, frontier=[Beam(branch=root if apart else 0) for root in range(roots)])
 
     def expand(self, samples: Sequence[Sequence[Completion]], *, delimiter: str, max_positions: int) -> list[Beam]:
-        """Return the candidates that the frontier's samples make, in order, those of equal tokens merged into one."""
+        """Return the candidates that the frontier's samples make, in order; those of a branch with equal tokens are merged into one."""
         self.policy_tokens += sum(len(completion.token_ids) for completions in samples for completion in completions)
+        self.depth += 1
         room = max_positions - len(self.prompt)
-        merged: dict[tuple[tuple[int, ...], Finish], Beam] = {}
+        merged: dict[tuple[int, tuple[int, ...], Finish], Beam] = {}
         for beam, completions in zip(self.frontier, samples, strict=True):
             for completion in completions:
                 grown = beam.grow(completion, delimiter=delimiter, room=room)
-                merged.setdefault((grown.token_ids, grown.finish), grown)
+                merged.setdefault((grown.branch, grown.token_ids, grown.finish), grown)
+        self.merged += sum(map(len, samples)) - len(merged)
         return list(merged.values())
 
     def select(self, candidates: Sequence[Beam], *, keep: int, how: Aggregation) -> None:
-        """Set the next frontier: the open beams among the best `keep` of the scored candidates and the ended solutions.
+        """Set the next frontier: of each branch, the open beams among its best `keep` scored candidates and ended solutions.
 
-        A solution that ended holds its place, so the search stops where the best `keep` have all ended. One that was cut
-        holds none, but stays among the traces.
+        A solution that ended holds its place, so a branch stops where its best `keep` have all ended. One that was cut holds
+        none, but stays among the traces.
         """
         self.ended += [beam for beam in candidates if not beam.is_open]
-        whole = [beam for beam in self.ended if beam.finish == "eos"]
-        best = ranked([*whole, *(beam for beam in candidates if beam.is_open)], how)[:keep]
+        competing = ranked([*(beam for beam in self.ended if beam.finish == "eos"), *(beam for beam in candidates if beam.is_open)], how)
+        places: Counter[int] = Counter()
+        best = []
+        for beam in competing:
+            places[beam.branch] += 1
+            if places[beam.branch] <= keep:
+                best.append(beam)
         self.frontier = [beam for beam in best if beam.is_open]
         if self.frontier:
             self.best_prefix = self.frontier[0]
 
-    def solved(self, *, how: Aggregation, seconds: float) -> SolvedProblem:
+    def solved(self, *, how: Aggregation) -> SolvedProblem:
         """Return all traces, those that ended before those that were cut, each group by score; the first is chosen.
 
         Where no candidate was left, the best prefix stands in, as a trace that was cut.
@@ -90,7 +114,10 @@ class Tree:
         beams = self.ended or [replace(self.best_prefix, finish="length")]
         ordered = sorted(ranked(beams, how), key=lambda beam: beam.finish != "eos")
         traces = tuple(_trace(self.problem.id, index, beam) for index, beam in enumerate(ordered))
-        cost = Cost(policy_tokens=self.policy_tokens, prm_tokens=self.prm_tokens, seconds=seconds)
+        cost = Cost(
+            policy_tokens=self.policy_tokens, prm_tokens=self.prm_tokens, tree_tokens=self.tree_tokens, merged=self.merged,
+            seconds=self.seconds,
+        )  # fmt: skip
         return SolvedProblem(problem=self.problem, traces=traces, chosen=0, cost=cost)
 
 

@@ -63,7 +63,7 @@ def chain(config: Config, settings: Settings) -> list[tuple[str, Callable[[], Pa
     policies = [str(TINY / name) for name in ("tiny-instruct", "tiny-reasoner")]
     prm, force = str(TINY / "tiny-prm"), config.force
     alone = [generations_file(settings.data_dir, policy, DATASET) for policy in policies]
-    guided = [generations_file(settings.data_dir, policy, DATASET, with_prm=True) for policy in policies]
+    guided = [generations_file(settings.data_dir, policy, DATASET, search="beam") for policy in policies]
     acts = [str(acts_dir(settings.data_dir, "rm", path)) for path in alone]
     instruct, reasoner = acts
     planned: list[tuple[str, ModuleType, StageConfig]] = []

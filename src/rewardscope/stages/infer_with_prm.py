@@ -1,10 +1,10 @@
-"""`infer-with-prm`: step-level beam search with a policy, guided by a process reward model."""
+"""`infer-with-prm`: step-level search with a policy, guided by a process reward model."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rewardscope.engines import EngineName
 from rewardscope.errors import ConfigError
@@ -23,27 +23,31 @@ from rewardscope.storage.jsonl import PartialRows
 if TYPE_CHECKING:
     from rewardscope.engines import Engine
     from rewardscope.prms import Scorer
-    from rewardscope.search.beam import BeamConfig
+    from rewardscope.search.guided import SearchConfig
 
+Method = Literal["beam", "dvts", "best-of-n"]
 GPU_SHARE = 0.5  # of the memory, for a policy in vLLM: the PRM needs room beside it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    r"""Generate solutions by step-level beam search, guided by a PRM.
+    r"""Generate solutions by step-level search, guided by a PRM.
 
-    A problem starts with n samples of a first step; then the best n / width beams live on and each is continued width times,
-    until the best have ended. All problems of a pool advance together. Writes <model>_<data set>_beam_search_prm.jsonl.
+    A problem starts with n samples of a first step; then n / width beams live on and each is continued width times, until the
+    best have ended: the best of all (beam), or the best one of each root's own (dvts). best-of-n samples n whole solutions and
+    takes the best. Many problems advance together. Writes <model>_<data set>_beam_search_prm.jsonl, or the method's name.
     """
 
     model_name: str = option(help="hub id or folder of the policy")
     prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM")
     datasets: tuple[str, ...] = option(DEFAULT_DATASETS, help="hub ids, jsonl / json / parquet files, or tinymath", key=False)
     limit: int | None = option(None, help="at most this many problems of each data set, the first")
+    search: Method = option("beam", help="beam, dvts or best-of-n")
     n: int = option(16, help="beams; a multiple of --width")
     width: int = option(4, help="continuations of each beam that lives on; n / width live on")
-    max_steps: int = option(40, help="steps; the last round runs to the end of the solution, so 1 is best-of-n")
+    max_steps: int = option(40, help="steps; the last round runs to the end of the solution")
     max_step_tokens: int = option(512, help="tokens of a step; a solution is cut at one that is longer")
+    max_tokens: int = option(2048, help="tokens of the last round, and of a whole solution of best-of-n")
     delimiter: str = option(r"\n\n", help=r"text between steps; \n is a newline")
     aggregation: Aggregation = option("last", help="of step scores, to rank beams: last, min, prod or mean")
     temperature: float = option(0.8, help="sampling temperature, above 0")
@@ -51,10 +55,10 @@ class Config(StageConfig):
     seed: int = option(0, help="seed; a problem's samples do not depend on the other problems")
     engine: EngineName = option("auto", help="of the policy: vllm, hf, or auto (vllm where it is installed and a GPU is there)")
     prm_engine: PrmEngineName = option("auto", help="of the PRM: vllm, hf, or auto (hf)")
-    pool: int = option(64, help="problems that are searched together; a killed run goes on after the last whole pool", key=False)
+    pool: int = option(64, help="problems that are searched at once; the next one starts where one ends", key=False)
 
     def __post_init__(self) -> None:
-        for name in ("n", "width", "max_steps", "max_step_tokens", "pool", "limit"):
+        for name in ("n", "width", "max_steps", "max_step_tokens", "max_tokens", "pool", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} {value}: at least 1 is needed")
@@ -77,7 +81,7 @@ def run(config: Config, settings: Settings) -> list[Path]:
 
     Raises: PipelineError, before a model is loaded where that can be known.
     """
-    outs = [generations_file(settings.data_dir, config.model_name, name, with_prm=True) for name in config.datasets]
+    outs = [generations_file(settings.data_dir, config.model_name, name, search=config.search) for name in config.datasets]
     if len(set(outs)) < len(outs):
         raise ConfigError(f"--datasets {','.join(config.datasets)}: two of them have the same short name, so the same output file")
     stages = [
@@ -101,40 +105,40 @@ def _search_all(pending: Sequence[tuple[str, Stage]], config: Config, settings: 
     check_model_name(config.model_name)
     find_adapter(config.prm)
     engine = load_engine(config.model_name, engine=config.engine, gpu_share=GPU_SHARE)
-    scorer = load_scorer(config.prm, engine=config.prm_engine)
+    scorer = load_scorer(config.prm, engine=config.prm_engine, growing=True)
     for (_, stage), of_dataset in zip(pending, problems, strict=True):
         with stage:
             _search(of_dataset, engine, scorer=scorer, stage=stage, config=config)
 
 
 def _search(problems: Sequence[Problem], engine: "Engine", *, scorer: "Scorer", stage: Stage, config: Config) -> None:
-    """Search pool by pool, keep each pool as it is done, then write the file and the manifest."""
+    """Search, keep each problem as it is done, then grade and write the file and the manifest."""
     from rewardscope.problems.prompts import encode_prompt
-    from rewardscope.search.beam import beam_search
+    from rewardscope.search.guided import guided_search
 
     fitting = [problem for problem in problems if len(encode_prompt(engine.tokenizer, problem.question)) < engine.max_positions]
     skipped = {PROMPT_TOO_LONG: len(problems) - len(fitting)} if len(fitting) < len(problems) else {}
     partial, dropped = PartialRows(stage.out, stage.key), Counter()
     todo = [problem for problem in fitting if problem.id not in partial.done]
-    resumed = len(fitting) - len(todo)
-    pools = [todo[start : start + config.pool] for start in range(0, len(todo), config.pool)]
-    for pool in progress(pools, f"infer-with-prm {stage.out.stem}", unit="pool"):
-        searched = beam_search(pool, engine, scorer=scorer, config=_beam_config(config))
+    found = guided_search(todo, engine, scorer=scorer, config=_search_config(config), at_once=config.pool)
+    for searched in progress(found, f"infer-with-prm {stage.out.stem}", total=len(todo), unit="problem"):
         dropped += searched.dropped
-        partial.add(graded(searched.solved))
+        partial.add([searched.solved])
     for reason, count in (*skipped.items(), *dropped.items()):
         get_logger().warning(f"infer-with-prm: left out {count} times: {reason}")
-    rows = partial.finish([problem.id for problem in fitting])
+    rows = partial.finish([problem.id for problem in fitting], complete=graded)
+    resumed = len(fitting) - len(todo)
     stage.finish([stage.out], rows=rows, skipped=skipped, extra={"dropped": dict(dropped), "problems_from_an_earlier_run": resumed})
 
 
-def _beam_config(config: Config) -> "BeamConfig":
-    from rewardscope.search.beam import BeamConfig
+def _search_config(config: Config) -> "SearchConfig":
+    from rewardscope.search.guided import SearchConfig
 
-    return BeamConfig(
-        n=config.n, width=config.width, max_steps=config.max_steps, max_step_tokens=config.max_step_tokens,
-        delimiter=_typed(config.delimiter), aggregation=config.aggregation, temperature=config.temperature,
-        top_p=config.top_p, seed=config.seed,
+    return SearchConfig(
+        method="dvts" if config.search == "dvts" else "beam", n=config.n, width=config.width,
+        max_steps=1 if config.search == "best-of-n" else config.max_steps, max_step_tokens=config.max_step_tokens,
+        max_tokens=config.max_tokens, delimiter=_typed(config.delimiter), aggregation=config.aggregation,
+        temperature=config.temperature, top_p=config.top_p, seed=config.seed,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Generations files: one SolvedProblem a line, in problem order."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from rewardscope.errors import BadRecord, MissingInput
@@ -76,8 +76,9 @@ class PartialRows:
                 self.done[row.problem.id] = row
                 out.write(json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
 
-    def finish(self, order: Iterable[str]) -> int:
-        """Write the rows in the order of problem ids; return how many."""
-        count = write_rows(self.out, (self.done[problem_id].to_dict() for problem_id in order))
+    def finish(self, order: Iterable[str], *, complete: Callable[[list[SolvedProblem]], list[SolvedProblem]] = list) -> int:
+        """Write the rows in the order of problem ids, as `complete` returns them; return how many."""
+        rows = complete([self.done[problem_id] for problem_id in order])
+        count = write_rows(self.out, (row.to_dict() for row in rows))
         self.path.unlink()
         return count

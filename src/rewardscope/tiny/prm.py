@@ -8,7 +8,7 @@ last tells whether the solution is right so far.
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -100,8 +100,9 @@ def _begin_new_blocks(model: QwenPrm, known: int) -> None:
         for weight in block.parameters():
             if weight.ndim == 2:
                 weight.normal_(std=width**-0.5)
-    attention = model.model.layers[known].self_attn
+    attention: Any = model.model.layers[known].self_attn
     freq = model.model.rotary_emb.inv_freq
+    assert isinstance(freq, Tensor)
     query = _LOOK_BACK * torch.cat([torch.ones_like(freq), torch.zeros_like(freq)])
     key = _LOOK_BACK * torch.cat([freq.cos(), freq.sin()])
     for bias, head in ((attention.q_proj.bias, query), (attention.k_proj.bias, key)):

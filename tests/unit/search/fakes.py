@@ -1,5 +1,6 @@
 """A policy and a PRM that follow a script, so that a search can be worked out by hand. Tokens are characters."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ from rewardscope.errors import BadRecord, TooLong
 from rewardscope.problems.prompts import INSTRUCTION
 from rewardscope.records import Completion, Encoded, Finish, Problem
 from rewardscope.search.aggregate import Aggregation
-from rewardscope.search.beam import BeamConfig
+from rewardscope.search.guided import Method, SearchConfig, Searched, guided_search
 
 Said = str | tuple[str, Finish]
 Script = Mapping[str, Sequence[Said]]
@@ -18,12 +19,21 @@ def problem(question: str) -> Problem:
 
 
 def config(
-    *, n: int = 4, width: int = 2, max_steps: int = 5, max_step_tokens: int = 100, aggregation: Aggregation = "last", seed: int = 0
-) -> BeamConfig:
-    return BeamConfig(
-        n=n, width=width, max_steps=max_steps, max_step_tokens=max_step_tokens, delimiter="\n\n", aggregation=aggregation,
-        temperature=1.0, top_p=1.0, seed=seed,
+    *, n: int = 4, width: int = 2, max_steps: int = 5, max_step_tokens: int = 100, aggregation: Aggregation = "last", seed: int = 0,
+    method: Method = "beam",
+) -> SearchConfig:  # fmt: skip
+    return SearchConfig(
+        method=method, n=n, width=width, max_steps=max_steps, max_step_tokens=max_step_tokens, max_tokens=1000, delimiter="\n\n",
+        aggregation=aggregation, temperature=1.0, top_p=1.0, seed=seed,
     )  # fmt: skip
+
+
+def search(
+    problems: Sequence[Problem], policy: "FakePolicy", *, scorer: "FakePrm", config: SearchConfig, at_once: int = 8
+) -> list[Searched]:
+    """Return what a search gives, in the order of the problems."""
+    found = {one.solved.problem.id: one for one in guided_search(problems, policy, scorer=scorer, config=config, at_once=8)}
+    return [found[one.id] for one in problems]
 
 
 class CharTokenizer:
@@ -36,7 +46,7 @@ class CharTokenizer:
 
 
 class FakePolicy:
-    """Say, after the question and what was said so far (`Q|text so far`), what the script lists there, in turn.
+    """Say, after the question and what was said so far (`Q|text so far`), what the script lists there, in turn over a call.
 
     A text that ends with a blank line stops there; another one is the end. A pair gives the finish itself.
     """
@@ -48,14 +58,16 @@ class FakePolicy:
 
     def generate(
         self, prompts: Sequence[Sequence[int]], *, n: int, stop: tuple[str, ...], temperature: float, top_p: float,
-        max_tokens: int, seeds: Sequence[int],
+        max_tokens: int, seeds: Sequence[int], reuse: bool = False,
     ) -> list[list[Completion]]:  # fmt: skip
         self.calls.append({"prompts": len(prompts), "n": n, "stop": stop, "max_tokens": max_tokens, "seeds": list(seeds)})
-        return [self._say("".join(map(chr, prompt)), n) for prompt in prompts]
+        turns: Counter[str] = Counter()
+        return [self._say("".join(map(chr, prompt)), n, turns) for prompt in prompts]
 
-    def _say(self, prompt: str, n: int) -> list[Completion]:
-        said = self.script[prompt.replace(f"\n\n{INSTRUCTION}\n\n", "|")]
-        return [self._completion(said[index % len(said)]) for index in range(n)]
+    def _say(self, prompt: str, n: int, turns: Counter[str]) -> list[Completion]:
+        said, first = self.script[prompt.replace(f"\n\n{INSTRUCTION}\n\n", "|")], turns[prompt]
+        turns[prompt] += n
+        return [self._completion(said[index % len(said)]) for index in range(first, first + n)]
 
     def _completion(self, said: Said) -> Completion:
         text, finish = said if isinstance(said, tuple) else (said, "stop" if said.endswith("\n\n") else "eos")
@@ -69,6 +81,7 @@ class FakePrm:
         self.table, self.max_positions = scores, max_positions
         self.tokenizer: Any = CharTokenizer()
         self.tokens_encoded = 0
+        self.reuses = True
         self.calls: list[list[list[str]]] = []
 
     def encode(self, question: str, steps: Sequence[str]) -> Encoded:

@@ -66,7 +66,7 @@ def test_a_beam_that_fills_the_positions_is_cut() -> None:
 
 
 def test_candidates_of_equal_tokens_are_one() -> None:
-    tree = Tree(problem=problem("Q"), prompt=(1, 2))
+    tree = Tree.start(problem("Q"), (1, 2), roots=1, apart=False)
     samples = [[_said("b\n\n"), _said("a\n\n"), _said("b\n\n"), _said("b", "eos"), _said("b", "length")]]
     candidates = tree.expand(samples, delimiter="\n\n", max_positions=100)
     assert [(beam.text, beam.finish) for beam in candidates] == [("b\n\n", "stop"), ("a\n\n", "stop"), ("b", "eos"), ("b", "length")]
@@ -74,19 +74,19 @@ def test_candidates_of_equal_tokens_are_one() -> None:
 
 
 def test_equal_text_from_other_tokens_is_another_candidate() -> None:
-    tree = Tree(problem=problem("Q"), prompt=())
+    tree = Tree.start(problem("Q"), (), roots=1, apart=False)
     samples = [[Completion(text="a\n\n", token_ids=(7, 8), finish="stop"), Completion(text="a\n\n", token_ids=(9,), finish="stop")]]
     assert len(tree.expand(samples, delimiter="\n\n", max_positions=100)) == 2
 
 
 def test_the_best_open_beams_live_on() -> None:
-    tree = Tree(problem=problem("Q"), prompt=())
+    tree = Tree.start(problem("Q"), (), roots=1, apart=False)
     tree.select([_beam("a", 0.2), _beam("b", 0.9), _beam("c", 0.5)], keep=2, how="last")
     assert [beam.text for beam in tree.frontier] == ["b", "c"] and tree.best_prefix.text == "b"
 
 
 def test_a_solution_that_ended_holds_its_place_and_a_cut_one_holds_none() -> None:
-    tree = Tree(problem=problem("Q"), prompt=())
+    tree = Tree.start(problem("Q"), (), roots=1, apart=False)
     tree.select([_beam("a", 0.2), _beam("b", 0.9, "eos"), _beam("c", 0.95, "length"), _beam("d", 0.5)], keep=2, how="last")
     assert [beam.text for beam in tree.frontier] == ["d"]
     tree.select([_beam("e", 0.8, "eos"), _beam("f", 0.7)], keep=2, how="last")
@@ -96,7 +96,7 @@ def test_a_solution_that_ended_holds_its_place_and_a_cut_one_holds_none() -> Non
 
 def test_a_beam_without_a_step_is_kept_only_where_nothing_better_is() -> None:
     blank = Beam(token_ids=(10, 10), text="\n\n")
-    tree = Tree(problem=problem("Q"), prompt=())
+    tree = Tree.start(problem("Q"), (), roots=1, apart=False)
     tree.select([blank, _beam("a", 0.0)], keep=1, how="last")
     assert [beam.text for beam in tree.frontier] == ["a"]
     tree.select([blank], keep=1, how="last")
@@ -110,9 +110,9 @@ def test_rounding_noise_does_not_reorder_equals() -> None:
 
 
 def test_traces_that_ended_come_before_cut_ones_each_by_score() -> None:
-    tree = Tree(problem=problem("Q"), prompt=(), policy_tokens=9, prm_tokens=4)
+    tree = Tree(problem=problem("Q"), prompt=(), frontier=[], policy_tokens=9, prm_tokens=4, seconds=1.5)
     tree.ended = [_beam("a", 0.2, "eos"), _beam("b", 0.9, "length"), _beam("c", 0.6, "eos"), _beam("d", 0.1, "length")]
-    solved = tree.solved(how="last", seconds=1.5)
+    solved = tree.solved(how="last")
     assert [trace.steps for trace in solved.traces] == [("c",), ("a",), ("b",), ("d",)]
     assert [trace.index for trace in solved.traces] == [0, 1, 2, 3] and solved.chosen == 0
     assert [trace.scores for trace in solved.traces] == [(0.6,), (0.2,), (0.9,), (0.1,)]
@@ -120,10 +120,10 @@ def test_traces_that_ended_come_before_cut_ones_each_by_score() -> None:
 
 
 def test_without_any_trace_the_best_prefix_is_cut() -> None:
-    tree = Tree(problem=problem("Q"), prompt=())
+    tree = Tree.start(problem("Q"), (), roots=1, apart=False)
     tree.select([_beam("a", 0.2), _beam("b", 0.9)], keep=2, how="last")
     tree.select([], keep=2, how="last")
-    solved = tree.solved(how="last", seconds=0.0)
+    solved = tree.solved(how="last")
     assert [(trace.steps, trace.scores, trace.finish, trace.n_tokens) for trace in solved.traces] == [(("b",), (0.9,), "length", 1)]
 
 

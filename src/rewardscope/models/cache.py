@@ -38,6 +38,12 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = (buffer[:, :, :needed] for buffer in self._buffers)
         return self.keys, self.values
 
+    def fill(self, keys: Tensor, values: Tensor, *, used: int) -> None:
+        """Start from buffers [R, K, T, D] whose first `used` tokens are there."""
+        self._buffers = keys, values
+        self.keys, self.values = keys[:, :, :used], values[:, :, :used]
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Keep the rows that `beam_idx` names, in its order, a row as often as it is named."""
         super().reorder_cache(beam_idx)  # type: ignore[arg-type]

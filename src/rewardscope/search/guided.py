@@ -1,0 +1,155 @@
+"""Step-level search guided by a PRM: beam search and diverse verifier tree search, many problems at once.
+
+A problem starts with n / width roots; each beam is continued `width` times a round, and the best candidates live on: the best
+n / width of all in beam search, the best one of each root's own in DVTS. The last round is sampled without a stop string: a
+solution ends there or is cut. So with `max_steps` 1 either is best-of-n. A problem that ends makes room for the next one at
+once, so the engine stays full. Source of DVTS: Beeching, Tunstall and Rush 2024, Scaling test-time compute with open models.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+from rewardscope.engines import Engine
+from rewardscope.errors import BadRecord, TooLong
+from rewardscope.prms import Scorer
+from rewardscope.prms.acts import solution_start
+from rewardscope.problems.prompts import encode_prompt
+from rewardscope.records import Completion, Encoded, Problem, SolvedProblem
+from rewardscope.search.aggregate import Aggregation
+from rewardscope.search.tree import Beam, Tree, beam_seed
+
+Method = Literal["beam", "dvts"]
+TOO_LONG_FOR_PRM = "candidate longer than the PRM's positions"
+NOT_ENCODABLE = "candidate with a text that the PRM's prompt cannot hold"
+NO_STEP = "candidate that ended without a step"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """How to search. `n` is a multiple of `width`; `max_step_tokens` bounds a round, `max_tokens` the last one."""
+
+    method: Method
+    n: int
+    width: int
+    max_steps: int
+    max_step_tokens: int
+    max_tokens: int
+    delimiter: str
+    aggregation: Aggregation
+    temperature: float
+    top_p: float
+    seed: int
+
+
+class Searched(NamedTuple):
+    """What the search of one problem gives."""
+
+    solved: SolvedProblem
+    """Answers and verdicts are not filled in."""
+    dropped: Counter[str]
+    """How many candidates were left out, by reason."""
+
+
+def guided_search(problems: Sequence[Problem], engine: Engine, *, scorer: Scorer, config: SearchConfig, at_once: int) -> Iterator[Searched]:
+    """Yield each problem as its search ends; about as many samples are in flight as `at_once` problems have at their start.
+
+    A problem's result does not depend on the others. Seconds of a round are shared out by tokens.
+    Raises: TooLong where a prompt alone fills the policy's positions.
+    """
+    waiting, active = list(reversed(problems)), list[Tree]()
+    roots = config.n // config.width
+    while waiting or active:
+        room = at_once * roots - sum(len(tree.frontier) for tree in active)
+        while waiting and room > 0:
+            problem = waiting.pop()
+            prompt = tuple(encode_prompt(engine.tokenizer, problem.question))
+            active.append(Tree.start(problem, prompt, roots=roots, apart=config.method == "dvts"))
+            room -= roots
+        _round(active, engine, scorer=scorer, config=config)
+        for tree in active:
+            if not tree.frontier:
+                yield Searched(tree.solved(how=config.aggregation), tree.dropped)
+        active = [tree for tree in active if tree.frontier]
+
+
+def _round(trees: Sequence[Tree], engine: Engine, *, scorer: Scorer, config: SearchConfig) -> None:
+    """Take every tree one step further: one call of the scorer, and one of the engine, or two where some are at their last step."""
+    started = time.perf_counter()
+    before = [tree.policy_tokens + tree.prm_tokens for tree in trees]
+    last = [tree for tree in trees if tree.depth == config.max_steps - 1]
+    others = [tree for tree in trees if tree.depth < config.max_steps - 1]
+    candidates: list[list[Beam]] = []
+    for group, stop, max_tokens in ((last, (), config.max_tokens), (others, (config.delimiter,), config.max_step_tokens)):
+        samples = _sample(group, engine, stop=stop, max_tokens=max_tokens, config=config) if group else []
+        candidates += [
+            tree.expand(completions, delimiter=config.delimiter, max_positions=engine.max_positions)
+            for tree, completions in zip(group, samples, strict=True)
+        ]
+    ordered = [*last, *others]
+    keep = 1 if config.method == "dvts" else config.n // config.width
+    for tree, beams in zip(ordered, _score(ordered, candidates, scorer=scorer), strict=True):
+        tree.select(beams, keep=keep, how=config.aggregation)
+    seconds = time.perf_counter() - started
+    tokens = [tree.policy_tokens + tree.prm_tokens - b for tree, b in zip(trees, before, strict=True)]
+    for tree, own in zip(trees, tokens, strict=True):
+        tree.seconds += seconds * own / max(1, sum(tokens))
+
+
+def _sample(
+    trees: Sequence[Tree], engine: Engine, *, stop: tuple[str, ...], max_tokens: int, config: SearchConfig
+) -> list[list[list[Completion]]]:
+    """Continue every frontier in one call; return for each tree and each of its beams the completions."""
+    growing = [(tree, rank, beam) for tree in trees for rank, beam in enumerate(tree.frontier)]
+    completions = engine.generate(
+        [tree.prompt + beam.token_ids for tree, _, beam in growing],
+        n=config.width,
+        stop=stop,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        max_tokens=max_tokens,
+        seeds=[beam_seed(config.seed, tree.problem.id, beam=rank, depth=tree.depth) for tree, rank, _ in growing],
+        reuse=config.max_steps > 1,
+    )
+    remaining = iter(completions)
+    return [[next(remaining) for _ in tree.frontier] for tree in trees]
+
+
+def _score(trees: Sequence[Tree], candidates: Sequence[Sequence[Beam]], *, scorer: Scorer) -> list[list[Beam]]:
+    """Fill in the scores of new steps with one call of the scorer; return the candidates that are left, in order.
+
+    A score that a beam has is kept: a PRM is causal, so later steps do not change it.
+    """
+    admitted = [
+        [pair for beam in beams if (pair := _admit(tree, beam, scorer)) is not None] for tree, beams in zip(trees, candidates, strict=True)
+    ]
+    scores = iter(scorer.score([encoded for pairs in admitted for _, encoded in pairs if encoded is not None]))
+    return [
+        [beam if encoded is None else replace(beam, scores=beam.scores + next(scores)[len(beam.scores) :]) for beam, encoded in pairs]
+        for pairs in admitted
+    ]
+
+
+def _admit(tree: Tree, beam: Beam, scorer: Scorer) -> tuple[Beam, Encoded | None] | None:
+    """Return a candidate with its PRM input, which is None without new steps; or None where it is dropped, which is counted."""
+    if not beam.steps and not beam.is_open:
+        tree.dropped[NO_STEP] += 1
+        return None
+    if len(beam.steps) == len(beam.scores):
+        return beam, None
+    try:
+        encoded = scorer.encode(tree.problem.question, beam.steps)
+    except BadRecord as error:
+        tree.dropped[TOO_LONG_FOR_PRM if isinstance(error, TooLong) else NOT_ENCODABLE] += 1
+        return None
+    if not tree.prm_prompt:
+        tree.prm_prompt = solution_start(tree.problem.question, scorer.encode)
+        tree.tree_tokens = tree.prm_prompt
+        tree.prm_tokens = tree.prm_prompt if scorer.reuses else 0
+    scored_to = encoded.step_ends[len(beam.scores) - 1] + 1 if beam.scores else tree.prm_prompt
+    new = encoded.step_ends[-1] + 1 - scored_to
+    tree.tree_tokens += new
+    tree.prm_tokens += new if scorer.reuses else len(encoded.input_ids)
+    return beam, encoded
