@@ -8,6 +8,7 @@ from rewardscope.stages import (
     demo,
     feature_diff,
     figures,
+    import_traces,
     infer,
     infer_with_prm,
     metrics,
@@ -21,6 +22,7 @@ namespace = Collection()
 namespace.add_task(stage_task("demo", demo.Config, demo.run))
 namespace.add_task(stage_task("infer", infer.Config, infer.run))
 namespace.add_task(stage_task("infer-with-prm", infer_with_prm.Config, infer_with_prm.run))
+namespace.add_task(stage_task("import-traces", import_traces.Config, import_traces.run))
 namespace.add_task(stage_task("metrics", metrics.Config, metrics.run))
 namespace.add_task(stage_task("save-acts", save_acts.Config, save_acts.run))
 namespace.add_task(stage_task("train-linreg", train_linreg.Config, train_linreg.run))

@@ -83,7 +83,8 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
             raise UnknownName(f"value of {flag}", value, arguments)
         return value
     if origin is tuple:
-        return tuple(_convert(name, part.strip(), arguments[0]) for part in value.split(",") if part.strip())
+        parts = value.split("\n" if "\n" in value else ",")  # files given without a flag come a line each
+        return tuple(_convert(name, part.strip(), arguments[0]) for part in parts if part.strip())
     if hint in (int, float):
         try:
             return hint(value)
@@ -93,7 +94,10 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
 
 
 def _parse_argv(self: Parser, argv: list[str]) -> Any:
-    """Parse `--model_name` as `--model-name` and `--n` as `-n`, and name the nearest flag or task when one is unknown."""
+    """Parse `--model_name` as `--model-name` and `--n` as `-n`, and name the nearest flag or task when one is unknown.
+
+    What a task with a flag `--files` is given without a flag are its files.
+    """
     tidy = []
     for token in argv:
         flag, equals, value = token.partition("=")
@@ -103,7 +107,7 @@ def _parse_argv(self: Parser, argv: list[str]) -> Any:
             flag = flag.replace("_", "-")
         tidy.append(flag + equals + value)
     try:
-        return _invoke_parse_argv(self, tidy)
+        return _invoke_parse_argv(self, _with_files(self, tidy))
     except ParseError as error:
         unknown = str(error).split("'")[1:2]
         task = error.context.name if error.context else None
@@ -112,6 +116,27 @@ def _parse_argv(self: Parser, argv: list[str]) -> Any:
         nearest = difflib.get_close_matches(unknown[0], known, n=1) if unknown else []
         hint = f" Did you mean {nearest[0]}?" if nearest else ""
         raise ParseError(f"{str(error).splitlines()[0]}{hint}", error.context) from None
+
+
+def _with_files(parser: Parser, tokens: list[str]) -> list[str]:
+    """Gather the tokens that are neither a flag, nor the value of one, nor a task, after the flag `--files` of their task."""
+    told: list[str] = []
+    files: list[str] = []
+    task, awaited = None, False
+    for token in [*tokens, None]:
+        if awaited and token is not None:
+            told.append(token)
+            awaited = False
+        elif token is None or token in parser.contexts:
+            told += ["--files", "".join(f"{file}\n" for file in files)] if files else []
+            told += [] if token is None else [token]
+            task, files = parser.contexts.get(token) if token else None, []
+        elif task is not None and "--files" in task.flags and not token.startswith("-"):
+            files.append(token)
+        else:
+            told.append(token)
+            awaited = task is not None and token in task.flags and task.flags[token].takes_value
+    return told
 
 
 _invoke_parse_argv = Parser.parse_argv

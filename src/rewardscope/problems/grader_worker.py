@@ -34,6 +34,8 @@ _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _REWRITES = (
     *((re.compile(rf"(?<=\d)\s*(?:\\text\{{\s*{word}\s*\}}|{word}\b)"), rf"\\times 10^{{{power}}} ") for word, power in _SCALES.items()),
     (re.compile(r"×"), r"\\times "),
+    (re.compile(r"(?<![\\A-Za-z])pi(?![A-Za-z])"), r"\\pi "),  # 12 pi
+    (re.compile(r"\\\\\[-?[\d.]+(?:pt|em|ex|mm)\]"), r"\\\\ "),  # a line of a matrix with its distance: \\[8pt]
     (re.compile(r"\bnp\.(\w+)"), r"\\\1"),  # np.arcsin(10/13)
     (re.compile(r"(?<=\d)(?:\\[,;:! ]|~)(?=\d{3}(?!\d))"), ""),  # 10\,000
     (re.compile(r"(?<=\d)\.(?=\s*(?:[/*+)\-]|$))"), ""),  # -1./3, 12.

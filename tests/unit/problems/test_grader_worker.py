@@ -20,6 +20,7 @@ from rewardscope.problems.grader_worker import grade, judge, same
         ("x>2", r"(2,\infty)"), (r"\frac{1}{2}", "0.5"), ("1/3", "0.333333"), ("(x+1)^2", "x^2+2x+1"), ("x=5", "5"), ("5", "x=5"),
         (r"\text{Evelyn}", "Evelyn"), ("C", r"\text{(C)}"), (r"90^\circ", "90"), (r"5\mathrm{~m} / \mathrm{s}^{2}", "5"), (r"50\%", "0.5"),
         ("1,234", "1234"), (r"10,\!000", "10000"), (r"\pm 2", "2,-2"), (r"\{1,2\}", "2,1"), ("(1,2)", "1,2"), ("11_2", "11"),
+        (r"12\pi", "12 pi"), (r"\begin{pmatrix} 1/7\\2\end{pmatrix}", r"\begin{pmatrix} \frac{1}{7} \\[8pt] 2\end{pmatrix}"),
         # units, scales, percentages
         ("166", "166 cm^2"), (r"\frac{600}{7}", r"\frac{600}{7} km/h"), ("18", "18 dollars"), ("90, 45", "90 cm, 45 cm"), ("5", "5 m/s^2"),
         ("18000000", "18 million"), ("2500", r"2.5 \text{ thousand}"), ("4.2", r"4.2\%"), ("0.042", r"4.2\%"),

@@ -1,0 +1,56 @@
+"""`import-traces`: generations made elsewhere become a generations file, so that every other task works on them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rewardscope.errors import ConfigError, MissingInput
+from rewardscope.paths import imported_file
+from rewardscope.problems.imports import Kind, Side, read_traces
+from rewardscope.settings import Settings
+from rewardscope.stage import Stage, StageConfig, option
+from rewardscope.stages.grading import graded
+from rewardscope.storage.jsonl import write_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    r"""Bring generations made elsewhere into our format: one generations file each, graded.
+
+    invoke import-traces --kind plain FILE ... Kinds are qwen-eval (Qwen's evaluation output: code, score, pred_score), prmbench,
+    processbench, and plain (problem, solution; if there: answer, reward, correct, finish, lists for several solutions). Solutions
+    of the same question become traces of one problem. A reward and a verdict that the file has are kept beside ours.
+    """
+
+    files: tuple[str, ...] = option(help="jsonl files; may be given without the flag", key=False)
+    kind: Kind = option(help="format: qwen-eval, prmbench, processbench or plain")
+    side: Side = option("modified", help="process of a PRMBench item: modified, or original, which gives <name>_original.jsonl")
+    delimiter: str = option(r"\n\n", help=r"text between the steps of a solution that comes in one piece; \n is a newline")
+
+    def __post_init__(self) -> None:
+        if not self.delimiter:
+            raise ConfigError("--delimiter: it must not be empty")
+        if self.side == "original" and self.kind != "prmbench":
+            raise ConfigError(f"--side original --kind {self.kind}: only prmbench has two sides")
+
+
+def run(config: Config, settings: Settings) -> list[Path]:
+    """Read, grade and write each file; return the generations files. Raises: MissingInput, BadRecord."""
+    sources = [Path(name) for name in config.files]
+    for source in sources:
+        if not source.is_file():
+            raise MissingInput(f"--files {source}: no such file")
+    outs = [imported_file(settings.data_dir, source, original=config.side == "original") for source in sources]
+    if len(set(outs)) < len(outs):
+        raise ConfigError(f"--files {','.join(config.files)}: two of them have the same short name, so the same output file")
+    for source, out in zip(sources, outs, strict=True):
+        if source.resolve() == out.resolve():
+            raise ConfigError(f"--files {source}: it lies where its result would be written; move it elsewhere")
+        stage = Stage("import-traces", config, inputs={"traces": source}, out=out)
+        if stage.is_done():
+            continue
+        with stage:
+            delimiter = config.delimiter.replace("\\n", "\n")
+            rows = graded(read_traces(source, config.kind, dataset=out.stem, side=config.side, delimiter=delimiter))
+            write_rows(out, (row.to_dict() for row in rows))
+            stage.finish([out], rows=len(rows), extra={"kind": config.kind, "traces": sum(len(row.traces) for row in rows)})
+    return outs
