@@ -13,7 +13,7 @@ from rewardscope.paths import generations_file
 from rewardscope.prms import DEFAULT_PRM, PrmEngineName
 from rewardscope.problems.datasets import DEFAULT_DATASETS, load_problems
 from rewardscope.records import Problem
-from rewardscope.search.aggregate import Aggregation
+from rewardscope.search.aggregate import AGGREGATION_HELP, Aggregation, check_aggregation
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option
 from rewardscope.stages.grading import graded
@@ -49,7 +49,7 @@ class Config(StageConfig):
     max_step_tokens: int = option(512, help="tokens of a step; a solution is cut at one that is longer")
     max_tokens: int = option(2048, help="tokens of the last round, and of a whole solution of best-of-n")
     delimiter: str = option(r"\n\n", help=r"text between steps; \n is a newline")
-    aggregation: Aggregation = option("last", help="of step scores, to rank beams: last, min, prod or mean")
+    aggregation: Aggregation = option("last", help=f"of step scores, to rank beams: {AGGREGATION_HELP}")
     temperature: float = option(0.8, help="sampling temperature, above 0")
     top_p: float = option(1.0, help="nucleus: sample from the fewest tokens that hold this probability")
     seed: int = option(0, help="seed; a problem's samples do not depend on the other problems")
@@ -66,6 +66,7 @@ class Config(StageConfig):
             raise ConfigError(
                 f"--n {self.n} --width {self.width}: n must be a multiple of width, such as {self.width * max(1, self.n // self.width)}"
             )
+        check_aggregation(self.aggregation)
         if not self.datasets:
             raise ConfigError("--datasets: at least one data set is needed")
         if not self.delimiter:

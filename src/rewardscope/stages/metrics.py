@@ -1,5 +1,6 @@
 """`metrics`: how often a generations file is right, alone and under votes, each number with n and a 95 % interval."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,11 @@ from rewardscope.paths import find_input, metrics_file
 from rewardscope.problems.answers import GRADINGS, Grader, Grading, Item, Judgement, extract_answer
 from rewardscope.problems.steps import DELIMITER
 from rewardscope.records import Estimate, SolvedProblem, Trace
-from rewardscope.search.aggregate import Aggregation, aggregate
+from rewardscope.search.aggregate import AGGREGATION_HELP, Aggregation, aggregate, check_aggregation
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.stages.votes import Judged, best_of, majority, pass_at_k, powers_up_to, subsets, weighted
-from rewardscope.storage.files import write_json
+from rewardscope.storage.files import manifest_of, write_json
 from rewardscope.storage.jsonl import read_solved
 from rewardscope.storage.tables import read_json, show_table
 
@@ -36,9 +37,15 @@ class Config(StageConfig):
     """
 
     dataset: str = option(help="generations file: a path, or a name below the data folder, with or without .jsonl", key=False)
-    aggregation: Aggregation = option("last", help="of a trace's step scores, for weighted votes and best-of-k: last, min, prod or mean")
+    aggregation: Aggregation | None = option(
+        None, help=f"of step scores, for weighted votes and best-of-k: {AGGREGATION_HELP} (default: that of the search, or else last)"
+    )
     regrade: bool = option(False, help="extract and grade every answer anew, also where the file has a verdict")
     seed: int = option(0, help="seed of the subsets and of the bootstrap")
+
+    def __post_init__(self) -> None:
+        if self.aggregation is not None:
+            check_aggregation(self.aggregation)
 
 
 def run(config: Config, settings: Settings) -> Path:
@@ -47,6 +54,8 @@ def run(config: Config, settings: Settings) -> Path:
     if source.is_dir():
         raise ConfigError(f"--dataset {config.dataset}: {source} is a folder; name a generations file")
     out = metrics_file(source)
+    aggregation = config.aggregation or _of_search(source)
+    config = dataclasses.replace(config, aggregation=aggregation)
     stage = Stage("metrics", config, inputs={"generations": source}, out=out)
     if not stage.is_done():
         every = read_solved(source)
@@ -57,11 +66,17 @@ def run(config: Config, settings: Settings) -> Path:
         for reason, count in skipped.items():
             get_logger().warning(f"metrics: left out {count} times: {reason}")
         with stage:
-            judged = judge(solved, aggregation=config.aggregation, regrade=config.regrade)
+            judged = judge(solved, aggregation=aggregation, regrade=config.regrade)
             write_json(out, _report(solved, judged, config))
             stage.finish([out], rows=len(solved), skipped=skipped)
     show(_table(out))
     return out
+
+
+def _of_search(source: Path) -> Aggregation:
+    """Return the aggregation that the search selected by, so that votes follow it; "last" for traces that no search made."""
+    manifest = manifest_of(source)
+    return read_json(manifest)["settings"].get("aggregation", "last") if manifest.is_file() else "last"
 
 
 def judge(solved: Sequence[SolvedProblem], *, aggregation: Aggregation, regrade: bool) -> dict[Grading, list[Judged]]:
