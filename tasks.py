@@ -12,6 +12,7 @@ from rewardscope.stages import (
     infer,
     infer_with_prm,
     metrics,
+    prm_bench,
     save_acts,
     tiny,
     train_linreg,
@@ -24,6 +25,7 @@ namespace.add_task(stage_task("infer", infer.Config, infer.run))
 namespace.add_task(stage_task("infer-with-prm", infer_with_prm.Config, infer_with_prm.run))
 namespace.add_task(stage_task("import-traces", import_traces.Config, import_traces.run))
 namespace.add_task(stage_task("metrics", metrics.Config, metrics.run))
+namespace.add_task(stage_task("prm-bench", prm_bench.Config, prm_bench.run))
 namespace.add_task(stage_task("save-acts", save_acts.Config, save_acts.run))
 namespace.add_task(stage_task("train-linreg", train_linreg.Config, train_linreg.run))
 namespace.add_task(stage_task("train-sae", train_sae.Config, train_sae.run))

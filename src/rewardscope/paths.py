@@ -57,6 +57,18 @@ def dash_dir(data_dir: Path, sae_run: Path) -> Path:
     return data_dir / "dash" / slug(sae_run)
 
 
+def prm_bench_dir(data_dir: Path, prm: str) -> Path:
+    return data_dir / "prm-bench" / slug(prm)
+
+
+def prm_bench_scores_file(folder: Path, benchmark: Path) -> Path:
+    return folder / f"{slug(benchmark)}.jsonl"
+
+
+def prm_bench_report_file(folder: Path) -> Path:
+    return folder / "report.json"
+
+
 def figures_dir(data_dir: Path) -> Path:
     return data_dir / "figures"
 

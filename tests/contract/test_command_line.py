@@ -1,5 +1,6 @@
 """The command line as a user types it: flags, spellings, help, and one-line errors with exit code 1."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,10 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-TASKS = ("demo", "infer", "infer-with-prm", "metrics", "save-acts", "train-linreg", "train-sae", "feature-diff", "dash", "figures", "tiny")
+TASKS = (
+    "demo", "infer", "infer-with-prm", "import-traces", "metrics", "prm-bench", "save-acts", "train-linreg", "train-sae", "feature-diff",
+    "dash", "figures", "tiny",
+)  # fmt: skip
 
 
 def invoke(*arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
@@ -80,8 +84,36 @@ def test_dashes_and_underscores_are_the_same_flag(flag: str) -> None:
         (("train-sae", "--ds-names", "math-rm-nothing"), "math-rm-nothing"),
         (("feature-diff", "--part", "1", "--total", "10"), "--"),
         (("dash",), "--"),
+        (("import-traces", "--kind", "plain"), "--files is required"),
+        (("import-traces", "nothing.jsonl", "--kind", "plain"), "nothing.jsonl: no such file"),
+        (("prm-bench", "--prm", "no/such", "nothing.jsonl"), "nothing.jsonl: no such file"),
         (("figures", "--only", "accurcy"), "did you mean 'accuracy'"),
     ],
 )
 def test_a_stage_without_its_input_says_so_in_one_line(command: tuple[str, ...], problem: str) -> None:
     assert_one_line_error(invoke(*command), f"{command[0]}: ", problem)
+
+
+def test_files_need_no_flag_wherever_they_stand_and_another_task_may_follow(tmp_path: Path) -> None:
+    for name in ("one", "two, too"):
+        (tmp_path / f"{name}.jsonl").write_text('{"problem": "1+1?", "answer": "2", "solution": "\\\\boxed{2}"}\n', encoding="utf-8")
+    environment = {**os.environ, "REWARD_SAES_DATA_DIR": str(tmp_path / "data")}
+    command = [
+        "import-traces",
+        str(tmp_path / "one.jsonl"),
+        "--kind=plain",
+        str(tmp_path / "two, too.jsonl"),
+        "metrics",
+        "--dataset",
+        "one",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "invoke", *command], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "data").glob("*.jsonl")) == ["one.jsonl", "two-too.jsonl"]
+    assert (tmp_path / "data" / "one.metrics.json").is_file()
+
+
+def test_a_stray_word_is_an_error_where_a_task_takes_no_files() -> None:
+    assert_one_line_error(invoke("metrics", "--dataset", "x", "stray"), "stray")
