@@ -150,6 +150,18 @@ def test_each_method_has_a_file_of_its_own(tmp_path: Path, config: dict[str, Any
     assert {path.name for path in tmp_path.glob("*.jsonl")} == {f"tiny-random_tinymath{end}.jsonl" for end in (suffix, "_beam_search_prm")}
 
 
+def test_parts_join_to_the_file_of_one_run(tmp_path: Path, config: dict[str, Any]) -> None:
+    whole = _search(tmp_path / "whole", config)
+    for part in (2, 1):
+        (out,) = run(Config(**config, part=part, total=2), Settings(data_dir=tmp_path / "parts"))
+        assert out.is_file() == (part == 1)  # the last one joins
+    joined = read_solved(out)
+    said = [[(row.problem, [(trace.steps, trace.finish) for trace in row.traces]) for row in rows] for rows in (joined, whole)]
+    assert said[0] == said[1]
+    one, other = (json.loads(manifest_of(path).read_text()) for path in (out, next((tmp_path / "whole").glob("*.jsonl"))))
+    assert one["key"] == other["key"] and one["rows"] == other["rows"] == 3
+
+
 def test_a_problem_that_does_not_fit_the_policy_is_left_out_and_counted(tmp_path: Path, config: dict[str, Any]) -> None:
     data = tmp_path / "set.jsonl"
     rows = [{"question": "What is 1 + 1?", "answer": "2"}, {"question": "xyz " * 200, "answer": "1"}]
@@ -191,6 +203,8 @@ def test_other_settings_for_the_same_file_need_force(tmp_path: Path, config: dic
     [
         ({"n": 6, "width": 4}, ConfigError, "--n 6 --width 4: n must be a multiple of width, such as 4"),
         ({"max_steps": 0}, ConfigError, "--max-steps 0: at least 1"),
+        ({"part": 3, "total": 2}, ConfigError, "--part 3 --total 2"),
+        ({"aggregation": "lst"}, UnknownName, "did you mean 'last'"),
         ({"temperature": 0.0}, ConfigError, "--temperature 0.0: it must be above 0"),
         ({"top_p": 1.5}, ConfigError, "--top-p 1.5"),
         ({"delimiter": ""}, ConfigError, "--delimiter"),

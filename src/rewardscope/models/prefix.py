@@ -180,7 +180,7 @@ class PrefixCache:
         wanted = min(limit, max(2 * held, held + n, _FIRST_SLOTS))
         if wanted <= held:
             return
-        pool = keys.new_empty(wanted, *shape)
+        pool = keys.new_zeros(wanted, *shape)  # padding reads a slot that may be unused; what is masked must still be finite
         if self._pool is not None:
             pool[:held] = self._pool
         self._pool = pool

@@ -15,6 +15,7 @@ from rewardscope.paths import diff_part_file, find_input, slug
 from rewardscope.sae.runs import SaeRun, find_sae
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
+from rewardscope.stages.parts import check_part, deal
 from rewardscope.storage.tables import show_table, write_csv
 
 if TYPE_CHECKING:
@@ -49,8 +50,7 @@ class Config(StageConfig):
         check_layers(self.layers)
         if not self.reasoning or not self.instruct:
             raise ConfigError("--reasoning and --instruct each need at least one folder of save-acts")
-        if not 1 <= self.part <= self.total:
-            raise ConfigError(f"--part {self.part} --total {self.total}: the part must be between 1 and the total")
+        check_part(self.part, self.total)
         if not 0 < self.fdr < 1:
             raise ConfigError(f"--fdr {self.fdr}: it must be above 0 and below 1")
         if self.min_log2_ratio < 0:
@@ -67,11 +67,6 @@ class Unit(NamedTuple):
     instruct: Path
 
 
-def deal_units(units: Sequence[Unit], *, part: int, total: int) -> list[Unit]:
-    """Return the units of a part (from 1): runs of neighbours, so that what they share is computed once, sizes within one of each other."""
-    return list(units[(part - 1) * len(units) // total : part * len(units) // total])
-
-
 def run(config: Config, settings: Settings) -> Path:
     """Compare the features of one part's units and write the table."""
     sae = find_sae(config.sae, settings)
@@ -86,7 +81,7 @@ def run(config: Config, settings: Settings) -> Path:
         return out
     layers = pick_layers(config.layers, sorted(sae.layers))
     units = [Unit(layer, first, second) for layer in layers for first in reasoning for second in instruct]
-    mine = deal_units(units, part=config.part, total=config.total)
+    mine = deal(units, part=config.part, total=config.total)
     with stage:
         rows, silent = _compare_units(mine, sae, config) if mine else ([], 0)
         write_csv(out, rows, fields=FIELDS)

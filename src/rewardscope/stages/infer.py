@@ -17,6 +17,7 @@ from rewardscope.records import Completion, Cost, Finish, Problem, SolvedProblem
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option
 from rewardscope.stages.grading import graded
+from rewardscope.stages.parts import check_part, deal, join_parts, part_file
 from rewardscope.storage.jsonl import PartialRows
 
 if TYPE_CHECKING:
@@ -41,12 +42,15 @@ class Config(StageConfig):
     max_tokens: int = option(4096, help="tokens of a solution")
     engine: EngineName = option("auto", help="vllm, hf, or auto (vllm where it is installed and a GPU is there)")
     seed: int = option(0, help="seed; a problem's samples do not depend on the other problems")
+    part: int = option(1, help="which part of the problems to do, from 1", key=False)
+    total: int = option(1, help="how many parts the problems are dealt to; the last part done joins them", key=False)
     chunk: int = option(256, help="problems that are generated together; a killed run goes on after the last whole chunk", key=False)
 
     def __post_init__(self) -> None:
         for name in ("n", "max_tokens", "chunk"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least 1 is needed")
+        check_part(self.part, self.total)
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit {self.limit}: at least 1 problem is needed")
         if not self.datasets:
@@ -72,14 +76,27 @@ def run(config: Config, settings: Settings) -> list[Path]:
     outs = [generations_file(settings.data_dir, config.model_name, name) for name in config.datasets]
     if len(set(outs)) < len(outs):
         raise ConfigError(f"--datasets {','.join(config.datasets)}: two of them have the same short name, so the same output file")
-    stages = [
-        Stage("infer", config, inputs={"policy": config.model_name, "dataset": name}, out=out)
-        for name, out in zip(config.datasets, outs, strict=True)
-    ]
+    wholes, stages = (
+        [
+            Stage("infer", config, inputs={"policy": config.model_name, "dataset": name}, out=part_file(out, config.part, total))
+            for name, out in zip(config.datasets, outs, strict=True)
+        ]
+        for total in (1, config.total)
+    )
     pending = [(name, stage) for name, stage in zip(config.datasets, stages, strict=True) if not stage.is_done()]
-    if not pending:
-        return outs
-    problems = [load_problems(name, limit=config.limit, hf_token=settings.hf_token) for name, _ in pending]
+    if pending:
+        _infer_all(pending, config, settings)
+    for whole in wholes:
+        join_parts(whole, total=config.total)
+    return outs
+
+
+def _infer_all(pending: Sequence[tuple[str, Stage]], config: Config, settings: Settings) -> None:
+    """Load problems, then the policy once, and work off the data sets."""
+    problems = [
+        deal(load_problems(name, limit=config.limit, hf_token=settings.hf_token), part=config.part, total=config.total)
+        for name, _ in pending
+    ]
     # Nothing heavy is loaded before the problems are there: a wrong name ends in a second.
     from rewardscope.engines import load_engine
     from rewardscope.models.load import check_model_name
@@ -89,7 +106,6 @@ def run(config: Config, settings: Settings) -> list[Path]:
     for (_, stage), of_dataset in zip(pending, problems, strict=True):
         with stage:
             _infer(of_dataset, engine, stage=stage, config=config)
-    return outs
 
 
 def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, config: Config) -> None:

@@ -18,6 +18,7 @@ from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option
 from rewardscope.stages.grading import graded
 from rewardscope.stages.infer import PROMPT_TOO_LONG
+from rewardscope.stages.parts import check_part, deal, join_parts, part_file
 from rewardscope.storage.jsonl import PartialRows
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Config(StageConfig):
     seed: int = option(0, help="seed; a problem's samples do not depend on the other problems")
     engine: EngineName = option("auto", help="of the policy: vllm, hf, or auto (vllm where it is installed and a GPU is there)")
     prm_engine: PrmEngineName = option("auto", help="of the PRM: vllm, hf, or auto (hf)")
+    part: int = option(1, help="which part of the problems to do, from 1", key=False)
+    total: int = option(1, help="how many parts the problems are dealt to; the last part done joins them", key=False)
     pool: int = option(64, help="problems that are searched at once; the next one starts where one ends", key=False)
 
     def __post_init__(self) -> None:
@@ -67,6 +70,7 @@ class Config(StageConfig):
                 f"--n {self.n} --width {self.width}: n must be a multiple of width, such as {self.width * max(1, self.n // self.width)}"
             )
         check_aggregation(self.aggregation)
+        check_part(self.part, self.total)
         if not self.datasets:
             raise ConfigError("--datasets: at least one data set is needed")
         if not self.delimiter:
@@ -85,19 +89,32 @@ def run(config: Config, settings: Settings) -> list[Path]:
     outs = [generations_file(settings.data_dir, config.model_name, name, search=config.search) for name in config.datasets]
     if len(set(outs)) < len(outs):
         raise ConfigError(f"--datasets {','.join(config.datasets)}: two of them have the same short name, so the same output file")
-    stages = [
-        Stage("infer-with-prm", config, inputs={"policy": config.model_name, "prm": config.prm, "dataset": name}, out=out)
-        for name, out in zip(config.datasets, outs, strict=True)
-    ]
+    wholes, stages = (
+        [
+            Stage(
+                "infer-with-prm",
+                config,
+                inputs={"policy": config.model_name, "prm": config.prm, "dataset": name},
+                out=part_file(out, config.part, total),
+            )
+            for name, out in zip(config.datasets, outs, strict=True)
+        ]
+        for total in (1, config.total)
+    )
     pending = [(name, stage) for name, stage in zip(config.datasets, stages, strict=True) if not stage.is_done()]
     if pending:
         _search_all(pending, config, settings)
+    for whole in wholes:
+        join_parts(whole, total=config.total)
     return outs
 
 
 def _search_all(pending: Sequence[tuple[str, Stage]], config: Config, settings: Settings) -> None:
     """Load problems, then both models once, and work off the data sets."""
-    problems = [load_problems(name, limit=config.limit, hf_token=settings.hf_token) for name, _ in pending]
+    problems = [
+        deal(load_problems(name, limit=config.limit, hf_token=settings.hf_token), part=config.part, total=config.total)
+        for name, _ in pending
+    ]
     # Nothing heavy is loaded before the problems are there: a wrong name ends in a second.
     from rewardscope.engines import load_engine
     from rewardscope.models.load import check_model_name
