@@ -140,7 +140,7 @@ def test_golds_with_another_sign_another_digit_or_an_answer_less_are_wrong(grade
     for gold, wrong in pairs:
         (hard if quick_judgement(gold, wrong, None) is None else plain).append((gold, wrong))
     assert len(plain) > 2000 and len(hard) > 1300
-    pairs = plain + random.Random(0).sample(hard, 400)  # algebra takes its time; all of them: 4 right, 7 unparsed of 3,537
+    pairs = plain + random.Random(0).sample(hard, 400)  # algebra takes its time; all of them: 4 right, 6 unparsed of 3,537
     verdicts = [judgement.correct for judgement in grader.grade([Item(gold, wrong) for gold, wrong in pairs])]
     assert {pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict} <= STILL_RIGHT
     unparsed = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict is None]
