@@ -10,7 +10,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -128,6 +128,20 @@ def require(path: Path | None, name: str | Path, made_by: str) -> Path:
     if path is None or not path.exists():
         raise MissingInput(f"{name} is not there; make it with invoke {made_by}")
     return path
+
+
+def given_files(names: Sequence[str]) -> list[Path]:
+    """Return the paths of --files. Raises: MissingInput for one that is not there."""
+    for name in names:
+        if not Path(name).is_file():
+            raise MissingInput(f"--files {name}: no such file")
+    return [Path(name) for name in names]
+
+
+def distinct(flag: str, names: Sequence[str], outs: Sequence[Path]) -> None:
+    """Raises: ConfigError where two of `names`, the values of a flag, would be written to one file."""
+    if len(set(outs)) < len(outs):
+        raise ConfigError(f"{flag} {','.join(names)}: two of them have the same short name, so the same output file")
 
 
 def _versions() -> dict[str, str]:

@@ -45,7 +45,7 @@ def _fill(name: str, *, script: str, data: dict[str, Any], title: str, run: str,
         "title": html.escape(title), "run": html.escape(run), "links": "".join(links), "data": embed(data),
         "style": _read("style.css"), "script": f"{_read('common.js')}\n{_read(script)}",
     }  # fmt: skip
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: pieces[match[1]], _read(name))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: pieces[match[1]], _read("frame.html").replace("{{page}}", _read(name)))
 
 
 def _read(name: str) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from rewardscope.prms.scorer import HfScorer
+from rewardscope.prms.scorer import HfScorer, runs_within
 from rewardscope.records import ActRow, Encoded, Problem, Trace
 
 # Shape legend: T tokens, N rows, D width.
@@ -57,24 +57,14 @@ def capture_items(
         starts.append(starts[-1] + len(item.positions))
     acts = {layer: torch.empty(starts[-1], scorer.width, dtype=dtype) for layer in layers}
     scores: list[tuple[float, ...]] = [()] * len(items)
-    for batch in _batches([len(item.encoded.input_ids) for item in items], batch_tokens):
+    lengths = [len(item.encoded.input_ids) for item in items]
+    shortest_first = sorted(range(len(items)), key=lambda index: lengths[index])
+    for batch in runs_within(batch_tokens, lengths, shortest_first):
         for index, captured in zip(batch, scorer.capture([items[index].encoded for index in batch], layers), strict=True):
             scores[index] = captured.scores
             for layer, states_TD in captured.states.items():
                 acts[layer][starts[index] : starts[index + 1]] = states_TD[list(items[index].positions)].to("cpu", dtype)
     return acts, scores
-
-
-def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Cut the inputs, shortest first, into batches of at most `batch_tokens` padded tokens; a batch has at least one input."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
-        if batch and lengths[index] * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def act_rows(item: Item, scores: Sequence[float]) -> Iterator[ActRow]:

@@ -149,14 +149,19 @@ def load_language_model(
     return model
 
 
-def check_head(name: str, model: PreTrainedModel, *, outputs: int) -> nn.Linear:
-    """Return the head of a loaded classifier. Raises: BadRecord where it is not one linear layer with that many outputs."""
+def load_classifier(model_class: Any, name: str, *, outputs: int, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """Load and check a model with one linear head of `outputs` outputs, the head in float32.
+
+    Raises: MissingInput; BadRecord, also where the head is another one.
+    """
+    model = load_checked(model_class, name, dtype=dtype)
     head = find_blocks(model).head
     if not isinstance(head, nn.Linear) or head.out_features != outputs:
         raise BadRecord(
             f"the head of PRM {name} is {head}, and its family has a linear one of {outputs} output{'s' if outputs > 1 else ''}"
         )
-    return head
+    finish_loading(name, model, head, device=device)
+    return model
 
 
 def head_of(model: PreTrainedModel) -> nn.Linear:

@@ -16,13 +16,11 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from rewardscope.errors import BadRecord
 from rewardscope.prms.common import (
     chat_text,
-    check_head,
     check_texts,
-    finish_loading,
     head_of,
     last_token,
     linear_direction,
-    load_checked,
+    load_classifier,
     read_logits,
 )
 from rewardscope.records import Encoded
@@ -44,9 +42,7 @@ class OutcomeAdapter:
 
     def load(self, name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
         """Load and check a model, its head in float32. Raises: MissingInput, BadRecord."""
-        model = load_checked(AutoModelForSequenceClassification, name, dtype=dtype)
-        finish_loading(name, model, check_head(name, model, outputs=1), device=device)
-        return model
+        return load_classifier(AutoModelForSequenceClassification, name, outputs=1, device=device, dtype=dtype)
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, question: str, steps: Sequence[str]) -> Encoded:
         """Encode one solution; the last step ends where the model is read. Raises: BadRecord that says which step is wrong."""

@@ -70,17 +70,7 @@ class HfScorer:
             yield from self._forward([batch[index] for index in rows], layers)
 
     def _batches(self, batch: Sequence[Encoded], order: Sequence[int]) -> Iterator[list[int]]:
-        """Cut `order` into runs whose padded size stays within the token budget; a run has at least one input."""
-        budget = TOKEN_BUDGET[self.model.device.type]
-        run, longest = [], 0
-        for index in order:
-            longest = max(longest, len(batch[index].input_ids))
-            if run and longest * (len(run) + 1) > budget:
-                yield run
-                run, longest = [], len(batch[index].input_ids)
-            run.append(index)
-        if run:
-            yield run
+        return runs_within(TOKEN_BUDGET[self.model.device.type], [len(encoded.input_ids) for encoded in batch], order)
 
     @torch.no_grad()
     def _forward(self, batch: Sequence[Encoded], layers: Sequence[int]) -> list[Captured]:
@@ -101,6 +91,20 @@ class HfScorer:
             Captured(tuple(per_input[row].tolist()), {layer: states[layer][row, : lengths[row]] for layer in layers})
             for row in range(len(batch))
         ]
+
+
+def runs_within(budget: int, lengths: Sequence[int], order: Sequence[int]) -> Iterator[list[int]]:
+    """Cut `order`, indices of inputs, into runs of at most `budget` padded tokens; a run has at least one input."""
+    run: list[int] = []
+    longest = 0
+    for index in order:
+        longest = max(longest, lengths[index])
+        if run and longest * (len(run) + 1) > budget:
+            yield run
+            run, longest = [], lengths[index]
+        run.append(index)
+    if run:
+        yield run
 
 
 def fitting(encoded: Encoded, max_positions: int) -> Encoded:

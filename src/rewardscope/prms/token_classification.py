@@ -17,13 +17,11 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTr
 from rewardscope.errors import BadRecord
 from rewardscope.prms.common import (
     begin_id,
-    check_head,
     check_texts,
-    finish_loading,
     head_of,
     last_token,
     linear_direction,
-    load_checked,
+    load_classifier,
     read_two_way,
 )
 from rewardscope.records import Encoded
@@ -42,9 +40,7 @@ class TrlAdapter:
 
     def load(self, name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
         """Load and check a model, its head in float32. Raises: MissingInput, BadRecord."""
-        model = load_checked(AutoModelForTokenClassification, name, dtype=dtype)
-        finish_loading(name, model, check_head(name, model, outputs=2), device=device)
-        return model
+        return load_classifier(AutoModelForTokenClassification, name, outputs=2, device=device, dtype=dtype)
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, question: str, steps: Sequence[str]) -> Encoded:
         """Encode one solution; each step ends at the last token of its separator. Raises: BadRecord that says which step is wrong."""

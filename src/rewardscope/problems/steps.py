@@ -1,6 +1,15 @@
 """Split a solution into steps and join it back, losing nothing."""
 
+from rewardscope.errors import ConfigError
+
 DELIMITER = "\n\n"
+
+
+def typed_delimiter(typed: str) -> str:
+    r"""Return the text that --delimiter stands for: a typed \n is a newline. Raises: ConfigError where it is empty."""
+    if not typed:
+        raise ConfigError("--delimiter: it must not be empty")
+    return typed.replace("\\n", "\n")
 
 
 def split_steps(text: str, delimiter: str = DELIMITER) -> list[str]:

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewardscope.errors import ConfigError, MissingInput
+from rewardscope.errors import ConfigError
 from rewardscope.paths import imported_file
 from rewardscope.problems.imports import Kind, Side, read_traces
+from rewardscope.problems.steps import typed_delimiter
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, option
+from rewardscope.stage import Stage, StageConfig, distinct, given_files, option
 from rewardscope.stages.grading import graded
 from rewardscope.storage.jsonl import write_rows
 
@@ -27,21 +28,16 @@ class Config(StageConfig):
     delimiter: str = option(r"\n\n", help=r"text between the steps of a solution that comes in one piece; \n is a newline")
 
     def __post_init__(self) -> None:
-        if not self.delimiter:
-            raise ConfigError("--delimiter: it must not be empty")
+        typed_delimiter(self.delimiter)
         if self.side == "original" and self.kind != "prmbench":
             raise ConfigError(f"--side original --kind {self.kind}: only prmbench has two sides")
 
 
 def run(config: Config, settings: Settings) -> list[Path]:
     """Read, grade and write each file; return the generations files. Raises: MissingInput, BadRecord."""
-    sources = [Path(name) for name in config.files]
-    for source in sources:
-        if not source.is_file():
-            raise MissingInput(f"--files {source}: no such file")
+    sources = given_files(config.files)
     outs = [imported_file(settings.data_dir, source, original=config.side == "original") for source in sources]
-    if len(set(outs)) < len(outs):
-        raise ConfigError(f"--files {','.join(config.files)}: two of them have the same short name, so the same output file")
+    distinct("--files", config.files, outs)
     for source, out in zip(sources, outs, strict=True):
         if source.resolve() == out.resolve():
             raise ConfigError(f"--files {source}: it lies where its result would be written; move it elsewhere")
@@ -49,7 +45,7 @@ def run(config: Config, settings: Settings) -> list[Path]:
         if stage.is_done():
             continue
         with stage:
-            delimiter = config.delimiter.replace("\\n", "\n")
+            delimiter = typed_delimiter(config.delimiter)
             rows = graded(read_traces(source, config.kind, dataset=out.stem, side=config.side, delimiter=delimiter))
             write_rows(out, (row.to_dict() for row in rows))
             stage.finish([out], rows=len(rows), extra={"kind": config.kind, "traces": sum(len(row.traces) for row in rows)})

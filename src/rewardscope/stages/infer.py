@@ -11,52 +11,35 @@ from rewardscope.engines import EngineName
 from rewardscope.errors import ConfigError
 from rewardscope.log import get_logger, progress
 from rewardscope.paths import generations_file
-from rewardscope.problems.datasets import DEFAULT_DATASETS, load_problems
 from rewardscope.problems.steps import split_steps
 from rewardscope.records import Completion, Cost, Finish, Problem, SolvedProblem, Trace
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, option
+from rewardscope.stage import Stage, option
+from rewardscope.stages.generating import GeneratingConfig, fitting_prompts, for_each_dataset
 from rewardscope.stages.grading import graded
-from rewardscope.stages.parts import check_part, deal, join_parts, part_file
 from rewardscope.storage.jsonl import PartialRows
 
 if TYPE_CHECKING:
     from rewardscope.engines import Engine
 
-PROMPT_TOO_LONG = "problem whose prompt fills the policy's positions"
-
 
 @dataclass(frozen=True, kw_only=True)
-class Config(StageConfig):
+class Config(GeneratingConfig):
     """Generate solutions with a policy alone, n samples a problem.
 
     All problems of a chunk are generated together. Writes <model>_<data set>.jsonl, graded.
     """
 
     model_name: str = option(help="hub id or folder of the policy", key=False)
-    datasets: tuple[str, ...] = option(DEFAULT_DATASETS, help="hub ids, jsonl / json / parquet files, or tinymath", key=False)
-    limit: int | None = option(None, help="at most this many problems of each data set, the first")
     n: int = option(1, help="samples of each problem")
     temperature: float | None = option(None, help="0 is greedy (default: 0 for one sample, 0.8 for more)")
-    top_p: float = option(1.0, help="nucleus: sample from the fewest tokens that hold this probability")
     max_tokens: int = option(4096, help="tokens of a solution")
     engine: EngineName = option("auto", help="vllm, hf, or auto (vllm where it is installed and a GPU is there)")
-    seed: int = option(0, help="seed; a problem's samples do not depend on the other problems")
-    part: int = option(1, help="which part of the problems to do, from 1", key=False)
-    total: int = option(1, help="how many parts the problems are dealt to; the last part done joins them", key=False)
     chunk: int = option(256, help="problems that are generated together; a killed run goes on after the last whole chunk", key=False)
 
     def __post_init__(self) -> None:
-        for name in ("n", "max_tokens", "chunk"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least 1 is needed")
-        check_part(self.part, self.total)
-        if self.limit is not None and self.limit < 1:
-            raise ConfigError(f"--limit {self.limit}: at least 1 problem is needed")
-        if not self.datasets:
-            raise ConfigError("--datasets: at least one data set is needed")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"--top-p {self.top_p}: it must be above 0 and at most 1")
+        super().__post_init__()
+        self.check_counts("n", "max_tokens", "chunk")
         if self.temperature is not None and self.temperature < 0:
             raise ConfigError(f"--temperature {self.temperature}: it must be 0 or more")
         if self.temperature == 0 and self.n > 1:
@@ -74,52 +57,29 @@ def run(config: Config, settings: Settings) -> list[Path]:
     Raises: PipelineError, before a model is loaded where that can be known.
     """
     outs = [generations_file(settings.data_dir, config.model_name, name) for name in config.datasets]
-    if len(set(outs)) < len(outs):
-        raise ConfigError(f"--datasets {','.join(config.datasets)}: two of them have the same short name, so the same output file")
-    wholes, stages = (
-        [
-            Stage("infer", config, inputs={"policy": config.model_name, "dataset": name}, out=part_file(out, config.part, total))
-            for name, out in zip(config.datasets, outs, strict=True)
-        ]
-        for total in (1, config.total)
-    )
-    pending = [(name, stage) for name, stage in zip(config.datasets, stages, strict=True) if not stage.is_done()]
-    if pending:
-        _infer_all(pending, config, settings)
-    for whole in wholes:
-        join_parts(whole, total=config.total)
-    return outs
 
+    def work(pending: Sequence[tuple[Stage, list[Problem]]]) -> None:
+        from rewardscope.engines import load_engine
+        from rewardscope.models.load import check_model_name
 
-def _infer_all(pending: Sequence[tuple[str, Stage]], config: Config, settings: Settings) -> None:
-    """Load problems, then the policy once, and work off the data sets."""
-    problems = [
-        deal(load_problems(name, limit=config.limit, hf_token=settings.hf_token), part=config.part, total=config.total)
-        for name, _ in pending
-    ]
-    # Nothing heavy is loaded before the problems are there: a wrong name ends in a second.
-    from rewardscope.engines import load_engine
-    from rewardscope.models.load import check_model_name
+        check_model_name(config.model_name)
+        engine = load_engine(config.model_name, engine=config.engine)
+        for stage, problems in pending:
+            with stage:
+                _infer(problems, engine, stage=stage, config=config)
 
-    check_model_name(config.model_name)
-    engine = load_engine(config.model_name, engine=config.engine)
-    for (_, stage), of_dataset in zip(pending, problems, strict=True):
-        with stage:
-            _infer(of_dataset, engine, stage=stage, config=config)
+    return for_each_dataset("infer", config, settings, inputs={"policy": config.model_name}, outs=outs, work=work)
 
 
 def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, config: Config) -> None:
     """Generate chunk by chunk, keep each as it is done, then write the file and the manifest."""
     from rewardscope.engines import choose_engine
-    from rewardscope.problems.prompts import encode_prompt
 
-    prompts = {problem.id: encode_prompt(engine.tokenizer, problem.question) for problem in problems}
-    fitting = [problem for problem in problems if len(prompts[problem.id]) < engine.max_positions]
-    skipped = {PROMPT_TOO_LONG: len(problems) - len(fitting)} if len(fitting) < len(problems) else {}
+    prompts, skipped = fitting_prompts(problems, engine)
     for reason, count in skipped.items():
         get_logger().warning(f"infer: left out {count} times: {reason}")
     partial = PartialRows(stage.out, stage.key)
-    todo = [problem for problem in fitting if problem.id not in partial.done]
+    todo = [problem for problem in problems if problem.id in prompts and problem.id not in partial.done]
     chunks = [todo[start : start + config.chunk] for start in range(0, len(todo), config.chunk)]
     for chunk in progress(chunks, f"infer {stage.out.stem}", unit="chunk"):
         started = time.perf_counter()
@@ -129,7 +89,7 @@ def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, confi
         )  # fmt: skip
         seconds = (time.perf_counter() - started) / len(chunk)
         partial.add(graded([_solved(problem, output, seconds) for problem, output in zip(chunk, outputs, strict=True)]))
-    rows = partial.finish([problem.id for problem in fitting])
+    rows = partial.finish(prompts)
     used = {"temperature": config.used_temperature, "engine": choose_engine(config.engine)}
     stage.finish([stage.out], rows=rows, skipped=skipped, extra=used)
 

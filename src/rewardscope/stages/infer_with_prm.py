@@ -11,14 +11,13 @@ from rewardscope.errors import ConfigError
 from rewardscope.log import get_logger, progress
 from rewardscope.paths import generations_file
 from rewardscope.prms import DEFAULT_PRM, PrmEngineName
-from rewardscope.problems.datasets import DEFAULT_DATASETS, load_problems
+from rewardscope.problems.steps import typed_delimiter
 from rewardscope.records import Problem
 from rewardscope.search.aggregate import AGGREGATION_HELP, Aggregation, check_aggregation
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, option
+from rewardscope.stage import Stage, option
+from rewardscope.stages.generating import GeneratingConfig, fitting_prompts, for_each_dataset
 from rewardscope.stages.grading import graded
-from rewardscope.stages.infer import PROMPT_TOO_LONG
-from rewardscope.stages.parts import check_part, deal, join_parts, part_file
 from rewardscope.storage.jsonl import PartialRows
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ GPU_SHARE = 0.5  # of the memory, for a policy in vLLM: the PRM needs room besid
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(StageConfig):
+class Config(GeneratingConfig):
     r"""Generate solutions by step-level search, guided by a PRM.
 
     A problem starts with n samples of a first step; then n / width beams live on and each is continued width times, until the
@@ -41,8 +40,6 @@ class Config(StageConfig):
 
     model_name: str = option(help="hub id or folder of the policy")
     prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM")
-    datasets: tuple[str, ...] = option(DEFAULT_DATASETS, help="hub ids, jsonl / json / parquet files, or tinymath", key=False)
-    limit: int | None = option(None, help="at most this many problems of each data set, the first")
     search: Method = option("beam", help="beam, dvts or best-of-n")
     n: int = option(16, help="beams; a multiple of --width")
     width: int = option(4, help="continuations of each beam that lives on; n / width live on")
@@ -52,33 +49,21 @@ class Config(StageConfig):
     delimiter: str = option(r"\n\n", help=r"text between steps; \n is a newline")
     aggregation: Aggregation = option("last", help=f"of step scores, to rank beams: {AGGREGATION_HELP}")
     temperature: float = option(0.8, help="sampling temperature, above 0")
-    top_p: float = option(1.0, help="nucleus: sample from the fewest tokens that hold this probability")
-    seed: int = option(0, help="seed; a problem's samples do not depend on the other problems")
     engine: EngineName = option("auto", help="of the policy: vllm, hf, or auto (vllm where it is installed and a GPU is there)")
     prm_engine: PrmEngineName = option("auto", help="of the PRM: vllm, hf, or auto (hf)")
-    part: int = option(1, help="which part of the problems to do, from 1", key=False)
-    total: int = option(1, help="how many parts the problems are dealt to; the last part done joins them", key=False)
     pool: int = option(64, help="problems that are searched at once; the next one starts where one ends", key=False)
 
     def __post_init__(self) -> None:
-        for name in ("n", "width", "max_steps", "max_step_tokens", "max_tokens", "pool", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} {value}: at least 1 is needed")
+        super().__post_init__()
+        self.check_counts("n", "width", "max_steps", "max_step_tokens", "max_tokens", "pool")
         if self.n % self.width:
             raise ConfigError(
                 f"--n {self.n} --width {self.width}: n must be a multiple of width, such as {self.width * max(1, self.n // self.width)}"
             )
         check_aggregation(self.aggregation)
-        check_part(self.part, self.total)
-        if not self.datasets:
-            raise ConfigError("--datasets: at least one data set is needed")
-        if not self.delimiter:
-            raise ConfigError("--delimiter: it must not be empty")
+        typed_delimiter(self.delimiter)
         if not self.temperature > 0:
             raise ConfigError(f"--temperature {self.temperature}: it must be above 0, or all continuations of a beam are the same")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"--top-p {self.top_p}: it must be above 0 and at most 1")
 
 
 def run(config: Config, settings: Settings) -> list[Path]:
@@ -87,65 +72,39 @@ def run(config: Config, settings: Settings) -> list[Path]:
     Raises: PipelineError, before a model is loaded where that can be known.
     """
     outs = [generations_file(settings.data_dir, config.model_name, name, search=config.search) for name in config.datasets]
-    if len(set(outs)) < len(outs):
-        raise ConfigError(f"--datasets {','.join(config.datasets)}: two of them have the same short name, so the same output file")
-    wholes, stages = (
-        [
-            Stage(
-                "infer-with-prm",
-                config,
-                inputs={"policy": config.model_name, "prm": config.prm, "dataset": name},
-                out=part_file(out, config.part, total),
-            )
-            for name, out in zip(config.datasets, outs, strict=True)
-        ]
-        for total in (1, config.total)
-    )
-    pending = [(name, stage) for name, stage in zip(config.datasets, stages, strict=True) if not stage.is_done()]
-    if pending:
-        _search_all(pending, config, settings)
-    for whole in wholes:
-        join_parts(whole, total=config.total)
-    return outs
 
+    def work(pending: Sequence[tuple[Stage, list[Problem]]]) -> None:
+        from rewardscope.engines import load_engine
+        from rewardscope.models.load import check_model_name
+        from rewardscope.prms import find_adapter, load_scorer
 
-def _search_all(pending: Sequence[tuple[str, Stage]], config: Config, settings: Settings) -> None:
-    """Load problems, then both models once, and work off the data sets."""
-    problems = [
-        deal(load_problems(name, limit=config.limit, hf_token=settings.hf_token), part=config.part, total=config.total)
-        for name, _ in pending
-    ]
-    # Nothing heavy is loaded before the problems are there: a wrong name ends in a second.
-    from rewardscope.engines import load_engine
-    from rewardscope.models.load import check_model_name
-    from rewardscope.prms import find_adapter, load_scorer
+        check_model_name(config.model_name)
+        find_adapter(config.prm)
+        engine = load_engine(config.model_name, engine=config.engine, gpu_share=GPU_SHARE)
+        scorer = load_scorer(config.prm, engine=config.prm_engine, growing=True)
+        for stage, problems in pending:
+            with stage:
+                _search(problems, engine, scorer=scorer, stage=stage, config=config)
 
-    check_model_name(config.model_name)
-    find_adapter(config.prm)
-    engine = load_engine(config.model_name, engine=config.engine, gpu_share=GPU_SHARE)
-    scorer = load_scorer(config.prm, engine=config.prm_engine, growing=True)
-    for (_, stage), of_dataset in zip(pending, problems, strict=True):
-        with stage:
-            _search(of_dataset, engine, scorer=scorer, stage=stage, config=config)
+    inputs = {"policy": config.model_name, "prm": config.prm}
+    return for_each_dataset("infer-with-prm", config, settings, inputs=inputs, outs=outs, work=work)
 
 
 def _search(problems: Sequence[Problem], engine: "Engine", *, scorer: "Scorer", stage: Stage, config: Config) -> None:
     """Search, keep each problem as it is done, then grade and write the file and the manifest."""
-    from rewardscope.problems.prompts import encode_prompt
     from rewardscope.search.guided import guided_search
 
-    fitting = [problem for problem in problems if len(encode_prompt(engine.tokenizer, problem.question)) < engine.max_positions]
-    skipped = {PROMPT_TOO_LONG: len(problems) - len(fitting)} if len(fitting) < len(problems) else {}
+    prompts, skipped = fitting_prompts(problems, engine)
     partial, dropped = PartialRows(stage.out, stage.key), Counter()
-    todo = [problem for problem in fitting if problem.id not in partial.done]
+    todo = [problem for problem in problems if problem.id in prompts and problem.id not in partial.done]
     found = guided_search(todo, engine, scorer=scorer, config=_search_config(config), at_once=config.pool)
     for searched in progress(found, f"infer-with-prm {stage.out.stem}", total=len(todo), unit="problem"):
         dropped += searched.dropped
         partial.add([searched.solved])
     for reason, count in (*skipped.items(), *dropped.items()):
         get_logger().warning(f"infer-with-prm: left out {count} times: {reason}")
-    rows = partial.finish([problem.id for problem in fitting], complete=graded)
-    resumed = len(fitting) - len(todo)
+    rows = partial.finish(prompts, complete=graded)
+    resumed = len(prompts) - len(todo)
     stage.finish([stage.out], rows=rows, skipped=skipped, extra={"dropped": dict(dropped), "problems_from_an_earlier_run": resumed})
 
 
@@ -155,11 +114,6 @@ def _search_config(config: Config) -> "SearchConfig":
     return SearchConfig(
         method="dvts" if config.search == "dvts" else "beam", n=config.n, width=config.width,
         max_steps=1 if config.search == "best-of-n" else config.max_steps, max_step_tokens=config.max_step_tokens,
-        max_tokens=config.max_tokens, delimiter=_typed(config.delimiter), aggregation=config.aggregation,
+        max_tokens=config.max_tokens, delimiter=typed_delimiter(config.delimiter), aggregation=config.aggregation,
         temperature=config.temperature, top_p=config.top_p, seed=config.seed,
     )  # fmt: skip
-
-
-def _typed(delimiter: str) -> str:
-    """Return the delimiter with a typed backslash-n as the newline that it stands for."""
-    return delimiter.replace("\\n", "\n")

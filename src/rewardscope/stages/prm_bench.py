@@ -16,7 +16,7 @@ from rewardscope.paths import prm_bench_dir, prm_bench_report_file, prm_bench_sc
 from rewardscope.prms import DEFAULT_PRM, PrmEngineName
 from rewardscope.records import Cost, Estimate, Problem, SolvedProblem, Trace
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, option
+from rewardscope.stage import Stage, StageConfig, distinct, given_files, option
 from rewardscope.storage.files import manifest_of, write_json
 from rewardscope.storage.jsonl import PartialRows, read_solved
 from rewardscope.storage.tables import read_json, show_table
@@ -62,14 +62,10 @@ class Config(StageConfig):
 
 def run(config: Config, settings: Settings) -> Path:
     """Score what is not scored, then report on all the files; return the report. Raises: PipelineError."""
-    sources = [Path(name) for name in config.files]
-    for source in sources:
-        if not source.is_file():
-            raise MissingInput(f"--files {source}: no such file")
+    sources = given_files(config.files)
     folder = prm_bench_dir(settings.data_dir, config.prm)
     outs = [prm_bench_scores_file(folder, source) for source in sources]
-    if len(set(outs)) < len(outs):
-        raise ConfigError(f"--files {','.join(config.files)}: two of them have the same short name, so the same output file")
+    distinct("--files", config.files, outs)
     scoring = Scoring(prm_engine=config.prm_engine, force=config.force)
     stages = [
         Stage("prm-bench", scoring, inputs={"prm": config.prm, "benchmark": source}, out=out)

@@ -1,0 +1,80 @@
+"""What `infer` and `infer-with-prm` share: data sets, parts of them, and the problems that fit the policy."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rewardscope.errors import ConfigError
+from rewardscope.problems.datasets import DEFAULT_DATASETS, load_problems
+from rewardscope.records import Problem
+from rewardscope.settings import Settings
+from rewardscope.stage import Stage, StageConfig, distinct, option
+from rewardscope.stages.parts import check_part, deal, join_parts, part_file
+
+if TYPE_CHECKING:
+    from rewardscope.engines import Engine
+
+PROMPT_TOO_LONG = "problem whose prompt fills the policy's positions"
+Work = Callable[[Sequence[tuple[Stage, list[Problem]]]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratingConfig(StageConfig):
+    """The flags of every stage that generates solutions for the problems of data sets."""
+
+    datasets: tuple[str, ...] = option(DEFAULT_DATASETS, help="hub ids, jsonl / json / parquet files, or tinymath", key=False)
+    limit: int | None = option(None, help="at most this many problems of each data set, the first")
+    part: int = option(1, help="which part of the problems to do, from 1", key=False)
+    total: int = option(1, help="how many parts the problems are dealt to; the last part done joins them", key=False)
+    top_p: float = option(1.0, help="nucleus: sample from the fewest tokens that hold this probability")
+    seed: int = option(0, help="seed; a problem's samples do not depend on the other problems")
+
+    def __post_init__(self) -> None:
+        self.check_counts("limit")
+        check_part(self.part, self.total)
+        if not self.datasets:
+            raise ConfigError("--datasets: at least one data set is needed")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"--top-p {self.top_p}: it must be above 0 and at most 1")
+
+    def check_counts(self, *names: str) -> None:
+        """Raises: ConfigError for a flag that is given and below 1."""
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} {value}: at least 1 is needed")
+
+
+def for_each_dataset(
+    name: str, config: GeneratingConfig, settings: Settings, *, inputs: Mapping[str, str], outs: Sequence[Path], work: Work
+) -> list[Path]:
+    """Let `work` do the data sets that are not done, all in one call so that it loads models once; return the generations files.
+
+    Each comes as the stage to finish and its problems: one part of them where `config` deals the work to several.
+    Raises: PipelineError, before `work` loads a model.
+    """
+    distinct("--datasets", config.datasets, outs)
+    wholes, stages = (
+        [
+            Stage(name, config, inputs={**inputs, "dataset": dataset}, out=part_file(out, config.part, total))
+            for dataset, out in zip(config.datasets, outs, strict=True)
+        ]
+        for total in (1, config.total)
+    )
+    pending = [(dataset, stage) for dataset, stage in zip(config.datasets, stages, strict=True) if not stage.is_done()]
+    if pending:
+        problems = [load_problems(dataset, limit=config.limit, hf_token=settings.hf_token) for dataset, _ in pending]
+        work([(stage, deal(all_, part=config.part, total=config.total)) for (_, stage), all_ in zip(pending, problems, strict=True)])
+    for whole in wholes:
+        join_parts(whole, total=config.total)
+    return list(outs)
+
+
+def fitting_prompts(problems: Sequence[Problem], engine: "Engine") -> tuple[dict[str, list[int]], dict[str, int]]:
+    """Return the prompt of each problem that leaves the policy a position, by problem id, and how many were left out, by reason."""
+    from rewardscope.problems.prompts import encode_prompt
+
+    prompts = {problem.id: encode_prompt(engine.tokenizer, problem.question) for problem in problems}
+    fitting = {problem_id: prompt for problem_id, prompt in prompts.items() if len(prompt) < engine.max_positions}
+    return fitting, {PROMPT_TOO_LONG: len(prompts) - len(fitting)} if len(fitting) < len(prompts) else {}
