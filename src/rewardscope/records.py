@@ -48,6 +48,9 @@ class Trace:
     `answer` is the extracted final answer, `correct` the grader's strict verdict; both None while unknown. `n_tokens` is None
     where the trace came from elsewhere; with such a trace may come a `reward` of the whole solution, in any range, and a
     `published` verdict.
+
+    The first `n_thinking` steps are a thinking model's thoughts; thoughts that were kept from the PRM are no steps and stand
+    in `thinking`. `in_window` says whether the PRM's input fitted the positions that it was trained on; None without scores.
     """
 
     problem_id: str
@@ -60,9 +63,14 @@ class Trace:
     correct: bool | None = None
     reward: float | None = None
     published: bool | None = None
+    thinking: str = ""
+    n_thinking: int = 0
+    in_window: bool | None = None
 
     def __post_init__(self) -> None:
         where = f"trace {self.index} of {self.problem_id}"
+        if not 0 <= self.n_thinking <= len(self.steps):
+            raise BadRecord(f"{where}: {self.n_thinking} thinking steps of {len(self.steps)}")
         if self.finish not in FINISHES:
             raise BadRecord(f"{where}: finish {self.finish!r} is none of {', '.join(FINISHES)}")
         if self.reward is not None and not math.isfinite(self.reward):
