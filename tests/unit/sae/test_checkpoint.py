@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,36 @@ def test_reconstruction_is_the_textbook_formula(sae: Sae) -> None:
     torch.testing.assert_close(sae.decode(sae.encode(x_ND)), kept_NF @ sae.W_dec_FD + sae.b_dec_D)
 
 
+def test_thresholds_decide_what_fires_and_survive_the_file(sae: Sae, tmp_path: Path) -> None:
+    random = torch.Generator().manual_seed(2)
+    threshold_F = torch.rand(20, generator=random) * 3 - 0.5  # some below 0, where ReLU decides
+    sae = dataclasses.replace(sae, k=None, threshold_F=threshold_F, activation="jumprelu")
+    save_sae(tmp_path / "layer_07", sae)
+    loaded = load_sae(tmp_path / "layer_07", device=CPU)
+    assert loaded.threshold_F is not None and torch.equal(loaded.threshold_F, threshold_F)
+    assert (loaded.k, loaded.activation) == (None, "jumprelu")
+    x_ND = torch.randn(9, 6, generator=random)
+    pre_NF = (x_ND - sae.b_dec_D) @ sae.W_enc_DF + sae.b_enc_F
+    kept_NF = torch.where(pre_NF > threshold_F, pre_NF, 0).clamp(min=0)
+    codes = loaded.encode(x_ND)
+    assert codes.values_NK.shape == codes.indices_NK.shape == (9, int((kept_NF > 0).sum(dim=1).max()))
+    torch.testing.assert_close(torch.zeros(9, 20).scatter_add(1, codes.indices_NK, codes.values_NK), kept_NF)
+    torch.testing.assert_close(loaded.decode(codes), kept_NF @ sae.W_dec_FD + sae.b_dec_D)
+
+
+def test_where_nothing_fires_the_reconstruction_is_the_decoder_bias(sae: Sae) -> None:
+    silent = dataclasses.replace(sae, k=None, threshold_F=torch.full((20,), 1e9), activation="batchtopk")
+    assert torch.equal(silent.reconstruct(torch.ones(3, 6)), sae.b_dec_D.expand(3, 6))
+
+
+def test_a_checkpoint_from_before_activations_were_named_is_topk(sae: Sae, tmp_path: Path) -> None:
+    save_sae(tmp_path, sae)
+    config = json.loads((tmp_path / "cfg.json").read_text())
+    del config["activation"]
+    write_json(tmp_path / "cfg.json", config)
+    assert load_sae(tmp_path, device=CPU).activation == "topk"
+
+
 def test_weights_without_a_config_are_not_a_finished_checkpoint(sae: Sae, tmp_path: Path) -> None:
     folder = tmp_path / "layer_07"
     save_sae(folder, sae)
@@ -62,7 +93,7 @@ def test_damaged_weights_and_weights_of_another_shape_are_named(sae: Sae, tmp_pa
 def test_another_architecture_is_refused(sae: Sae, tmp_path: Path) -> None:
     save_sae(tmp_path / "layer_07", sae)
     write_json(tmp_path / "layer_07" / "cfg.json", {"architecture": "gated"})
-    with pytest.raises(BadRecord, match="only topk can be read"):
+    with pytest.raises(BadRecord, match="only topk and jumprelu can be read"):
         load_sae(tmp_path / "layer_07", device=CPU)
 
 
