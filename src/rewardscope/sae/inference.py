@@ -12,7 +12,7 @@ from rewardscope.sae.bank import Codes, decode, top_pre_activations
 
 # Shape legend: N rows, D width, F features, K active features a row, E firings.
 _PRE_ACTIVATIONS = 1 << 22  # at most this many are held at once: 16 MiB
-Activation = Literal["topk", "batchtopk", "jumprelu", "matryoshka", "standard"]
+Activation = Literal["topk", "batchtopk", "jumprelu", "matryoshka", "standard", "gated"]
 
 
 @dataclass(frozen=True, kw_only=True)
