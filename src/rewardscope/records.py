@@ -149,8 +149,10 @@ class Encoded:
 class ActRow:
     """Where one captured activation comes from: one line of `rows.jsonl`, in the order of the shards.
 
-    `token` is the position in the PRM input, `step` the step that the position belongs to (-1 before the first).
+    `token` is the position in the model's input, `step` the step that the position belongs to (-1 before the first).
     `reward` is the PRM's score and is set at step ends only; `correct` is the grader's verdict on the whole trace.
+    `dataset` is where the problem is from, "" where that is unknown; `in_window` says whether the position is one of those
+    that the model was trained on; `text_start` is the offset, in characters, of the token's text in the joined token texts.
     """
 
     problem: str
@@ -161,6 +163,9 @@ class ActRow:
     is_step_end: bool
     reward: float | None
     correct: bool | None
+    dataset: str = ""
+    in_window: bool = True
+    text_start: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

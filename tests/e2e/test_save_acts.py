@@ -150,11 +150,11 @@ def test_traces_that_cannot_be_scored_are_counted_by_reason_and_named_once(
 ) -> None:
     extra = [[], ["fine", "  "], ["holds <extra_0> itself"], ["3 + 4 = 7 " * POSITIONS]]
     store = save(write_generations(tmp_path / "toy.jsonl", extra=extra), prm)
-    assert store.manifest["skipped"] == {"without steps": 1, "not encodable by the PRM": 2, "too long for the PRM": 1}
+    assert store.manifest["skipped"] == {"without steps": 1, "not encodable": 2, "too long": 1}
     assert store.manifest["extra"]["traces"] == 24 and not {(row.trace) for row in store.iter_rows()} - {0, 1}
     lines = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line and "of 28 traces" in line]
     assert len(lines) == 3
-    assert any("skipped 2 of 28 traces, not encodable by the PRM; the first is trace 3 of toy/0" in line for line in lines)
+    assert any("skipped 2 of 28 traces, not encodable; the first is trace 3 of toy/0" in line for line in lines)
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, groups: int) -> None:

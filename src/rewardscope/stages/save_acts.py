@@ -1,26 +1,25 @@
 """`save-acts`: run a PRM over the traces of a generations file and keep its hidden states and scores."""
 
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rewardscope import paths
-from rewardscope.errors import BadRecord, ConfigError, MissingInput, TooLong
+from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.layers import check_layers, parse_layers
 from rewardscope.log import get_logger, progress
 from rewardscope.prms import DEFAULT_PRM
 from rewardscope.probes.splits import is_test
-from rewardscope.records import Encoded, Problem, Trace
+from rewardscope.records import Problem, Trace
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
 
 if TYPE_CHECKING:
     import torch
 
-    from rewardscope.prms.acts import Encode, Item, Positions
+    from rewardscope.prms.items import Item, Pick, TraceEncoder
     from rewardscope.storage.shards import PartialActs
 
 # Shape legend: N rows, D width.
@@ -80,8 +79,8 @@ def run(config: Config, settings: Settings) -> Path:
 
     from rewardscope.models.load import load_tokenizer, pick_device, pick_dtype
     from rewardscope.prms import find_adapter
-    from rewardscope.prms.acts import act_rows, token_reader
-    from rewardscope.prms.scorer import fitting
+    from rewardscope.prms.items import Pick, PrmEncoder, act_rows
+    from rewardscope.prms.token_text import token_reader
     from rewardscope.storage.shards import PartialActs, write_act_rows
 
     # Everything that can be refused is refused before the weights are loaded.
@@ -90,10 +89,8 @@ def run(config: Config, settings: Settings) -> Path:
     layers = parse_layers(config.layers, shape.n_layers)
     dtype = pick_dtype(pick_device(config.device)) if config.dtype == "auto" else getattr(torch, config.dtype)
 
-    def encode(question: str, steps: Sequence[str]) -> Encoded:
-        return fitting(adapter.encode(tokenizer, question, steps), shape.max_positions)
-
-    items, skipped = encode_traces(traces, encode, config.positions)
+    encoder = PrmEncoder(adapter, tokenizer, max_positions=shape.max_positions)
+    items, skipped = encode_traces(traces, encoder, Pick(config.positions, sample=1, seed=0))
     if not items:
         reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
         raise MissingInput(f"{source}: the PRM can score none of the {len(traces)} traces ({reasons})")
@@ -107,7 +104,11 @@ def run(config: Config, settings: Settings) -> Path:
         scored, read_tokens = list(zip(items, scores, strict=True)), token_reader(tokenizer)
         text_files = write_act_rows(
             out,
-            rows=(row for item, trace_scores in scored for row in act_rows(item, trace_scores)),
+            rows=(
+                row
+                for item, trace_scores in scored
+                for row in act_rows(item, trace_scores, read_tokens(item.encoded.input_ids), window=shape.max_positions)
+            ),
             sequences=(_sequence(item, trace_scores, read_tokens(item.encoded.input_ids)) for item, trace_scores in scored),
         )
         extra = {
@@ -151,23 +152,14 @@ def select_traces(source: Path, config: Config) -> list[tuple[Problem, Trace]]:
     return wanted[: config.limit]
 
 
-def encode_traces(traces: Sequence[tuple[Problem, Trace]], encode: "Encode", positions: "Positions") -> tuple[list["Item"], dict[str, int]]:
+def encode_traces(traces: Sequence[tuple[Problem, Trace]], encoder: "TraceEncoder", pick: "Pick") -> tuple[list["Item"], dict[str, int]]:
     """Return the traces that the PRM can take, and how many it cannot, by reason; log one line a reason."""
-    from rewardscope.prms.acts import encode_item
+    from rewardscope.prms.items import encode_items
 
-    items, skipped, example = [], Counter[str](), {}
-    for problem, trace in traces:
-        try:
-            items.append(encode_item(problem, trace, encode=encode, positions=positions))
-        except BadRecord as error:
-            reason = (
-                "without steps" if not trace.steps else "too long for the PRM" if isinstance(error, TooLong) else "not encodable by the PRM"
-            )
-            skipped[reason] += 1
-            example.setdefault(reason, f"trace {trace.index} of {problem.id}: {error}")
-    for reason, count in skipped.items():
-        get_logger().warning(f"save-acts: skipped {count} of {len(traces)} traces, {reason}; the first is {example[reason]}")
-    return items, dict(skipped)
+    found = encode_items(traces, encoder=encoder, pick=pick, known_scores=False)
+    for reason, count in found.skipped.items():
+        get_logger().warning(f"save-acts: skipped {count} of {len(traces)} traces, {reason}; the first is {found.examples[reason]}")
+    return found.items, found.skipped
 
 
 def group_items(items: Sequence["Item"], out: Path) -> list[Group]:
@@ -204,7 +196,9 @@ def _check_disk(out: Path, groups: Sequence[Group], done: set[int], *, row_bytes
 
 def _capture_missing(groups: Sequence[Group], partial: "PartialActs", layers: Sequence[int], dtype: "torch.dtype", config: Config) -> None:
     """Capture and write the groups that are not on disk; the PRM is loaded only where there is one."""
-    from rewardscope.prms.acts import capture_items
+    import torch
+
+    from rewardscope.prms.acts import capture_batches, plan_batches
     from rewardscope.prms.scorer import HfScorer
     from rewardscope.storage.shards import SHARD_ROWS, write_shard
 
@@ -214,7 +208,9 @@ def _capture_missing(groups: Sequence[Group], partial: "PartialActs", layers: Se
     scorer = HfScorer(config.prm, device=config.device)
     for index in progress(missing, "capture", unit="shard"):
         group = groups[index]
-        acts, scores = capture_items(scorer, group.items, layers, dtype=dtype, batch_tokens=config.batch_tokens)
+        passes = list(capture_batches(scorer, plan_batches(group.items, batch_tokens=config.batch_tokens), layers, dtype=dtype))
+        acts = {layer: torch.cat([captured.acts[layer] for captured in passes]) for layer in layers}
+        scores = [trace_scores or () for captured in passes for trace_scores in captured.scores]
         for number, shard in enumerate(group.shards):
             write_shard(shard, {layer: acts_ND[number * SHARD_ROWS : (number + 1) * SHARD_ROWS] for layer, acts_ND in acts.items()})
         partial.add(index, shards=group.shards, scores=scores)
