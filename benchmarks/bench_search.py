@@ -17,14 +17,15 @@ from rewardscope.prms import Scorer
 from rewardscope.prms.prefix import PrefixScorer
 from rewardscope.prms.scorer import HfScorer
 from rewardscope.problems.prompts import encode_prompt
+from rewardscope.problems.thinking import StepFormat
 from rewardscope.problems.tinymath import load_tinymath
 from rewardscope.records import Problem, SolvedProblem
 from rewardscope.search.guided import SearchConfig, guided_search
 
 ROUNDS, ROWS = 1, 128
 CONFIG = SearchConfig(
-    method="beam", n=16, width=4, max_steps=40, max_step_tokens=64, max_tokens=64, delimiter="\n\n", aggregation="last",
-    temperature=0.8, top_p=1.0, seed=0,
+    method="beam", n=16, width=4, max_steps=40, max_step_tokens=64, max_tokens=64, max_thinking_tokens=64, form=StepFormat(),
+    aggregation="last", temperature=0.8, top_p=1.0, seed=0,
 )  # fmt: skip
 
 
@@ -32,7 +33,7 @@ class Forgetful:
     """An engine that computes every prefix anew."""
 
     def __init__(self, engine: HfEngine) -> None:
-        self._engine, self.tokenizer, self.max_positions = engine, engine.tokenizer, engine.max_positions
+        self._engine, self.tokenizer, self.max_positions, self.flops = engine, engine.tokenizer, engine.max_positions, engine.flops
 
     def generate(self, prompts: Sequence[Sequence[int]], **options: Any) -> Any:
         return self._engine.generate(prompts, **{**options, "reuse": False})

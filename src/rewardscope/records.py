@@ -87,14 +87,23 @@ class Trace:
 class Cost:
     """What a problem took: tokens that the policy generated, tokens that the PRM encoded, and wall seconds of its batch share.
 
-    Of a search: `tree_tokens` are the distinct tokens that the PRM was shown, `merged` counts samples equal to another one.
+    `forwards` count the forward passes that had to follow one another: the tokens of the longest sample of each round, and
+    the PRM's calls. `flops` are estimates from the shape of the models (see models/flops.py). Of a search: `tree_tokens` are
+    the distinct tokens that the PRM was shown, `merged` counts samples equal to another one.
     """
 
     policy_tokens: int = 0
     prm_tokens: int = 0
     tree_tokens: int = 0
     merged: int = 0
+    policy_forwards: int = 0
+    prm_forwards: int = 0
+    policy_flops: int = 0
+    prm_flops: int = 0
     seconds: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(**{name: getattr(self, name) + getattr(other, name) for name in Cost.__slots__})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,6 +110,13 @@ def test_the_space_before_the_first_word_is_kept_where_the_tokenizer_strips_it()
     assert Detokenizer(tokenizer).text([0, 3, 1], [2, 1, 3]) == " a b"
 
 
+def test_special_tokens_that_part_thoughts_from_the_solution_stay_in_the_text() -> None:
+    tokenizer = build_tokenizer(n_problems=1)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["</think>", "<|other|>"]})
+    ids = tokenizer("a</think>b<|other|>c")["input_ids"]
+    assert len(ids) == 5 and Detokenizer(tokenizer).text([], ids) == "a</think>bc"
+
+
 def test_a_stop_string_that_ends_with_a_stripped_space_is_found() -> None:
     finder = StopFinder(Detokenizer(_sentencepiece_like()), ("c ",))
     assert [finder.completes([0, 3], ids) for ids in ([2], [2, 4], [2, 4, 5])] == [False, False, True]

@@ -221,3 +221,32 @@ def test_mistakes_are_told_before_a_model_is_loaded(
     monkeypatch.setattr(engines, "load_engine", lambda *_args, **_options: pytest.fail("a model was loaded"))
     with pytest.raises(error, match=message.replace(".", r"\.")):
         _search(tmp_path, config, **change)
+
+
+def test_what_is_longer_than_the_prms_window_is_left_out_or_scored_and_marked(tmp_path: Path, config: dict[str, Any]) -> None:
+    usual = _search(tmp_path / "usual", config)
+    assert all(trace.in_window for row in usual for trace in row.traces)
+    window = 115  # the shortest of these solutions are within, the longest beyond
+    dropped = _search(tmp_path / "dropped", config, prm_window=window)
+    marked = _search(tmp_path / "marked", config, prm_window=window, beyond_window="score")
+    assert {trace.in_window for row in dropped for trace in row.traces} <= {True, None}
+    assert {trace.in_window for row in marked for trace in row.traces} == {True, False}
+    assert [[trace.scores for trace in row.traces] for row in marked] == [[trace.scores for trace in row.traces] for row in usual]
+
+
+@pytest.mark.parametrize("shown", ["all", "solution"])
+def test_thoughts_are_steps_or_are_kept_apart_but_never_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], tiny_random_policy: Path, shown: str
+) -> None:
+    data = tmp_path / "set.jsonl"
+    data.write_text(json.dumps({"question": "What is 3 + 4?", "answer": "7"}) + "\n")
+    _scripted(monkeypatch, tiny_random_policy, ["<think>so \\boxed{7}?\n\nYes.</think>3 + 4 = 8.\n\n\\boxed{8}", "<think>so \\boxed{7}?"])
+    (solved,) = _search(tmp_path, config, datasets=(str(data),), thinking="think", shown=shown, max_step_tokens=100, max_tokens=100)
+    whole, cut = (next(t for t in solved.traces if (t.answer is not None) == answered) for answered in (True, False))
+    thoughts, solution = ("so \\boxed{7}?", "Yes."), ("3 + 4 = 8.", "\\boxed{8}")
+    assert (whole.answer, whole.correct, cut.correct) == ("8", False, False)
+    if shown == "all":
+        assert (whole.steps, whole.n_thinking, whole.thinking, cut.steps) == (thoughts + solution, 2, "", thoughts[:1])
+    else:
+        assert (whole.steps, whole.n_thinking, whole.thinking, cut.steps) == (solution, 0, "so \\boxed{7}?\n\nYes.", ())
+    assert all(trace.scores is not None and len(trace.scores) == len(trace.steps) for trace in solved.traces)

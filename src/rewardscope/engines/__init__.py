@@ -11,6 +11,8 @@ from rewardscope.records import Completion
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase  # not loaded, so that stages can name the engines
 
+    from rewardscope.models.flops import Flops
+
 EngineName = Literal["auto", "vllm", "hf"]
 
 
@@ -19,6 +21,7 @@ class Engine(Protocol):
 
     tokenizer: PreTrainedTokenizerBase
     max_positions: int
+    flops: Flops
 
     def generate(
         self, prompts: Sequence[Sequence[int]], *, n: int, stop: tuple[str, ...], temperature: float, top_p: float,

@@ -6,6 +6,7 @@ from typing import final
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from rewardscope.errors import TooLong
+from rewardscope.problems.thinking import MARKS
 from rewardscope.records import Completion, Finish
 
 _CONTEXT = 4  # ordinary tokens before a text that settle how its first token is decoded
@@ -34,12 +35,13 @@ def end_token_ids(model: str, tokenizer: PreTrainedTokenizerBase) -> frozenset[i
 
 @final
 class Detokenizer:
-    """Turn generated ids into text, special tokens left out."""
+    """Turn generated ids into text, special tokens left out but for those that part thoughts from the solution."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
-        marked = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
-        self._special = frozenset(marked | set(tokenizer.all_special_ids))
+        added = tokenizer.added_tokens_decoder
+        marked = {index for index, token in added.items() if token.special} | set(tokenizer.all_special_ids)
+        self._left_out = frozenset(index for index in marked if index not in added or added[index].content not in MARKS)
         self._plain: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
 
     def text(self, before: Sequence[int], ids: Sequence[int]) -> str:
@@ -47,7 +49,7 @@ class Detokenizer:
 
         Some tokenizers drop the space of the first token of a text, so it is decoded together with what comes before.
         """
-        context = [token for token in before[-4 * _CONTEXT :] if token not in self._special][-_CONTEXT:]
+        context = [token for token in before[-4 * _CONTEXT :] if token not in self._left_out][-_CONTEXT:]
         return self._decode([*context, *ids])[len(self._decode(context)) :]
 
     def token(self, token: int) -> str:
@@ -59,7 +61,8 @@ class Detokenizer:
         return Completion(text=self.text(prompt, ids), token_ids=tuple(ids), finish=finish)
 
     def _decode(self, ids: Sequence[int]) -> str:
-        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        shown = [token for token in ids if token not in self._left_out]
+        text = self._tokenizer.decode(shown, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         assert isinstance(text, str), type(text)
         return text
 

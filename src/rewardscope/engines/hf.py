@@ -15,6 +15,7 @@ from transformers.cache_utils import Cache
 
 from rewardscope.engines.completions import Detokenizer, StopFinder, check_prompts, end_token_ids
 from rewardscope.models.cache import group_queries, growing_cache
+from rewardscope.models.flops import flops_of
 from rewardscope.models.load import load_causal_lm, load_tokenizer, pick_device, pick_dtype
 from rewardscope.models.prefix import Computed, PrefixCache, memory_for_prefixes
 from rewardscope.records import Completion, Finish
@@ -61,6 +62,7 @@ class HfEngine:
         self._model = load_causal_lm(model, device=chosen, dtype=pick_dtype(chosen))
         group_queries(self._model)
         self.max_positions: int = self._model.config.get_text_config().max_position_embeddings
+        self.flops = flops_of(self._model.config)
         self._detokenizer = Detokenizer(self.tokenizer)
         self._ends = end_token_ids(model, self.tokenizer)
         self._bytes_per_token = self._measure_cache()

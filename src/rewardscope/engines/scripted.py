@@ -6,6 +6,7 @@ from typing import final
 from transformers import PreTrainedTokenizerBase
 
 from rewardscope.engines.completions import Detokenizer, StopFinder, check_prompts
+from rewardscope.models.flops import Flops
 from rewardscope.records import Completion, Finish
 
 Script = Callable[[str, int, int], str]
@@ -15,6 +16,8 @@ Script = Callable[[str, int, int], str]
 @final
 class ScriptedEngine:
     """Complete prompts by a script. At temperature 0 every sample is sample 0. `calls` counts the calls of `generate`."""
+
+    flops = Flops(per_token=0, per_pair=0, head=0)  # a script computes nothing
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, script: Script, *, max_positions: int) -> None:
         self.tokenizer, self.max_positions, self.calls = tokenizer, max_positions, 0

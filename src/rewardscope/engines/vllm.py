@@ -12,7 +12,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from rewardscope.engines.completions import Detokenizer, check_prompts, end_token_ids
+from rewardscope.models.flops import flops_of
 from rewardscope.models.load import load_tokenizer
+from rewardscope.problems.thinking import MARKS
 from rewardscope.records import Completion, Finish
 
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")  # read when vllm is imported
@@ -38,6 +40,7 @@ class VllmEngine:
             gpu_memory_utilization=gpu_share,
         )
         self.max_positions: int = self._llm.model_config.max_model_len
+        self.flops = flops_of(self._llm.model_config.hf_config)
         self._detokenizer = Detokenizer(self.tokenizer)
         self._ends = end_token_ids(model, self.tokenizer)
 
@@ -53,6 +56,7 @@ class VllmEngine:
             SamplingParams(
                 n=samples, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=_spread(seed), stop=list(stop),
                 include_stop_str_in_output=True, stop_token_ids=sorted(self._ends),
+                skip_special_tokens=not any(mark in text for mark in MARKS for text in stop),
             )
             for seed in seeds
         ]  # fmt: skip

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from rewardscope.models.flops import Flops
+
 DEFAULT_PRM = "Qwen/Qwen2.5-Math-PRM-7B"
 PrmEngineName = Literal["auto", "vllm", "hf"]
+Beyond = Literal["drop", "score"]
+"""What becomes of an input that is longer than the PRM's window: it is refused, or it is scored out there and marked."""
 
 
 class PrmAdapter(Protocol):
@@ -53,10 +57,15 @@ class PrmAdapter(Protocol):
 
 
 class Scorer(Protocol):
-    """Score solutions with one PRM, whatever runs below. `max_positions` is the longest input in tokens."""
+    """Score solutions with one PRM, whatever runs below.
+
+    `window` is the number of positions that the PRM was trained for, `max_positions` the longest input in tokens that is taken.
+    """
 
     tokenizer: PreTrainedTokenizerBase
+    window: int
     max_positions: int
+    flops: Flops
     tokens_encoded: int  # running count over all calls
 
     @property
@@ -135,20 +144,24 @@ def _hub_architectures(name: str, known: Sequence[str]) -> list[str]:
     return config.get("architectures") or []
 
 
-def load_scorer(name: str, *, engine: PrmEngineName = "auto", device: str = "auto", growing: bool = False) -> Scorer:
+def load_scorer(
+    name: str, *, engine: PrmEngineName = "auto", device: str = "auto", growing: bool = False, window: int | None = None,
+    beyond: Beyond = "drop",
+) -> Scorer:  # fmt: skip
     """Load a PRM by hub id or folder. `auto` takes hf: vLLM's step pooling can neither reuse a prefix nor give hidden states.
 
     With `growing`, solutions that grow from call to call are scored on what is kept of them, where the engine is hf.
+    `window` stands in for the positions of the PRM's config; `beyond` says what becomes of longer inputs.
 
     Raises: UnknownName, MissingInput, BadRecord, ConfigError.
     """
     if engine == "vllm":
         from rewardscope.prms.vllm import VllmScorer
 
-        return VllmScorer(name)
+        return VllmScorer(name, window=window, beyond=beyond)
     from rewardscope.prms.scorer import HfScorer
 
-    scorer = HfScorer(name, device=device)
+    scorer = HfScorer(name, device=device, window=window, beyond=beyond)
     if not growing:
         return scorer
     from rewardscope.prms.prefix import PrefixScorer

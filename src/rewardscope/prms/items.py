@@ -4,7 +4,7 @@ import hashlib
 import random
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Literal, NamedTuple, Protocol
@@ -65,9 +65,13 @@ class PrmEncoder:
         return fitting(self._adapter.encode(self._tokenizer, question, trace.steps), self._max_positions)
 
     def _start(self, question: str) -> int:
-        """Return where two solutions that begin differently part, in any family's form."""
-        one, other = (self._adapter.encode(self._tokenizer, question, [step]).input_ids for step in ("0", "x"))
-        return next(position for position, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+        return solution_start(question, lambda question, steps: self._adapter.encode(self._tokenizer, question, steps))
+
+
+def solution_start(question: str, encode: Callable[[str, Sequence[str]], Encoded]) -> int:
+    """Return the position of the first solution token: where two solutions that begin differently part, in any family's form."""
+    one, other = (encode(question, [step]).input_ids for step in ("0", "x"))
+    return next(position for position, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
 
 
 def encode_item(problem: Problem, trace: Trace, *, encoder: TraceEncoder, pick: Pick, scores: tuple[float, ...] | None) -> Item:

@@ -45,7 +45,7 @@ class PrefixScorer:
     def __init__(self, scorer: HfScorer, *, max_bytes: int | None = None) -> None:
         self._plain = scorer
         self.tokenizer: PreTrainedTokenizerBase = scorer.tokenizer
-        self.max_positions = scorer.max_positions
+        self.window, self.max_positions, self.flops = scorer.window, scorer.max_positions, scorer.flops
         self.tokens_encoded = 0
         room = memory_for_prefixes(scorer.model.device) if max_bytes is None else max_bytes
         self._cache: PrefixCache | None = PrefixCache(scorer.model, max_bytes=room)

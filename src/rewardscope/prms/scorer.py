@@ -1,5 +1,6 @@
 """Score and capture with any PRM family through transformers: batching, padding, device and dtype live here."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -9,9 +10,10 @@ from transformers import PreTrainedTokenizerBase
 
 from rewardscope.errors import TooLong
 from rewardscope.models.blocks import find_blocks
+from rewardscope.models.flops import flops_of
 from rewardscope.models.hooks import capture
 from rewardscope.models.load import load_tokenizer, pick_device, pick_dtype
-from rewardscope.prms import find_adapter
+from rewardscope.prms import Beyond, find_adapter
 from rewardscope.records import Encoded
 
 # Shape legend: B batch, T tokens, N step ends of a batch, D width.
@@ -36,12 +38,14 @@ class HfScorer:
 
     reuses = False
 
-    def __init__(self, name: str, *, device: str) -> None:
+    def __init__(self, name: str, *, device: str, window: int | None = None, beyond: Beyond = "drop") -> None:
         self.adapter = find_adapter(name)
         chosen = pick_device(device)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(name)
         self.model = self.adapter.load(name, device=chosen, dtype=pick_dtype(chosen))
-        self.max_positions: int = self.model.config.max_position_embeddings
+        self.window: int = window or self.model.config.max_position_embeddings
+        self.max_positions = self.window if beyond == "drop" else sys.maxsize
+        self.flops = flops_of(self.model.config)
         self.n_layers: int = self.model.config.num_hidden_layers
         self.width: int = self.model.config.hidden_size
         self.tokens_encoded = 0

@@ -11,8 +11,9 @@ import torch
 from transformers import AutoConfig
 
 from rewardscope.errors import ConfigError
+from rewardscope.models.flops import flops_of
 from rewardscope.models.load import load_tokenizer
-from rewardscope.prms import find_adapter
+from rewardscope.prms import Beyond, find_adapter
 from rewardscope.prms.qwen import QwenAdapter, step_tag_id
 from rewardscope.prms.scorer import fitting
 from rewardscope.records import Encoded
@@ -33,13 +34,18 @@ class VllmScorer:
 
     reuses = False
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, window: int | None, beyond: Beyond) -> None:
         self.adapter = find_adapter(name)
         if not isinstance(self.adapter, QwenAdapter):
             raise ConfigError(f"--prm-engine vllm does not serve the PRM family {self.adapter.family!r}; pass --prm-engine hf")
         self.tokenizer = load_tokenizer(name)
         self.tokens_encoded = 0
-        self.max_positions: int = AutoConfig.from_pretrained(name).max_position_embeddings
+        config = AutoConfig.from_pretrained(name)
+        if beyond == "score" or (window or 0) > config.max_position_embeddings:
+            raise ConfigError("--prm-engine vllm refuses inputs beyond the PRM's positions; pass --prm-engine hf to score there")
+        self.window: int = window or config.max_position_embeddings
+        self.max_positions = self.window
+        self.flops = flops_of(config)
         on_gpu = torch.cuda.is_available()
         self._llm = LLM(
             model=name,

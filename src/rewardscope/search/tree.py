@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from rewardscope.problems.steps import split_steps
+from rewardscope.problems.thinking import StepFormat
 from rewardscope.records import Completion, Cost, Finish, Problem, SolvedProblem, Trace
 from rewardscope.search.aggregate import Aggregation, aggregate
 
@@ -19,7 +19,7 @@ _TIE = 5  # decimals that rank: batches of other shapes change a score by some 1
 class Beam:
     """A partial or whole solution. `finish` is `stop` while it can grow; `steps` are whole and not blank.
 
-    Beams compete with those of the same `branch`.
+    Beams compete with those of the same `branch`. `thinking`, `n_thinking` and `in_window` are those of a trace.
 
     `scores` may lag behind `steps` until the PRM has seen the new ones. Text after the last delimiter of an open beam is
     the start of its next step and in no step yet.
@@ -31,17 +31,20 @@ class Beam:
     scores: tuple[float, ...] = ()
     finish: Finish = "stop"
     branch: int = 0
+    thinking: str = ""
+    n_thinking: int = 0
+    in_window: bool | None = None
 
     @property
     def is_open(self) -> bool:
         return self.finish == "stop"
 
-    def grow(self, completion: Completion, *, delimiter: str, room: int) -> "Beam":
+    def grow(self, completion: Completion, *, form: StepFormat, room: int) -> "Beam":
         """Return the beam with a completion added; with no more than `room` tokens in all it can still grow."""
         token_ids, text = self.token_ids + completion.token_ids, self.text + completion.text
         finish = "length" if completion.finish == "stop" and len(token_ids) >= room else completion.finish
-        whole = text[: len(text) - len(text.split(delimiter)[-1])] if finish == "stop" else text
-        return replace(self, token_ids=token_ids, text=text, steps=tuple(split_steps(whole, delimiter)), finish=finish)
+        thinking, steps, n_thinking = form.split(text, finished=finish != "stop")
+        return replace(self, token_ids=token_ids, text=text, steps=steps, finish=finish, thinking=thinking, n_thinking=n_thinking)
 
     def value(self, how: Aggregation) -> float:
         """Return the aggregated score; a beam without a step yet is worth less than any other."""
@@ -53,7 +56,7 @@ class Tree:
     """The state of one problem's search.
 
     `frontier` holds the open beams that grow next, best first; `prm_prompt` is how many tokens of a PRM input come before the
-    solution, `tree_tokens` how many distinct ones the PRM has been shown: the prompt, and each step after its own prefix.
+    solution. The cost's `tree_tokens` are the PRM's prompt, and each step after its own prefix.
     """
 
     problem: Problem
@@ -63,29 +66,29 @@ class Tree:
     best_prefix: Beam = Beam()
     dropped: Counter[str] = field(default_factory=Counter)
     depth: int = 0
-    policy_tokens: int = 0
-    prm_tokens: int = 0
     prm_prompt: int = 0
-    tree_tokens: int = 0
-    merged: int = 0
-    seconds: float = 0.0
+    cost: Cost = field(default_factory=Cost)
 
     @classmethod
-    def start(cls, problem: Problem, prompt: tuple[int, ...], *, roots: int, apart: bool) -> "Tree":
-        """Return a tree whose roots compete with each other or, `apart`, each grows a branch of its own."""
-        return cls(problem=problem, prompt=prompt, frontier=[Beam(branch=root if apart else 0) for root in range(roots)])
+    def start(cls, problem: Problem, prompt: tuple[int, ...], *, roots: int, apart: bool, thinks: bool) -> "Tree":
+        """Return a tree whose roots compete with each other or, `apart`, each grows a branch of its own.
 
-    def expand(self, samples: Sequence[Sequence[Completion]], *, delimiter: str, max_positions: int) -> list[Beam]:
+        Where each root `thinks` before its first step, the tree starts below the root.
+        """
+        frontier = [Beam(branch=root if apart else 0) for root in range(roots)]
+        return cls(problem=problem, prompt=prompt, frontier=frontier, depth=-1 if thinks else 0)
+
+    def expand(self, samples: Sequence[Sequence[Completion]], *, form: StepFormat, max_positions: int) -> list[Beam]:
         """Return the candidates that the frontier's samples make, in order; those of a branch with equal tokens are merged into one."""
-        self.policy_tokens += sum(len(completion.token_ids) for completions in samples for completion in completions)
         self.depth += 1
         room = max_positions - len(self.prompt)
         merged: dict[tuple[int, tuple[int, ...], Finish], Beam] = {}
         for beam, completions in zip(self.frontier, samples, strict=True):
             for completion in completions:
-                grown = beam.grow(completion, delimiter=delimiter, room=room)
+                grown = beam.grow(completion, form=form, room=room)
                 merged.setdefault((grown.branch, grown.token_ids, grown.finish), grown)
-        self.merged += sum(map(len, samples)) - len(merged)
+        lengths = [len(completion.token_ids) for completions in samples for completion in completions]
+        self.cost += Cost(policy_tokens=sum(lengths), policy_forwards=max(lengths), merged=len(lengths) - len(merged))
         return list(merged.values())
 
     def select(self, candidates: Sequence[Beam], *, keep: int, how: Aggregation) -> None:
@@ -114,11 +117,7 @@ class Tree:
         beams = self.ended or [replace(self.best_prefix, finish="length")]
         ordered = sorted(ranked(beams, how), key=lambda beam: beam.finish != "eos")
         traces = tuple(_trace(self.problem.id, index, beam) for index, beam in enumerate(ordered))
-        cost = Cost(
-            policy_tokens=self.policy_tokens, prm_tokens=self.prm_tokens, tree_tokens=self.tree_tokens, merged=self.merged,
-            seconds=self.seconds,
-        )  # fmt: skip
-        return SolvedProblem(problem=self.problem, traces=traces, chosen=0, cost=cost)
+        return SolvedProblem(problem=self.problem, traces=traces, chosen=0, cost=self.cost)
 
 
 def ranked(beams: Sequence[Beam], how: Aggregation) -> list[Beam]:
@@ -133,4 +132,7 @@ def beam_seed(seed: int, problem_id: str, *, beam: int, depth: int) -> int:
 
 
 def _trace(problem_id: str, index: int, beam: Beam) -> Trace:
-    return Trace(problem_id=problem_id, index=index, steps=beam.steps, scores=beam.scores, finish=beam.finish, n_tokens=len(beam.token_ids))
+    return Trace(
+        problem_id=problem_id, index=index, steps=beam.steps, scores=beam.scores, finish=beam.finish, n_tokens=len(beam.token_ids),
+        thinking=beam.thinking, n_thinking=beam.n_thinking, in_window=beam.in_window,
+    )  # fmt: skip

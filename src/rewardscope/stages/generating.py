@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from rewardscope.errors import ConfigError
 from rewardscope.problems.datasets import DEFAULT_DATASETS, load_problems
+from rewardscope.problems.steps import DELIMITER
+from rewardscope.problems.thinking import Shown, StepFormat, ThinkingName, find_format
 from rewardscope.records import Problem
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, distinct, option
@@ -28,6 +30,10 @@ class GeneratingConfig(StageConfig):
     part: int = option(1, help="which part of the problems to do, from 1", key=False)
     total: int = option(1, help="how many parts the problems are dealt to; the last part done joins them", key=False)
     top_p: float = option(1.0, help="nucleus: sample from the fewest tokens that hold this probability")
+    thinking: ThinkingName = option(
+        "auto", help="how the policy marks thoughts: think (<think>), harmony (gpt-oss channels), none, or auto (by its chat template)"
+    )
+    shown: Shown = option("all", help="which text makes steps, which a PRM is shown: all (thoughts too), or solution")
     seed: int = option(0, help="seed; a problem's samples do not depend on the other problems")
 
     def __post_init__(self) -> None:
@@ -78,3 +84,11 @@ def fitting_prompts(problems: Sequence[Problem], engine: "Engine") -> tuple[dict
     prompts = {problem.id: encode_prompt(engine.tokenizer, problem.question) for problem in problems}
     fitting = {problem_id: prompt for problem_id, prompt in prompts.items() if len(prompt) < engine.max_positions}
     return fitting, {PROMPT_TOO_LONG: len(prompts) - len(fitting)} if len(fitting) < len(prompts) else {}
+
+
+def step_format(config: GeneratingConfig, engine: "Engine", *, delimiter: str = DELIMITER) -> StepFormat:
+    """Return how the policy's texts are cut into steps."""
+    from rewardscope.problems.prompts import policy_prompt
+
+    prompt = policy_prompt(engine.tokenizer, "1 + 1 = ?")
+    return find_format(engine.tokenizer, prompt, thinking=config.thinking, delimiter=delimiter, shown=config.shown)

@@ -9,9 +9,11 @@ from rewardscope.records import SolvedProblem
 
 
 def graded(solved: Sequence[SolvedProblem], *, delimiter: str = DELIMITER) -> list[SolvedProblem]:
-    """Return the rows with each trace's answer taken out and graded. Without a gold answer, a published verdict is taken over."""
+    """Return the rows with each trace's answer taken out, of what is no thought, and graded.
+
+    Without a gold answer, a published verdict is taken over."""
     items = [
-        Item(row.problem.answer, extract_answer(delimiter.join(trace.steps)), row.problem.tolerance)
+        Item(row.problem.answer, extract_answer(delimiter.join(trace.steps[trace.n_thinking :])), row.problem.tolerance)
         for row in solved
         for trace in row.traces
     ]

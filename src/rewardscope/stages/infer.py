@@ -11,11 +11,11 @@ from rewardscope.engines import EngineName
 from rewardscope.errors import ConfigError
 from rewardscope.log import get_logger, progress
 from rewardscope.paths import generations_file
-from rewardscope.problems.steps import split_steps
-from rewardscope.records import Completion, Cost, Finish, Problem, SolvedProblem, Trace
+from rewardscope.problems.thinking import StepFormat
+from rewardscope.records import Completion, Cost, Problem, SolvedProblem, Trace
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, option
-from rewardscope.stages.generating import GeneratingConfig, fitting_prompts, for_each_dataset
+from rewardscope.stages.generating import GeneratingConfig, fitting_prompts, for_each_dataset, step_format
 from rewardscope.stages.grading import graded
 from rewardscope.storage.jsonl import PartialRows
 
@@ -78,7 +78,7 @@ def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, confi
     prompts, skipped = fitting_prompts(problems, engine)
     for reason, count in skipped.items():
         get_logger().warning(f"infer: left out {count} times: {reason}")
-    partial = PartialRows(stage.out, stage.key)
+    partial, form = PartialRows(stage.out, stage.key), step_format(config, engine)
     todo = [problem for problem in problems if problem.id in prompts and problem.id not in partial.done]
     chunks = [todo[start : start + config.chunk] for start in range(0, len(todo), config.chunk)]
     for chunk in progress(chunks, f"infer {stage.out.stem}", unit="chunk"):
@@ -88,7 +88,11 @@ def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, confi
             max_tokens=config.max_tokens, seeds=[problem_seed(config.seed, problem.id) for problem in chunk],
         )  # fmt: skip
         seconds = (time.perf_counter() - started) / len(chunk)
-        partial.add(graded([_solved(problem, output, seconds) for problem, output in zip(chunk, outputs, strict=True)]))
+        solved = [
+            solved_by(problem, output, form=form, cost=sampling_cost(engine, len(prompts[problem.id]), output, seconds))
+            for problem, output in zip(chunk, outputs, strict=True)
+        ]
+        partial.add(graded(solved))
     rows = partial.finish(prompts)
     used = {"temperature": config.used_temperature, "engine": choose_engine(config.engine)}
     stage.finish([stage.out], rows=rows, skipped=skipped, extra=used)
@@ -99,19 +103,23 @@ def problem_seed(seed: int, problem_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}|{problem_id}".encode(), digest_size=8).digest(), "big") >> 33
 
 
-def _solved(problem: Problem, completions: Sequence[Completion], seconds: float) -> SolvedProblem:
+def sampling_cost(engine: "Engine", n_prompt: int, completions: Sequence[Completion], seconds: float) -> Cost:
+    """Return what the samples of one prompt cost; the prompt is run once for all."""
+    lengths = [len(completion.token_ids) for completion in completions]
+    flops = engine.flops.of(0, n_prompt) + sum(engine.flops.of_sampling(n_prompt, length) for length in lengths)
+    return Cost(policy_tokens=sum(lengths), policy_forwards=max(lengths), policy_flops=flops, seconds=round(seconds, 6))
+
+
+def solved_by(problem: Problem, completions: Sequence[Completion], *, form: StepFormat, cost: Cost) -> SolvedProblem:
     """Return the samples as traces; the first is the one that the method answers with."""
-    traces = tuple(
-        Trace(
-            problem_id=problem.id, index=index, steps=tuple(split_steps(completion.text)), scores=None, finish=_finish(completion),
-            n_tokens=len(completion.token_ids),
-        )
-        for index, completion in enumerate(completions)
-    )  # fmt: skip
-    cost = Cost(policy_tokens=sum(len(completion.token_ids) for completion in completions), seconds=round(seconds, 6))
-    return SolvedProblem(problem=problem, traces=traces, chosen=0, cost=cost)
+    traces = [_trace(problem, index, completion, form=form) for index, completion in enumerate(completions)]
+    return SolvedProblem(problem=problem, traces=tuple(traces), chosen=0, cost=cost)
 
 
-def _finish(completion: Completion) -> Finish:
+def _trace(problem: Problem, index: int, completion: Completion, *, form: StepFormat) -> Trace:
     assert completion.finish != "stop", completion.finish
-    return completion.finish
+    thinking, steps, n_thinking = form.split(completion.text, finished=True)
+    return Trace(
+        problem_id=problem.id, index=index, steps=steps, scores=None, finish=completion.finish, n_tokens=len(completion.token_ids),
+        thinking=thinking, n_thinking=n_thinking,
+    )  # fmt: skip

@@ -10,19 +10,20 @@ from rewardscope.engines import EngineName
 from rewardscope.errors import ConfigError
 from rewardscope.log import get_logger, progress
 from rewardscope.paths import generations_file
-from rewardscope.prms import DEFAULT_PRM, PrmEngineName
+from rewardscope.prms import DEFAULT_PRM, Beyond, PrmEngineName
 from rewardscope.problems.steps import typed_delimiter
 from rewardscope.records import Problem
 from rewardscope.search.aggregate import AGGREGATION_HELP, Aggregation, check_aggregation
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, option
-from rewardscope.stages.generating import GeneratingConfig, fitting_prompts, for_each_dataset
+from rewardscope.stages.generating import GeneratingConfig, fitting_prompts, for_each_dataset, step_format
 from rewardscope.stages.grading import graded
 from rewardscope.storage.jsonl import PartialRows
 
 if TYPE_CHECKING:
     from rewardscope.engines import Engine
     from rewardscope.prms import Scorer
+    from rewardscope.problems.thinking import StepFormat
     from rewardscope.search.guided import SearchConfig
 
 Method = Literal["beam", "dvts", "best-of-n"]
@@ -46,6 +47,9 @@ class Config(GeneratingConfig):
     max_steps: int = option(40, help="steps; the last round runs to the end of the solution")
     max_step_tokens: int = option(512, help="tokens of a step; a solution is cut at one that is longer")
     max_tokens: int = option(2048, help="tokens of the last round, and of a whole solution of best-of-n")
+    max_thinking_tokens: int = option(8192, help="tokens of a root's thoughts, where --shown is solution")
+    prm_window: int | None = option(None, help="tokens of an input that the PRM was trained for (default: the positions of its config)")
+    beyond_window: Beyond = option("drop", help="a candidate beyond that: drop it, or score it all the same and mark its trace")
     delimiter: str = option(r"\n\n", help=r"text between steps; \n is a newline")
     aggregation: Aggregation = option("last", help=f"of step scores, to rank beams: {AGGREGATION_HELP}")
     temperature: float = option(0.8, help="sampling temperature, above 0")
@@ -55,7 +59,7 @@ class Config(GeneratingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_counts("n", "width", "max_steps", "max_step_tokens", "max_tokens", "pool")
+        self.check_counts("n", "width", "max_steps", "max_step_tokens", "max_tokens", "max_thinking_tokens", "prm_window", "pool")
         if self.n % self.width:
             raise ConfigError(
                 f"--n {self.n} --width {self.width}: n must be a multiple of width, such as {self.width * max(1, self.n // self.width)}"
@@ -81,7 +85,7 @@ def run(config: Config, settings: Settings) -> list[Path]:
         check_model_name(config.model_name)
         find_adapter(config.prm)
         engine = load_engine(config.model_name, engine=config.engine, gpu_share=GPU_SHARE)
-        scorer = load_scorer(config.prm, engine=config.prm_engine, growing=True)
+        scorer = load_scorer(config.prm, engine=config.prm_engine, growing=True, window=config.prm_window, beyond=config.beyond_window)
         for stage, problems in pending:
             with stage:
                 _search(problems, engine, scorer=scorer, stage=stage, config=config)
@@ -97,7 +101,8 @@ def _search(problems: Sequence[Problem], engine: "Engine", *, scorer: "Scorer", 
     prompts, skipped = fitting_prompts(problems, engine)
     partial, dropped = PartialRows(stage.out, stage.key), Counter()
     todo = [problem for problem in problems if problem.id in prompts and problem.id not in partial.done]
-    found = guided_search(todo, engine, scorer=scorer, config=_search_config(config), at_once=config.pool)
+    form = step_format(config, engine, delimiter=typed_delimiter(config.delimiter))
+    found = guided_search(todo, engine, scorer=scorer, config=_search_config(config, form), at_once=config.pool)
     for searched in progress(found, f"infer-with-prm {stage.out.stem}", total=len(todo), unit="problem"):
         dropped += searched.dropped
         partial.add([searched.solved])
@@ -108,12 +113,12 @@ def _search(problems: Sequence[Problem], engine: "Engine", *, scorer: "Scorer", 
     stage.finish([stage.out], rows=rows, skipped=skipped, extra={"dropped": dict(dropped), "problems_from_an_earlier_run": resumed})
 
 
-def _search_config(config: Config) -> "SearchConfig":
+def _search_config(config: Config, form: "StepFormat") -> "SearchConfig":
     from rewardscope.search.guided import SearchConfig
 
     return SearchConfig(
         method="dvts" if config.search == "dvts" else "beam", n=config.n, width=config.width,
         max_steps=1 if config.search == "best-of-n" else config.max_steps, max_step_tokens=config.max_step_tokens,
-        max_tokens=config.max_tokens, delimiter=typed_delimiter(config.delimiter), aggregation=config.aggregation,
+        max_tokens=config.max_tokens, max_thinking_tokens=config.max_thinking_tokens, form=form, aggregation=config.aggregation,
         temperature=config.temperature, top_p=config.top_p, seed=config.seed,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,16 @@ from typing import Any
 from rewardscope.cli import show
 from rewardscope.errors import BadRecord, ConfigError
 from rewardscope.log import get_logger
-from rewardscope.paths import find_input, metrics_file
+from rewardscope.paths import find_input, metrics_file, slug
 from rewardscope.problems.answers import GRADINGS, Grader, Grading, Item, Judgement, extract_answer
 from rewardscope.problems.steps import DELIMITER
 from rewardscope.records import Estimate, SolvedProblem, Trace
 from rewardscope.search.aggregate import AGGREGATION_HELP, Aggregation, aggregate, check_aggregation
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
-from rewardscope.stages.votes import Judged, best_of, majority, pass_at_k, powers_up_to, subsets, weighted
+from rewardscope.stages.equal_compute import Measured, compare, show_comparison
+from rewardscope.stages.measures import estimated, of_costs, of_traces, of_windows, share, verdict_values
+from rewardscope.stages.votes import Judged
 from rewardscope.storage.files import manifest_of, write_json
 from rewardscope.storage.jsonl import read_solved
 from rewardscope.storage.tables import read_json, show_table
@@ -40,6 +42,9 @@ class Config(StageConfig):
     aggregation: Aggregation | None = option(
         None, help=f"of step scores, for weighted votes and best-of-k: {AGGREGATION_HELP} (default: that of the search, or else last)"
     )
+    against: tuple[str, ...] = option(
+        (), help="generations files to compare it with at equal compute; files of one name are seeds of one method"
+    )
     regrade: bool = option(False, help="extract and grade every answer anew, also where the file has a verdict")
     seed: int = option(0, help="seed of the subsets and of the bootstrap")
 
@@ -50,27 +55,57 @@ class Config(StageConfig):
 
 def run(config: Config, settings: Settings) -> Path:
     """Grade what has no verdict, compute, write the metrics beside the generations, and print them. Raises: MissingInput."""
-    source = require(find_input(config.dataset, settings.data_dir, suffix=".jsonl"), config.dataset, "infer")
-    if source.is_dir():
-        raise ConfigError(f"--dataset {config.dataset}: {source} is a folder; name a generations file")
+    source, *others = (_source(name, settings) for name in (config.dataset, *config.against))
     out = metrics_file(source)
-    aggregation = config.aggregation or _of_search(source)
-    config = dataclasses.replace(config, aggregation=aggregation)
-    stage = Stage("metrics", config, inputs={"generations": source}, out=out)
+    given = config.aggregation
+    config = dataclasses.replace(config, aggregation=given or _of_search(source), against=tuple(map(slug, others)))
+    stage = Stage("metrics", config, inputs={"generations": source} | {f"against {i}": other for i, other in enumerate(others)}, out=out)
     if not stage.is_done():
-        every = read_solved(source)
-        solved = [row for row in every if row.problem.answer or any(trace.correct is not None for trace in row.traces)]
-        if not solved:
-            raise BadRecord(f"{source}: no problem has a gold answer, and no trace a verdict; there is nothing to measure")
-        skipped = {UNKNOWN: len(every) - len(solved)} if len(solved) < len(every) else {}
+        solved, n_unknown = _known(source)
+        skipped = {UNKNOWN: n_unknown} if n_unknown else {}
         for reason, count in skipped.items():
             get_logger().warning(f"metrics: left out {count} times: {reason}")
         with stage:
-            judged = judge(solved, aggregation=aggregation, regrade=config.regrade)
-            write_json(out, _report(solved, judged, config))
+            judged = judge(solved, aggregation=config.aggregation or "last", regrade=config.regrade)
+            compared = (
+                compare([_measured(source, solved, judged, config), *_judged(others, given, config)], seed=config.seed) if others else None
+            )
+            write_json(out, _report(solved, judged, config) | {"equal_compute": compared})
             stage.finish([out], rows=len(solved), skipped=skipped)
     show(_table(out))
     return out
+
+
+def _source(name: str, settings: Settings) -> Path:
+    source = require(find_input(name, settings.data_dir, suffix=".jsonl"), name, "infer")
+    if source.is_dir():
+        raise ConfigError(f"{name}: {source} is a folder; name a generations file")
+    return source
+
+
+def _known(source: Path) -> tuple[list[SolvedProblem], int]:
+    """Return the problems whose answers can be judged, and how many cannot. Raises: BadRecord where there are none."""
+    every = read_solved(source)
+    solved = [row for row in every if row.problem.answer or any(trace.correct is not None for trace in row.traces)]
+    if not solved:
+        raise BadRecord(f"{source}: no problem has a gold answer, and no trace a verdict; there is nothing to measure")
+    return solved, len(every) - len(solved)
+
+
+def _judged(sources: Sequence[Path], given: Aggregation | None, config: Config) -> Iterator[Measured]:
+    """Judge the files to compare with as the main one was."""
+    for source in sources:
+        solved, _ = _known(source)
+        yield _measured(source, solved, judge(solved, aggregation=given or _of_search(source), regrade=config.regrade), config)
+
+
+def _measured(source: Path, solved: Sequence[SolvedProblem], judged: Mapping[Grading, Sequence[Judged]], config: Config) -> Measured:
+    strict = judged["strict"]
+    return Measured(source, solved, strict, verdict_values(solved, strict, seed=config.seed, scored=_is_scored(strict)))
+
+
+def _is_scored(judged: Sequence[Judged]) -> bool:
+    return any(score is not None for each in judged for score in each.scores)
 
 
 def _of_search(source: Path) -> Aggregation:
@@ -108,7 +143,7 @@ def judge(solved: Sequence[SolvedProblem], *, aggregation: Aggregation, regrade:
 def _answer(trace: Trace, *, regrade: bool) -> str | None:
     if trace.answer is not None and not regrade:
         return trace.answer
-    return extract_answer(DELIMITER.join(trace.steps)) or trace.answer
+    return extract_answer(DELIMITER.join(trace.steps[trace.n_thinking :])) or trace.answer
 
 
 def _as_weights(scores: Sequence[float | None]) -> list[float | None]:
@@ -121,20 +156,25 @@ def _as_weights(scores: Sequence[float | None]) -> list[float | None]:
 def _report(solved: Sequence[SolvedProblem], judged: Mapping[Grading, Sequence[Judged]], config: Config) -> dict[str, Any]:
     counts = [len(row.traces) for row in solved]
     traces = [trace for row in solved for trace in row.traces]
-    scored = any(score is not None for each in judged["strict"] for score in each.scores)
-    by_grading = {grading: _of_verdicts(solved, each, config.seed, scored=scored) for grading, each in judged.items()}
+    scored, strict = _is_scored(judged["strict"]), judged["strict"]
+    by_grading = {
+        grading: estimated(verdict_values(solved, each, seed=config.seed, scored=scored), seed=config.seed)
+        for grading, each in judged.items()
+    }
     return {
         "problems": len(solved),
         "traces_per_problem": [min(counts), max(counts)],
         "aggregation": None if not scored else config.aggregation if any(trace.scores for trace in traces) else "reward",
         "metrics": {
-            name: asdict(estimate) for name, estimate in (_of_traces(solved, judged["strict"], config.seed) | by_grading["strict"]).items()
+            name: asdict(estimate) for name, estimate in (of_traces(solved, strict, seed=config.seed) | by_grading["strict"]).items()
         },
         "gradings": {
             grading: {name: asdict(estimate) for name, estimate in estimates.items()}
             for grading, estimates in by_grading.items()
             if grading != "strict"
         },
+        "cost": {name: asdict(estimate) for name, estimate in of_costs(solved, seed=config.seed).items()},
+        "windows": of_windows(solved, strict, seed=config.seed),
         "verdicts": {grading: count_verdicts(each) for grading, each in judged.items()},
         "published": _against_published(solved, judged["strict"], config.seed),
         "chosen_correct": {row.problem.id: each.correct[row.chosen] for row, each in zip(solved, judged["strict"], strict=True)},
@@ -176,57 +216,6 @@ def _against_published(solved: Sequence[SolvedProblem], judged: Sequence[Judged]
     return {"traces": sum(map(len, agreed)), "agreement": asdict(agreement), "different": different}
 
 
-def _of_traces(solved: Sequence[SolvedProblem], judged: Sequence[Judged], seed: int) -> dict[str, Estimate]:
-    """Return what does not depend on the grading."""
-    shares = {
-        "unanswered": [each.groups.count(None) / len(each.groups) for each in judged],
-        "unjudged": [each.correct.count(None) / len(each.correct) for each in judged],
-        "truncated": [sum(trace.finish == "length" for trace in row.traces) / len(row.traces) for row in solved],
-    }
-    known = [[trace.n_tokens for trace in row.traces if trace.n_tokens is not None] for row in solved]
-    amounts = {
-        "mean_tokens": [math.fsum(tokens) / len(tokens) for tokens in known if tokens],
-        "mean_steps": [math.fsum(len(trace.steps) for trace in row.traces) / len(row.traces) for row in solved],
-    }
-    return {name: share(values, seed=seed) for name, values in shares.items()} | {
-        name: _bootstrapped(values, seed) for name, values in amounts.items() if values
-    }
-
-
-def _of_verdicts(solved: Sequence[SolvedProblem], judged: Sequence[Judged], seed: int, *, scored: bool) -> dict[str, Estimate]:
-    """Return what depends on the grading: accuracies, and what votes at k reach."""
-    methods = {"majority": majority, "weighted": weighted, "best_of": best_of} if scored else {"majority": majority}
-    values: dict[str, list[float]] = {
-        "accuracy": [float(each.correct[row.chosen] is True) for row, each in zip(solved, judged, strict=True)],
-        "mean_accuracy": [each.correct.count(True) / len(each.correct) for each in judged],
-    }
-    sizes = powers_up_to(min(len(each.correct) for each in judged))
-    for k in sizes:
-        values[f"pass@{k}"] = [pass_at_k(len(each.correct), each.correct.count(True), k=k) for each in judged]
-    for name, method in methods.items():
-        for k in sizes:
-            drawn = [subsets(len(each.correct), k, seed=f"{seed}-{row.problem.id}") for row, each in zip(solved, judged, strict=True)]
-            values[f"{name}@{k}"] = [
-                math.fsum(method(each, subset) for subset in some) / len(some) for each, some in zip(judged, drawn, strict=True)
-            ]
-    return {name: share(per_problem, seed=seed) for name, per_problem in values.items()}
-
-
-def share(values: Sequence[float], *, seed: int) -> Estimate:
-    """Return the mean of one share a problem: Wilson's interval where each is 0 or 1, else the bootstrap's."""
-    from rewardscope.statistics import wilson
-
-    return wilson(round(sum(values)), len(values)) if set(values) <= {0.0, 1.0} else _bootstrapped(values, seed)
-
-
-def _bootstrapped(values: Sequence[float], seed: int) -> Estimate:
-    import numpy as np
-
-    from rewardscope.statistics import bootstrap
-
-    return bootstrap(np.asarray(values), np.mean, seed=seed)
-
-
 def _table(path: Path) -> str:
     report = read_json(path)
     low, high = report["traces_per_problem"]
@@ -243,7 +232,26 @@ def _table(path: Path) -> str:
         rows.append((f"traces {name}", count, "", "", "", *(cell for other in others for cell in (verdicts[other][name], "", ""))))
     header = ("metric", "strict", "95 % low", "high", "n", *(cell for other in others for cell in (other, "low", "high")))
     heading = f"{path}: {report['problems']} problems, {traces} traces each, {scores}"
-    return "\n".join([heading, show_table(header, rows), *_published_lines(report["published"])])
+    lines = [heading, show_table(header, rows), _cost_table(report["cost"]), *_window_lines(report["windows"])]
+    if report["equal_compute"]:
+        lines.append(show_comparison(report["equal_compute"]))
+    return "\n".join([*lines, *_published_lines(report["published"])])
+
+
+def _cost_table(costs: Mapping[str, Any]) -> str:
+    rows = []
+    for name, e in costs.items():
+        scale, unit = 1e9 if name.endswith("_flops") else 1, name.replace("_flops", "_gflops")
+        rows.append((unit, *(f"{e[bound] / scale:.2f}" for bound in ("value", "low", "high")), e["n"]))
+    return show_table(("cost of a problem", "mean", "95 % low", "high", "n"), rows)
+
+
+def _window_lines(windows: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name, found in windows.items():
+        accuracy, score = (Estimate(**found[which]) for which in ("mean_accuracy", "mean_score"))
+        lines.append(f"traces {name} the PRM's window: {found['traces']}, accuracy {accuracy}, score {score}")
+    return lines
 
 
 def _bounds(name: str, estimate: Mapping[str, float]) -> tuple[str, ...]:

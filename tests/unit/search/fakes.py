@@ -5,13 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewardscope.errors import BadRecord, TooLong
+from rewardscope.models.flops import Flops
 from rewardscope.problems.prompts import INSTRUCTION
+from rewardscope.problems.thinking import StepFormat
 from rewardscope.records import Completion, Encoded, Finish, Problem
 from rewardscope.search.aggregate import Aggregation
 from rewardscope.search.guided import Method, SearchConfig, Searched, guided_search
 
 Said = str | tuple[str, Finish]
 Script = Mapping[str, Sequence[Said]]
+PLAIN = StepFormat()
+FLOPS = Flops(per_token=1000, per_pair=1, head=10)
 
 
 def problem(question: str) -> Problem:
@@ -20,11 +24,11 @@ def problem(question: str) -> Problem:
 
 def config(
     *, n: int = 4, width: int = 2, max_steps: int = 5, max_step_tokens: int = 100, aggregation: Aggregation = "last", seed: int = 0,
-    method: Method = "beam",
+    method: Method = "beam", form: StepFormat = PLAIN,
 ) -> SearchConfig:  # fmt: skip
     return SearchConfig(
-        method=method, n=n, width=width, max_steps=max_steps, max_step_tokens=max_step_tokens, max_tokens=1000, delimiter="\n\n",
-        aggregation=aggregation, temperature=1.0, top_p=1.0, seed=seed,
+        method=method, n=n, width=width, max_steps=max_steps, max_step_tokens=max_step_tokens, max_tokens=1000,
+        max_thinking_tokens=500, form=form, aggregation=aggregation, temperature=1.0, top_p=1.0, seed=seed,
     )  # fmt: skip
 
 
@@ -48,12 +52,13 @@ class CharTokenizer:
 class FakePolicy:
     """Say, after the question and what was said so far (`Q|text so far`), what the script lists there, in turn over a call.
 
-    A text that ends with a blank line stops there; another one is the end. A pair gives the finish itself.
+    A text that ends with a blank line, or with one of `stops`, stops there; another one is the end. A pair gives the finish itself.
     """
 
-    def __init__(self, script: Script, *, max_positions: int = 10_000) -> None:
-        self.script, self.max_positions = script, max_positions
+    def __init__(self, script: Script, *, max_positions: int = 10_000, stops: tuple[str, ...] = ()) -> None:
+        self.script, self.max_positions, self.stops = script, max_positions, ("\n\n", *stops)
         self.tokenizer: Any = CharTokenizer()
+        self.flops = FLOPS
         self.calls: list[dict[str, Any]] = []
 
     def generate(
@@ -70,15 +75,15 @@ class FakePolicy:
         return [self._completion(said[index % len(said)]) for index in range(first, first + n)]
 
     def _completion(self, said: Said) -> Completion:
-        text, finish = said if isinstance(said, tuple) else (said, "stop" if said.endswith("\n\n") else "eos")
+        text, finish = said if isinstance(said, tuple) else (said, "stop" if said.endswith(self.stops) else "eos")
         return Completion(text=text, token_ids=tuple(map(ord, text)), finish=finish)
 
 
 class FakePrm:
     """Score each step by its text; refuse a step that contains `<tag>` and solutions longer than `max_positions` characters."""
 
-    def __init__(self, scores: Mapping[str, float], *, max_positions: int = 10_000) -> None:
-        self.table, self.max_positions = scores, max_positions
+    def __init__(self, scores: Mapping[str, float], *, max_positions: int = 10_000, window: int | None = None) -> None:
+        self.table, self.max_positions, self.window, self.flops = scores, max_positions, window or max_positions, FLOPS
         self.tokenizer: Any = CharTokenizer()
         self.tokens_encoded = 0
         self.reuses = True

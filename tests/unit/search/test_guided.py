@@ -3,9 +3,10 @@
 import pytest
 
 from rewardscope.problems.prompts import INSTRUCTION
+from rewardscope.problems.thinking import StepFormat
 from rewardscope.search.aggregate import Aggregation
 from rewardscope.search.guided import NO_STEP, NOT_ENCODABLE, TOO_LONG_FOR_PRM, guided_search
-from tests.unit.search.fakes import FakePolicy, FakePrm, Script, config, problem, search
+from tests.unit.search.fakes import FLOPS, FakePolicy, FakePrm, Script, config, problem, search
 
 # Four first steps, one of them twice. `b` and `a` live on; each is continued twice; `b2` goes on once more.
 SCRIPT: Script = {
@@ -171,3 +172,47 @@ def test_seconds_of_a_round_are_shared_out_by_tokens() -> None:
     tokens = [row.cost.policy_tokens + row.cost.prm_tokens for row in (first, second)]
     assert first.cost.seconds > 0
     assert first.cost.seconds / second.cost.seconds == pytest.approx(tokens[0] / tokens[1])
+
+
+def test_hidden_thoughts_come_first_once_a_root_and_are_not_scored() -> None:
+    form = StepFormat(thinking="think", shown="solution")
+    opening = {"Q|": ["<think>p</think>", "<think>q</think>"]}
+    script = {
+        **opening,
+        "Q|<think>p</think>": ["\n\na\n\n", "\n\nb\n\n"],
+        "Q|<think>q</think>": ["c\n\n", "d\n\n"],
+        "Q|<think>p</think>\n\na\n\n": ["x", "y"],
+        "Q|<think>q</think>d\n\n": ["x", "y"],
+    }
+    policy, prm = FakePolicy(script, stops=("</think>",)), FakePrm({"a": 0.8, "b": 0.1, "c": 0.2, "d": 0.9, "x": 0.7, "y": 0.6})
+    ((solved, dropped),) = search([problem("Q")], policy, scorer=prm, config=config(form=form))
+    assert [(trace.thinking, trace.steps) for trace in solved.traces] == [
+        ("q", ("d", "x")), ("p", ("a", "x")), ("q", ("d", "y")), ("p", ("a", "y")),
+    ]  # fmt: skip
+    first = policy.calls[0]
+    assert (first["prompts"], first["n"], first["stop"], first["max_tokens"]) == (2, 1, ("</think>",), 500)
+    assert {step for call in prm.calls for row in call for step in row} == {"a", "b", "c", "d", "x", "y"} and not dropped
+
+
+def test_thoughts_that_never_end_are_a_trace_that_was_cut() -> None:
+    form = StepFormat(thinking="think", shown="solution")
+    policy = FakePolicy({"Q|": [("<think>p", "length")]})
+    ((solved, dropped),) = search([problem("Q")], policy, scorer=FakePrm({}), config=config(form=form))
+    (trace,) = solved.traces
+    assert (trace.thinking, trace.steps, trace.scores, trace.finish, trace.in_window) == ("p", (), (), "length", None) and not dropped
+
+
+def test_traces_within_and_beyond_the_window_are_told_apart() -> None:
+    script = {"Q|": ["a\n\n", "b\n\n"], "Q|a\n\n": ["x"], "Q|b\n\n": ["long"]}
+    prm = FakePrm({"a": 0.8, "b": 0.7, "x": 0.5, "long": 0.4}, window=len("Q|a|x|"))
+    ((solved, _),) = search([problem("Q")], FakePolicy(script), scorer=prm, config=config())
+    assert {trace.steps[-1]: trace.in_window for trace in solved.traces} == {"x": True, "long": False}
+
+
+def test_the_operations_of_a_small_tree_by_hand() -> None:
+    script = {"Q|": ["a\n\n", "b\n\n"], "Q|a\n\n": ["x"]}
+    ((solved, _),) = search([problem("Q")], FakePolicy(script), scorer=FakePrm({"a": 0.8, "b": 0.1, "x": 0.5}), config=config(n=2))
+    cost, prompt = solved.cost, len("Q\n\n" + INSTRUCTION + "\n\n")
+    drawn = 2 * FLOPS.of_sampling(prompt, 3) + 2 * FLOPS.of_sampling(prompt + 3, 1)
+    assert cost.policy_flops == FLOPS.of(0, prompt) + drawn and cost.policy_forwards == 3 + 1
+    assert cost.prm_flops == FLOPS.of(0, 2) + 2 * FLOPS.of(2, 4) + FLOPS.of(4, 6) and cost.prm_forwards == 2

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from rewardscope.records import Completion, Finish
+from rewardscope.problems.thinking import StepFormat
+from rewardscope.records import Completion, Cost, Finish
 from rewardscope.search.tree import Beam, Tree, beam_seed, ranked
 from tests.unit.search.fakes import problem
 
@@ -17,7 +18,7 @@ def _said(text: str, finish: Finish = "stop") -> Completion:
 def _grown(*completions: Completion, room: int = 1000) -> Beam:
     beam = Beam()
     for completion in completions:
-        beam = beam.grow(completion, delimiter="\n\n", room=room)
+        beam = beam.grow(completion, form=StepFormat(), room=room)
     return beam
 
 
@@ -53,7 +54,7 @@ def test_steps_of_a_prefix_are_a_prefix_of_the_steps() -> None:
         beam, before = Beam(), ()
         for _ in range(6):
             text = "".join(rng.choice("ab \n\n\n") for _ in range(rng.randint(0, 5))) + rng.choice(["\n\n", "\n\n\n", "\n\nb"])
-            beam = beam.grow(_said(text), delimiter="\n\n", room=1000)
+            beam = beam.grow(_said(text), form=StepFormat(), room=1000)
             assert beam.steps[: len(before)] == before
             assert all(step.strip() for step in beam.steps)
             before = beam.steps
@@ -66,27 +67,27 @@ def test_a_beam_that_fills_the_positions_is_cut() -> None:
 
 
 def test_candidates_of_equal_tokens_are_one() -> None:
-    tree = Tree.start(problem("Q"), (1, 2), roots=1, apart=False)
+    tree = Tree.start(problem("Q"), (1, 2), roots=1, apart=False, thinks=False)
     samples = [[_said("b\n\n"), _said("a\n\n"), _said("b\n\n"), _said("b", "eos"), _said("b", "length")]]
-    candidates = tree.expand(samples, delimiter="\n\n", max_positions=100)
+    candidates = tree.expand(samples, form=StepFormat(), max_positions=100)
     assert [(beam.text, beam.finish) for beam in candidates] == [("b\n\n", "stop"), ("a\n\n", "stop"), ("b", "eos"), ("b", "length")]
-    assert tree.policy_tokens == 3 + 3 + 3 + 1 + 1
+    assert tree.cost.policy_tokens == 3 + 3 + 3 + 1 + 1
 
 
 def test_equal_text_from_other_tokens_is_another_candidate() -> None:
-    tree = Tree.start(problem("Q"), (), roots=1, apart=False)
+    tree = Tree.start(problem("Q"), (), roots=1, apart=False, thinks=False)
     samples = [[Completion(text="a\n\n", token_ids=(7, 8), finish="stop"), Completion(text="a\n\n", token_ids=(9,), finish="stop")]]
-    assert len(tree.expand(samples, delimiter="\n\n", max_positions=100)) == 2
+    assert len(tree.expand(samples, form=StepFormat(), max_positions=100)) == 2
 
 
 def test_the_best_open_beams_live_on() -> None:
-    tree = Tree.start(problem("Q"), (), roots=1, apart=False)
+    tree = Tree.start(problem("Q"), (), roots=1, apart=False, thinks=False)
     tree.select([_beam("a", 0.2), _beam("b", 0.9), _beam("c", 0.5)], keep=2, how="last")
     assert [beam.text for beam in tree.frontier] == ["b", "c"] and tree.best_prefix.text == "b"
 
 
 def test_a_solution_that_ended_holds_its_place_and_a_cut_one_holds_none() -> None:
-    tree = Tree.start(problem("Q"), (), roots=1, apart=False)
+    tree = Tree.start(problem("Q"), (), roots=1, apart=False, thinks=False)
     tree.select([_beam("a", 0.2), _beam("b", 0.9, "eos"), _beam("c", 0.95, "length"), _beam("d", 0.5)], keep=2, how="last")
     assert [beam.text for beam in tree.frontier] == ["d"]
     tree.select([_beam("e", 0.8, "eos"), _beam("f", 0.7)], keep=2, how="last")
@@ -96,7 +97,7 @@ def test_a_solution_that_ended_holds_its_place_and_a_cut_one_holds_none() -> Non
 
 def test_a_beam_without_a_step_is_kept_only_where_nothing_better_is() -> None:
     blank = Beam(token_ids=(10, 10), text="\n\n")
-    tree = Tree.start(problem("Q"), (), roots=1, apart=False)
+    tree = Tree.start(problem("Q"), (), roots=1, apart=False, thinks=False)
     tree.select([blank, _beam("a", 0.0)], keep=1, how="last")
     assert [beam.text for beam in tree.frontier] == ["a"]
     tree.select([blank], keep=1, how="last")
@@ -110,7 +111,7 @@ def test_rounding_noise_does_not_reorder_equals() -> None:
 
 
 def test_traces_that_ended_come_before_cut_ones_each_by_score() -> None:
-    tree = Tree(problem=problem("Q"), prompt=(), frontier=[], policy_tokens=9, prm_tokens=4, seconds=1.5)
+    tree = Tree(problem=problem("Q"), prompt=(), frontier=[], cost=Cost(policy_tokens=9, prm_tokens=4, seconds=1.5))
     tree.ended = [_beam("a", 0.2, "eos"), _beam("b", 0.9, "length"), _beam("c", 0.6, "eos"), _beam("d", 0.1, "length")]
     solved = tree.solved(how="last")
     assert [trace.steps for trace in solved.traces] == [("c",), ("a",), ("b",), ("d",)]
@@ -120,7 +121,7 @@ def test_traces_that_ended_come_before_cut_ones_each_by_score() -> None:
 
 
 def test_without_any_trace_the_best_prefix_is_cut() -> None:
-    tree = Tree.start(problem("Q"), (), roots=1, apart=False)
+    tree = Tree.start(problem("Q"), (), roots=1, apart=False, thinks=False)
     tree.select([_beam("a", 0.2), _beam("b", 0.9)], keep=2, how="last")
     tree.select([], keep=2, how="last")
     solved = tree.solved(how="last")
