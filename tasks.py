@@ -6,6 +6,7 @@ from rewardscope.cli import shell_task, stage_task
 from rewardscope.stages import (
     dash,
     demo,
+    export_sae,
     feature_diff,
     figures,
     import_traces,
@@ -13,6 +14,7 @@ from rewardscope.stages import (
     infer_with_prm,
     metrics,
     prm_bench,
+    sae_quality,
     save_acts,
     tiny,
     train_linreg,
@@ -29,6 +31,8 @@ namespace.add_task(stage_task("prm-bench", prm_bench.Config, prm_bench.run))
 namespace.add_task(stage_task("save-acts", save_acts.Config, save_acts.run))
 namespace.add_task(stage_task("train-linreg", train_linreg.Config, train_linreg.run))
 namespace.add_task(stage_task("train-sae", train_sae.Config, train_sae.run))
+namespace.add_task(stage_task("sae-quality", sae_quality.Config, sae_quality.run))
+namespace.add_task(stage_task("export-sae", export_sae.Config, export_sae.run))
 namespace.add_task(stage_task("feature-diff", feature_diff.Config, feature_diff.run))
 namespace.add_task(stage_task("dash", dash.Config, dash.run))
 namespace.add_task(stage_task("figures", figures.Config, figures.run))

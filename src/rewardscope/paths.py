@@ -33,6 +33,10 @@ def acts_dir(data_dir: Path, mode: str, generations: Path) -> Path:
     return data_dir / f"math-{mode}-{slug(generations)}"
 
 
+def acts_part_dir(acts: Path, part: int, total: int) -> Path:
+    return acts.with_name(f"{acts.name}.part-{part:02}-of-{total:02}")
+
+
 def linreg_dir(acts: Path, target: str) -> Path:
     return acts / "linreg" / target
 
@@ -47,6 +51,19 @@ def linreg_probe_file(folder: Path, layer: int) -> Path:
 
 def sae_layer_dir(run: Path, layer: int) -> Path:
     return run / f"layer_{layer:02d}"
+
+
+def exported_layer_dir(out: Path, layer: int, layout: str) -> Path:
+    """Return where a layer goes in the layout of another library; sparsify names its folders by the module that they read."""
+    return out / f"layers.{layer}" if layout == "sparsify" else sae_layer_dir(out, layer)
+
+
+def sae_quality_dir(data_dir: Path, sae_run: Path, source: Path) -> Path:
+    return data_dir / "sae-quality" / slug(sae_run) / slug(source)
+
+
+def sae_quality_file(folder: Path) -> Path:
+    return folder / "quality.json"
 
 
 def diff_part_file(data_dir: Path, sae_run: Path, part: int, total: int) -> Path:

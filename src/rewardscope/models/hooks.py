@@ -51,6 +51,28 @@ def capture(model: PreTrainedModel, layers: Sequence[int]) -> Iterator[dict[int,
         yield states
 
 
+@contextmanager
+def edit(model: PreTrainedModel, layer: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Go on with `change(states)` in place of the states [B, T, D] after decoder block `layer`, in each forward pass.
+
+    A `watch` or `capture` that begins inside sees what was changed. Raises: UnknownName for a layer that the model does not have.
+    """
+    blocks = find_blocks(model).layers
+    if not 0 <= layer < len(blocks):
+        raise UnknownName("layer", str(layer), [str(known) for known in range(len(blocks))])
+
+    def hook(_block: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        changed = change(output)
+        assert changed.shape == output.shape and changed.dtype == output.dtype, (changed.shape, changed.dtype)
+        return changed
+
+    handle = blocks[layer].register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def _hook(look: Callable[[Tensor], None], *, ends: bool) -> Callable[[nn.Module, object, Tensor], None]:
     def hook(_block: nn.Module, _inputs: object, output: Tensor) -> None:
         assert output.ndim == 3, output.shape
