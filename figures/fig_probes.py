@@ -1,4 +1,4 @@
-"""From which layer the reward, and the answer's correctness, can be read by a linear probe."""
+"""From which layer the reward, and the answer's correctness, can be read by a linear probe, and what its best control reads."""
 
 from pathlib import Path
 
@@ -29,12 +29,15 @@ def draw(paths: list[Path]) -> Figure:
         metric, label, chance = PANELS[target]
         axes.axhline(chance, color=GREY, linewidth=0.8, linestyle=":")
         for path in (p for p in paths if p.parent.name == target):
-            rows, colour = read_csv(path), colour_of(_name(path), names)
+            table, colour = read_csv(path), colour_of(_name(path), names)
+            rows = [row for row in table if row["probe"] == "states"]
             layers = [int(row["layer"]) for row in rows]
             axes.plot(layers, [float(row[metric]) for row in rows], color=colour, marker="o", markersize=3, label=_name(path))
             axes.fill_between(
                 layers, [float(row["low"]) for row in rows], [float(row["high"]) for row in rows], color=colour, alpha=0.18, linewidth=0
             )
+            best = [float(row[metric]) - float(row["margin"]) for row in rows]
+            axes.plot(layers, best, color=colour, linewidth=0.9, linestyle="--", label=f"{_name(path)}, best control")
         axes.set(title=f"target: {target}", xlabel="layer", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         note_n(axes, f"{rows[0]['n_test_problems']} test problems; 95 % over problems")

@@ -5,63 +5,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from rewardscope.errors import BadRecord, ConfigError, MissingInput
-from rewardscope.probes.linreg import fit_ridge
-from rewardscope.records import ActRow
+from rewardscope.probes.fit import fit_layer
+from rewardscope.probes.splits import is_test
+from rewardscope.probes.table import Split, read_table
 from rewardscope.settings import Settings
-from rewardscope.stages import train_linreg
 from rewardscope.stages.train_linreg import Config, run
-from rewardscope.storage.files import write_json
-from rewardscope.storage.shards import ActStore, shard_file, write_act_rows, write_shard
+from rewardscope.storage.shards import shard_file
+from tests.e2e.toy_acts import NAME, PLANTED, make_acts
 
-WIDTH, PLANTED, NAME = 8, 2, "math-rm-toy-1.5B_tinymath"
-
-
-def make_acts(
-    data: Path, *, problems: int = 60, correct: bool | None = True, reward: float | None = None, other_tokens: int = 1
-) -> ActStore:
-    """Write a save-acts folder of 4 layers: layer 2 holds the reward in a linear form, layer 1 the verdict, the rest is noise.
-
-    `correct` None leaves traces without a verdict; `reward` makes every reward the same. `other_tokens` rows that are no
-    step ends stand before each step end; their states are far off and would spoil a probe that took them.
-    """
-    rng = torch.Generator().manual_seed(0)
-    rows, states = [], []
-    for problem in range(problems):
-        for trace in range(2):
-            verdict = (problem + trace) % 3 > 0
-            for step in range(4):
-                for is_end in [False] * other_tokens + [True]:
-                    acts = torch.randn(4, WIDTH, generator=rng) * (1 if is_end else 1000)
-                    acts[1, 0] += 4 * verdict
-                    planted = float(acts[PLANTED] @ torch.arange(WIDTH).float()) / 40 + 0.5
-                    value = (planted if reward is None else reward) if is_end else None
-                    place = {"problem": f"toy/{problem}", "trace": trace, "step": step, "token": step, "token_id": 7}
-                    rows.append(ActRow(**place, is_step_end=is_end, reward=value, correct=verdict if correct else None))
-                    states.append(acts)
-    folder = data / NAME
-    acts_NLD, names = torch.stack(states), []
-    for index, chunk in enumerate(acts_NLD.split(300)):
-        write_shard(shard_file(folder, index), {layer: chunk[:, layer] for layer in range(4)})
-        names.append(f"hiddens/{index:05d}.npz")
-    write_act_rows(folder, rows, [])
-    outputs = dict.fromkeys(names, "")
-    extra = {"layers": [0, 1, 2, 3], "width": WIDTH}
-    write_json(folder / "manifest.json", {"stage": "save-acts", "settings": {}, "outputs": outputs, "rows": len(rows), "extra": extra})
-    return ActStore(folder)
+CONTROLS = {"token", "position", "shuffled target", "random projection", "layer 0"}
 
 
-def results(out: Path) -> dict[int, dict[str, str]]:
+def results(out: Path, probe: str = "states") -> dict[int | None, dict[str, str]]:
     with (out / "results.csv").open() as lines:
-        return {int(row["layer"]): row for row in csv.DictReader(lines)}
+        return {int(row["layer"]) if row["layer"] else None: row for row in csv.DictReader(lines) if row["probe"] == probe}
 
 
-def test_a_planted_reward_is_found_in_its_layer_and_nowhere_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_planted_reward_is_found_in_its_layer_and_not_by_the_controls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_acts(tmp_path)
     out = run(Config(ds_name=NAME), Settings(data_dir=tmp_path))
     found = results(out)
@@ -69,47 +34,70 @@ def test_a_planted_reward_is_found_in_its_layer_and_nowhere_else(tmp_path: Path,
     assert sorted(found) == [0, 1, 2, 3]
     assert float(found[PLANTED]["r2"]) > 0.99 and float(found[PLANTED]["low"]) > 0.99
     assert all(float(found[layer]["r2"]) < 0.2 and float(found[layer]["low"]) < 0.1 for layer in (0, 1, 3))
+    assert {layer: row["beats_controls"] for layer, row in found.items()} == {0: "False", 1: "False", 2: "True", 3: "False"}
+    for control in CONTROLS - {"random projection"}:
+        assert all(float(row["r2"]) < 0.1 for row in results(out, control).values()), control
+    assert float(results(out, "random projection")[PLANTED]["r2"]) < 0.9  # one direction of eight holds a part of it
     assert all(row["auroc"] == "" and row["target"] == "reward" for row in found.values())
     shown = capsys.readouterr().out
-    assert len(shown.splitlines()) == 2 + 4 and "spearman" in shown
+    assert "layers 0-1,3 do not beat their best control" in shown
+    assert all(control in shown.splitlines()[0] for control in CONTROLS)
 
 
 def test_a_planted_verdict_is_found_in_its_layer_with_its_auroc(tmp_path: Path) -> None:
     make_acts(tmp_path)
-    found = results(run(Config(ds_name=NAME, target="correct"), Settings(data_dir=tmp_path)))
-    assert float(found[1]["auroc"]) > 0.95 and float(found[1]["low"]) > 0.9
-    assert all(abs(float(found[layer]["auroc"]) - 0.5) < 0.2 for layer in (0, 2, 3))
+    out = run(Config(ds_name=NAME, target="correct"), Settings(data_dir=tmp_path))
+    found = results(out)
+    assert float(found[1]["auroc"]) > 0.95 and float(found[1]["low"]) > 0.9 and found[1]["beats_controls"] == "True"
+    assert float(found[1]["accuracy"]) > 0.9 > float(found[1]["majority"]) and float(found[1]["ece"]) < 0.1
+    assert all(abs(float(found[layer]["auroc"]) - 0.5) < 0.2 and found[layer]["beats_controls"] == "False" for layer in (0, 2, 3))
+
+
+def test_a_target_of_position_alone_is_flagged_by_the_position_control(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_acts(tmp_path, reward=lambda step: [0.9, 0.2, 0.4, 0.3][step])
+    out = run(Config(ds_name=NAME), Settings(data_dir=tmp_path))
+    assert float(results(out, "position")[None]["r2"]) > 0.99
+    for row in results(out).values():
+        assert row["best_control"] in ("position", "token") and row["beats_controls"] == "False"
+    assert "layers 0-3 do not beat their best control: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("target", ["reward", "correct"])
 def test_results_are_those_of_sklearn_on_the_same_split(tmp_path: Path, target: str) -> None:
     store = make_acts(tmp_path)
-    config = Config(ds_name=NAME, target=target, seed=3, ridge=2.5, test_share=0.3)
+    config = Config(ds_name=NAME, target=target, seed=3, ridge="2.5", test_share=0.3)
     out = run(config, Settings(data_dir=tmp_path))
     rows, acts = store.rows(), store.layer(1).double().numpy()
-    with np.load(out / "layer_01.npz") as probe:
-        predicted = (acts - probe["mean"]) / probe["scale"] @ probe["weights"] + probe["intercept"]
     ends = np.array([row.is_step_end for row in rows])
     value = np.array([float(row.reward if target == "reward" else row.correct) if row.is_step_end else 0.0 for row in rows])
-    test = ends & np.array([train_linreg.is_test(row.problem, share=0.3, seed=3) for row in rows])
+    test = ends & np.array([is_test(row.problem, share=0.3, seed=3) for row in rows])
     train = ends & ~test
     scaler = StandardScaler().fit(acts[train])
-    reference = Ridge(alpha=2.5).fit(scaler.transform(acts[train]), value[train]).predict(scaler.transform(acts[test]))
-    np.testing.assert_allclose(predicted[test], reference, atol=1e-6)
-    row = results(out)[1]
+    seen, unseen = scaler.transform(acts[train]), scaler.transform(acts[test])
+    row, predicted = results(out)[1], np.zeros(0)
+    with np.load(out / "layer_01.npz") as probe:
+        if target == "reward":
+            model = Ridge(alpha=2.5).fit(seen, value[train])
+            predicted = model.predict(unseen)
+            np.testing.assert_allclose(probe["weights"], model.coef_, atol=1e-6, rtol=1e-6)
+        else:
+            model = LogisticRegression(C=1 / 2.5, tol=1e-12, max_iter=1000, solver="newton-cholesky").fit(seen, value[train])
+            predicted = model.predict_proba(unseen)[:, 1]
+            np.testing.assert_allclose(probe["weights"], model.coef_[0], atol=1e-5, rtol=1e-5)
+            assert float(row["auroc"]) == pytest.approx(roc_auc_score(value[test], predicted), abs=1e-9)
+            assert float(row["accuracy"]) == pytest.approx(model.score(unseen, value[test]))
     assert (int(row["n_train"]), int(row["n_test"])) == (train.sum(), test.sum())
-    assert float(row["r2"]) == pytest.approx(r2_score(value[test], reference), abs=1e-6)
-    if target == "correct":
-        assert float(row["auroc"]) == pytest.approx(roc_auc_score(value[test], reference), abs=1e-9)
+    assert float(row["r2"]) == pytest.approx(r2_score(value[test], predicted), abs=1e-6)
+    assert float(row["mse"]) == pytest.approx(np.mean((value[test] - predicted) ** 2), abs=1e-6)
 
 
-def test_no_problem_is_on_both_sides(tmp_path: Path) -> None:
-    store = make_acts(tmp_path)
-    targets = train_linreg.read_targets(store, Config(ds_name=NAME))
-    train, test = set(targets.problem[targets.train]), set(targets.problem[targets.test])
+def test_no_problem_is_on_both_sides_nor_in_two_folds(tmp_path: Path) -> None:
+    table = read_table(make_acts(tmp_path), "reward", Split(test_share=0.2, seed=0, folds=5))
+    train, test = set(table.problem[table.train]), set(table.problem[table.test])
     assert train and test and not train & test
     assert len(train | test) == 60
-    assert (targets.train | targets.test).sum() == 60 * 2 * 4  # the step ends and nothing else
+    assert (table.train | table.test).sum() == 60 * 2 * 4  # the step ends and nothing else
+    assert all(len(set(table.fold[(table.problem == problem) & table.train])) == 1 for problem in train)
 
 
 def test_chosen_layers_only_are_fitted_and_a_layer_that_is_not_there_names_the_range(tmp_path: Path) -> None:
@@ -117,6 +105,7 @@ def test_chosen_layers_only_are_fitted_and_a_layer_that_is_not_there_names_the_r
     settings = Settings(data_dir=tmp_path)
     out = run(Config(ds_name=NAME, layers="1-2"), settings)
     assert sorted(path.name for path in out.glob("layer_*")) == ["layer_01.npz", "layer_02.npz"]
+    assert sorted(results(out)) == [1, 2] and None in results(out, "layer 0")  # it stays a control
     with pytest.raises(ConfigError, match="layer 4 was not captured; captured are 0-3"):
         run(Config(ds_name=NAME, layers="0-27", target="correct"), settings)
     with pytest.raises(ConfigError, match="other settings"):
@@ -128,7 +117,7 @@ def test_a_second_run_skips_and_a_lost_probe_is_fitted_again(tmp_path: Path, mon
     config, settings = Config(ds_name=str(tmp_path / NAME)), Settings(data_dir=tmp_path / "elsewhere")
     out = run(config, settings)
     whole, fitted = (out / "results.csv").read_bytes(), []
-    monkeypatch.setattr("rewardscope.probes.linreg.fit_ridge", lambda *a, **k: fitted.append(1) or fit_ridge(*a, **k))
+    monkeypatch.setattr("rewardscope.probes.fit.fit_layer", lambda *a, **k: fitted.append(1) or fit_layer(*a, **k))
     run(config, settings)
     assert not fitted
     (out / "layer_03.npz").unlink()
@@ -152,9 +141,10 @@ def test_a_folder_that_is_not_there_names_the_task_that_makes_it(tmp_path: Path)
     ("made", "config", "message"),
     [
         ({"correct": None}, {"target": "correct"}, "no step end has a correct value"),
-        ({"reward": 0.25}, {}, r"reward is 0\.25 in all \d+ rows on the training side"),
-        ({"problems": 3}, {}, r"problems on the (training|test) side, at least 2 are needed"),
-        ({"problems": 4}, {"target": "correct", "seed": 0}, "side"),
+        ({"reward": lambda step: 0.25}, {}, r"reward is 0\.25 in all \d+ rows on the training side"),
+        ({"problems": 3}, {}, r"problems on the (training|test) side, at least \d are needed"),
+        ({"problems": 7}, {"folds": 6}, r"\d of 7 problems on the training side, at least 6 are needed for 6 folds"),
+        ({"problems": 4}, {"target": "correct", "seed": 0, "ridge": "1"}, "side"),
     ],
 )
 def test_data_that_no_probe_can_be_judged_on_are_refused_in_one_line(tmp_path: Path, made: dict, config: dict, message: str) -> None:
@@ -165,7 +155,10 @@ def test_data_that_no_probe_can_be_judged_on_are_refused_in_one_line(tmp_path: P
     assert not list(tmp_path.rglob("results.csv"))
 
 
-@pytest.mark.parametrize("wrong", [{"ridge": -1.0}, {"ridge": float("nan")}, {"test_share": 0.0}, {"test_share": 1.0}, {"layers": "0-"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"ridge": "-1"}, {"ridge": "nan"}, {"ridge": "1..0"}, {"folds": 1}, {"test_share": 0.0}, {"test_share": 1.0}, {"layers": "0-"}],
+)
 def test_settings_out_of_range_are_refused_before_anything_is_read(wrong: dict) -> None:
     with pytest.raises(ConfigError, match=r"^--"):
         Config(ds_name="x", **wrong)

@@ -1,108 +1,148 @@
-"""Ridge regression on standardised states in closed form, from sums that are added up shard by shard in float64.
+"""Ridge regression on standardised features in closed form: a whole path of penalties from one eigendecomposition.
 
-Memory is one shard and a few matrices [D, D], whatever the number of rows.
+The penalty is chosen by cross-validation over folds of problems; the sums of a fold are subtracted, no row is read twice.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from rewardscope.errors import BadRecord, ConfigError
+from rewardscope.errors import ConfigError
+from rewardscope.probes.moments import Sums, total, without
 from rewardscope.storage.files import replacing
 
-# Shape legend: N rows, D width.
+# Shape legend: N rows, D features, R penalties, E features, targets and 1.
+Array = NDArray[np.float64]
+Link = Literal["identity", "logit"]
 
 
 class LinearProbe(NamedTuple):
-    """A fitted probe, all float64: the prediction is `intercept + ((acts - mean) / scale) @ weights`."""
+    """A fitted probe, all float64: the prediction is `intercept + ((acts - mean) / scale) @ weights`, or its logistic function."""
 
-    weights: Tensor  # [D]
+    weights: Array  # [D]
     intercept: float
-    mean: Tensor  # [D], of the training rows
-    scale: Tensor  # [D], standard deviation of the training rows; 1 where a column is constant
+    mean: Array  # [D], of the training rows
+    scale: Array  # [D], standard deviation of the training rows; 1 where a column is constant
+    ridge: float = 0.0
+    link: Link = "identity"
 
-    def predict(self, acts_ND: Tensor) -> Tensor:
-        """Return the predictions [N], float64."""
-        return (acts_ND.double() - self.mean) / self.scale @ self.weights + self.intercept
+    def predict(self, acts_ND: NDArray) -> Array:
+        """Return the predictions [N], float64: probabilities where the link is logit."""
+        return predict_all([self], acts_ND)[:, 0]
 
 
-class Moments:
-    """Sums over rows that are enough for a ridge regression.
+def predict_all(probes: Sequence[LinearProbe], acts_ND: NDArray) -> Array:
+    """Return the predictions [N, probes] of probes that stand on one scaler, in one product."""
+    first = probes[0]
+    assert all(probe.mean is first.mean and probe.scale is first.scale for probe in probes), "probes of different scalers"
+    weights = np.stack([probe.weights for probe in probes], axis=1)
+    linear = (np.asarray(acts_ND, dtype=np.float64) - first.mean) / first.scale @ weights + [probe.intercept for probe in probes]
+    logit = [probe.link == "logit" for probe in probes]
+    linear[:, logit] = sigmoid(linear[:, logit])
+    return linear
 
-    Columns are shifted by the mean of the first rows: residual streams have columns whose mean is far larger than their
-    spread, and unshifted sums would lose that spread to rounding.
+
+def sigmoid(x: Array) -> Array:
+    """Return the logistic function; no value overflows."""
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+class Standardised(NamedTuple):
+    """Centred and scaled normal equations of a set of rows: minimise over weights, intercept free."""
+
+    mean: Array  # [D]
+    scale: Array  # [D]
+    mean_y: float
+    gram_DD: Array  # n times the correlation matrix
+    cross_D: Array
+
+
+def standardise(sums: Sums, *, target: int) -> Standardised:
+    """Return the normal equations of one target from sums; a column that does not vary keeps scale 1."""
+    n, D = sums.n, sums.width
+    offset_D, mean_D = sums.product_EE[-1, :D] / n, sums.shift_E[:D] + sums.product_EE[-1, :D] / n
+    offset_y = sums.product_EE[-1, D + target] / n
+    covariance_DD = sums.product_EE[:D, :D] / n - np.outer(offset_D, offset_D)
+    variance_D = covariance_DD.diagonal()
+    # Below this a column is constant and its variance is rounding only.
+    eps = np.finfo(np.float64).eps
+    noise_D = n * eps * offset_D**2 + (16 * eps * mean_D) ** 2
+    scale_D = np.where(variance_D > noise_D, np.sqrt(np.maximum(variance_D, 0)), 1.0)
+    gram_DD = covariance_DD * n / np.outer(scale_D, scale_D)
+    cross_D = (sums.product_EE[:D, D + target] - n * offset_D * offset_y) / scale_D
+    return Standardised(mean_D, scale_D, float(sums.shift_E[D + target] + offset_y), gram_DD, cross_D)
+
+
+def ridge_path(system: Standardised, ridges: Sequence[float]) -> Array:
+    """Return the weights [D, R] that minimise `sum (y - prediction)^2 + ridge |weights|^2` for each penalty.
+
+    The intercept is the mean of y and is not penalised. Raises: ConfigError where the columns are dependent and a penalty too small.
     """
-
-    def __init__(self, first_ND: Tensor) -> None:
-        width = first_ND.shape[1]
-        self.shift_D = first_ND.double().mean(dim=0)
-        self.n, self.sum_y = 0, 0.0
-        self.sum_D = torch.zeros(width, dtype=torch.float64)
-        self.cross_D = torch.zeros(width, dtype=torch.float64)  # sum of x y
-        self.gram_DD = torch.zeros(width, width, dtype=torch.float64)  # sum of x x'
-
-    def add(self, acts_ND: Tensor, target_N: Tensor) -> None:
-        """Add rows and their targets."""
-        shifted_ND, target_N = acts_ND.double() - self.shift_D, target_N.double()
-        self.n += len(target_N)
-        self.sum_y += float(target_N.sum())
-        self.sum_D += shifted_ND.sum(dim=0)
-        self.cross_D += shifted_ND.T @ target_N
-        self.gram_DD.addmm_(shifted_ND.T, shifted_ND)
-
-    def fit(self, *, ridge: float) -> LinearProbe:
-        """Minimise `sum (y - prediction)^2 + ridge |weights|^2` over weights and intercept, columns standardised.
-
-        The intercept is not penalised. Raises: BadRecord where a state is not finite; ConfigError where the columns are
-        dependent and `ridge` is too small.
-        """
-        if not self.sum_D.isfinite().all():
-            raise BadRecord("some states are NaN or infinite; re-run invoke save-acts with --dtype float32")
-        offset_D, mean_y = self.sum_D / self.n, self.sum_y / self.n
-        covariance_DD = self.gram_DD / self.n - torch.outer(offset_D, offset_D)
-        variance_D, mean_D = covariance_DD.diagonal(), self.shift_D + offset_D
-        # Below this a column is constant and its variance is rounding only.
-        noise_D = self.n * torch.finfo(torch.float64).eps * (mean_D**2 + offset_D**2)
-        scale_D = torch.where(variance_D > noise_D, variance_D.clamp_min(0).sqrt(), 1.0)
-        penalised_DD = covariance_DD / torch.outer(scale_D, scale_D) * self.n
-        penalised_DD.diagonal().add_(ridge)
-        factor_DD, failed = torch.linalg.cholesky_ex(penalised_DD)
-        if failed:
-            raise ConfigError(f"--ridge {ridge:g}: the columns of {self.n} training rows are dependent; pass a larger --ridge")
-        cross_D = (self.cross_D - self.n * offset_D * mean_y) / scale_D
-        weights_D = torch.cholesky_solve(cross_D[:, None], factor_DD)[:, 0]
-        return LinearProbe(weights=weights_D, intercept=mean_y, mean=mean_D, scale=scale_D)
+    eigenvalue_D, basis_DD = np.linalg.eigh(system.gram_DD)
+    eigenvalue_D = np.maximum(eigenvalue_D, 0)
+    if eigenvalue_D[0] + min(ridges) <= 10 * np.finfo(np.float64).eps * eigenvalue_D[-1] or eigenvalue_D[0] + min(ridges) == 0:
+        raise ConfigError(f"--ridge {min(ridges):g}: the columns of the training rows are dependent; pass a larger --ridge")
+    cross_D = basis_DD.T @ system.cross_D
+    return basis_DD @ (cross_D[:, None] / (eigenvalue_D[:, None] + np.asarray(ridges)))
 
 
-def fit_ridge(chunks: Iterable[tuple[Tensor, Tensor]], *, ridge: float) -> LinearProbe:
-    """Fit a probe to chunks of states [N, D] and targets [N], read once."""
-    moments: Moments | None = None
-    for acts_ND, target_N in chunks:
-        if len(target_N) == 0:
-            continue
-        moments = moments or Moments(acts_ND)
-        moments.add(acts_ND, target_N)
-    assert moments is not None, "no training rows"
-    return moments.fit(ridge=ridge)
+def held_out_errors(folds: list[Sums], ridges: Sequence[float], *, target: int) -> Array:
+    """Return for each penalty the sum of squared errors [R], each fold predicted by a fit to the others."""
+    whole, errors_R = total(folds), np.zeros(len(ridges))
+    for fold in folds:
+        system = standardise(without(whole, fold), target=target)
+        slope_DR = ridge_path(system, ridges) / system.scale[:, None]
+        # The error of a row is its vector (features, targets, 1) times these, so the sum of squares is a quadratic form.
+        D, Y = fold.width, fold.n_targets
+        errors_ER = np.zeros((D + Y + 1, len(ridges)))
+        errors_ER[:D] = -slope_DR
+        errors_ER[D + target] = 1
+        errors_ER[-1] = (system.mean - fold.shift_E[:D]) @ slope_DR - (system.mean_y - fold.shift_E[D + target])
+        errors_R += np.einsum("er,er->r", errors_ER, fold.product_EE @ errors_ER)
+    return errors_R
 
 
-def write_probe(path: Path, probe: LinearProbe, *, key: str) -> None:
-    """Write a probe as npz: weights, intercept, mean and scale, and the key of the run that fitted it."""
-    weights, mean, scale = (tensor.numpy() for tensor in (probe.weights, probe.mean, probe.scale))
+def fit_ridge(folds: list[Sums], ridges: Sequence[float], *, target: int = 0) -> LinearProbe:
+    """Fit to all rows with the penalty that errs least on held-out folds, or with the only one.
+
+    Raises: ConfigError where columns are dependent and a penalty too small.
+    """
+    chosen = ridges[0] if len(ridges) == 1 else ridges[int(np.argmin(held_out_errors(folds, ridges, target=target)))]
+    system = standardise(total(folds), target=target)
+    weights_D = ridge_path(system, [chosen])[:, 0]
+    return LinearProbe(weights=weights_D, intercept=system.mean_y, mean=system.mean, scale=system.scale, ridge=float(chosen))
+
+
+def write_probes(path: Path, probes: dict[str, LinearProbe], *, key: str) -> None:
+    """Write the probes of a layer as npz: weights, intercept, mean, scale, ridge and link of the first, and the key of the run.
+
+    The others stand on the same scaler and follow as `names`, `other_weights`, `other_intercepts` and `other_ridges`.
+    """
+    (_, probe), *others = probes.items()
     with replacing(path) as temporary, temporary.open("wb") as out:
-        np.savez(out, weights=weights, intercept=probe.intercept, mean=mean, scale=scale, key=key)
+        np.savez(
+            out, **probe._asdict(), key=key, names=list(probes), other_weights=np.array([other.weights for _, other in others]),
+            other_intercepts=np.array([other.intercept for _, other in others]),
+            other_ridges=np.array([other.ridge for _, other in others]),
+        )  # fmt: skip
 
 
-def read_probe(path: Path, *, key: str | None = None) -> LinearProbe | None:
-    """Read a probe, or return None where there is none, or where it was fitted under another key than `key`."""
+def read_probes(path: Path, *, key: str | None = None) -> dict[str, LinearProbe] | None:
+    """Read the probes of a layer, or return None where there are none, or where they were fitted under another key than `key`."""
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as saved:
         if key is not None and str(saved["key"]) != key:
             return None
-        weights, mean, scale = (torch.from_numpy(saved[name]) for name in ("weights", "mean", "scale"))
-        return LinearProbe(weights=weights, intercept=float(saved["intercept"]), mean=mean, scale=scale)
+        link: Link = "logit" if str(saved["link"]) == "logit" else "identity"
+        first = LinearProbe(
+            weights=saved["weights"], intercept=float(saved["intercept"]), mean=saved["mean"], scale=saved["scale"],
+            ridge=float(saved["ridge"]), link=link,
+        )  # fmt: skip
+        name, *names = map(str, saved["names"])
+        others = zip(names, saved["other_weights"], saved["other_intercepts"], saved["other_ridges"], strict=True)
+        more = {other: first._replace(weights=w, intercept=float(b), ridge=float(r)) for other, w, b, r in others}
+        return {name: first, **more}

@@ -1,26 +1,65 @@
-"""How well predictions follow a target: r2, correlations, AUROC, with intervals over problems."""
+"""How well predictions follow a target: r2, correlations, AUROC, calibration, with intervals over problems.
+
+Every predictor of the same rows is judged on the same resamples of problems, so that differences between them have an interval.
+"""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewardscope.records import Estimate
-from rewardscope.statistics import bootstrap
 
-# Shape legend: N rows, P problems.
+# Shape legend: N rows, P problems, R resamples, B bins.
 Array = NDArray[np.float64]
+N_RESAMPLES = 1000
+N_BINS = 10  # of calibration, of equal width
 
 
 class Scores(NamedTuple):
-    """Metrics on held-out rows. `headline` is r2, or AUROC for a target of two classes, with its interval over problems."""
+    """Metrics on held-out rows. `headline` is r2, or AUROC for a target of two classes, with its interval over problems.
+
+    `auroc`, `accuracy`, `majority` and `ece` are for two classes only. `draws_R` is the headline of each resample.
+    """
 
     r2: float
     pearson: float
     spearman: float
+    mse: float
     auroc: float | None
+    accuracy: float | None
+    majority: float | None
+    ece: float | None
     headline: Estimate
+    draws_R: Array
+
+
+class Resamples(NamedTuple):
+    """Problems drawn with replacement: how often each is in each resample, and the problem of each row from 0."""
+
+    times_RP: NDArray[np.int32]
+    problem_N: NDArray[np.int64]
+
+    @property
+    def n_problems(self) -> int:
+        return self.times_RP.shape[1]
+
+
+def resample(problem_N: NDArray, *, seed: int, n_resamples: int = N_RESAMPLES) -> Resamples:
+    """Draw resamples of the problems that rows belong to."""
+    problems, dense_N = np.unique(problem_N, return_inverse=True)
+    n, rng = len(problems), np.random.default_rng(seed)
+    times = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(n_resamples)]
+    return Resamples(np.array(times, dtype=np.int32), dense_N)
+
+
+def interval(value: float, draws_R: Array, *, n: int) -> Estimate:
+    """Return a value with the 95 % percentile interval of its resamples; those in which it is undefined are left out."""
+    drawn = draws_R[np.isfinite(draws_R)]
+    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (value, value)
+    return Estimate(value=value, low=float(low), high=float(high), n=n)
 
 
 def r2(target_N: Array, predicted_N: Array) -> float:
@@ -59,55 +98,80 @@ def auroc(score_N: Array, positive_N: NDArray) -> float:
     return (float(ranks(score_N)[positive_N].sum()) - n_positive * (n_positive + 1) / 2) / pairs if pairs else math.nan
 
 
-def score(target_N: Array, predicted_N: Array, problem_N: NDArray[np.int64], *, classes: bool, seed: int) -> Scores:
-    """Compare predictions with a target on rows that belong to problems; `classes` says that the target is 0 or 1."""
+def bin_of(chance_N: Array) -> NDArray[np.int64]:
+    """Return the bin of each probability among N_BINS of equal width; 1 is in the last."""
+    return np.clip((chance_N * N_BINS).astype(np.int64), 0, N_BINS - 1)
+
+
+def ece(chance_N: Array, positive_N: NDArray) -> float:
+    """Return the expected calibration error, 0 to 1: by bins, how far the mean probability is from the share of positives.
+
+    Source: Naeini, Cooper and Hauskrecht 2015, bins of equal width.
+    """
+    gap_B = np.bincount(bin_of(chance_N), weights=chance_N - positive_N, minlength=N_BINS)
+    return float(np.abs(gap_B).sum() / len(chance_N))
+
+
+def score(target_N: Array, predicted_N: Array, drawn: Resamples, *, classes: bool) -> Scores:
+    """Compare predictions with a target; `classes` says that the target is 0 or 1 and the prediction its probability."""
+    find = auroc_draws if classes else r2_draws
+    draws_R = find(target_N, predicted_N, drawn)
+    value = auroc(predicted_N, target_N) if classes else r2(target_N, predicted_N)
+    share = float(target_N.mean())
     return Scores(
         r2=r2(target_N, predicted_N),
         pearson=pearson(target_N, predicted_N),
         spearman=spearman(target_N, predicted_N),
-        auroc=auroc(predicted_N, target_N) if classes else None,
-        headline=(
-            auroc_interval(predicted_N, target_N, problem_N, seed=seed)
-            if classes
-            else r2_interval(target_N, predicted_N, problem_N, seed=seed)
-        ),
+        mse=float(np.mean((target_N - predicted_N) ** 2)),
+        auroc=value if classes else None,
+        accuracy=float(np.mean((predicted_N > 0.5) == (target_N > 0.5))) if classes else None,
+        majority=max(share, 1 - share) if classes else None,
+        ece=ece(predicted_N, target_N) if classes else None,
+        headline=interval(value, draws_R, n=drawn.n_problems),
+        draws_R=draws_R,
     )
 
 
-def r2_interval(target_N: Array, predicted_N: Array, problem_N: NDArray[np.int64], *, seed: int) -> Estimate:
-    """Return r2 with its bootstrap interval over problems, from four sums a problem, so that a resample costs O(P)."""
+def margin(own: Scores, controls: Mapping[str, Scores]) -> tuple[str, Estimate]:
+    """Return the best control's name and how far the headline is above it, with its interval over problems.
+
+    In each resample it is the best of all controls there that counts, so that choosing among them flatters nobody.
+    """
+    best = max(controls, key=lambda name: controls[name].headline.value)
+    strongest_R = np.max([other.draws_R for other in controls.values()], axis=0)
+    value = own.headline.value - controls[best].headline.value
+    return best, interval(value, own.draws_R - strongest_R, n=own.headline.n)
+
+
+def difference(a: Scores, b: Scores) -> Estimate:
+    """Return how far the headline of `a` is above that of `b` on the same rows, resampled together."""
+    return interval(a.headline.value - b.headline.value, a.draws_R - b.draws_R, n=a.headline.n)
+
+
+def r2_draws(target_N: Array, predicted_N: Array, drawn: Resamples) -> Array:
+    """Return r2 in each resample, from four sums a problem; NaN where the target does not vary."""
     centred_N = target_N - target_N.mean()  # r2 does not change, and the sums lose less to rounding
-    residual_N = target_N - predicted_N
-    _, problem_N = np.unique(problem_N, return_inverse=True)
-    sums_P4 = np.stack(
-        [np.bincount(problem_N, weights=v) for v in (np.ones_like(centred_N), centred_N, centred_N**2, residual_N**2)], axis=1
-    )
-
-    def statistic(drawn_P4: Array) -> float:
-        n, total, squares, residual = drawn_P4.sum(axis=0)
-        spread = squares - total**2 / n
-        return 1 - residual / spread if spread > 1e-12 * squares else math.nan
-
-    return bootstrap(sums_P4, statistic, seed=seed)
+    values = (np.ones_like(centred_N), centred_N, centred_N**2, (target_N - predicted_N) ** 2)
+    sums_P4 = np.stack([np.bincount(drawn.problem_N, weights=value, minlength=drawn.n_problems) for value in values], axis=1)
+    n_R, total_R, squares_R, residual_R = (drawn.times_RP @ sums_P4).T
+    spread_R = squares_R - total_R**2 / n_R
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(spread_R > 1e-12 * squares_R, 1 - residual_R / spread_R, np.nan)
 
 
-def auroc_interval(score_N: Array, positive_N: NDArray, problem_N: NDArray[np.int64], *, seed: int) -> Estimate:
-    """Return AUROC with its bootstrap interval over problems; rows are sorted once, so that a resample costs O(N)."""
+def auroc_draws(positive_N: NDArray, score_N: Array, drawn: Resamples) -> Array:
+    """Return AUROC in each resample, NaN where a class is missing; rows are sorted once, so that a resample costs O(N)."""
     order = np.argsort(score_N)
-    score_N, positive_N = score_N[order], positive_N[order] > 0.5
-    problems, problem_N = np.unique(problem_N[order], return_inverse=True)
+    score_N, positive_N, problem_N = score_N[order], positive_N[order] > 0.5, drawn.problem_N[order]
     # The rows that tie with each positive row are those from `first` to before `after`.
     first_pos = np.searchsorted(score_N, score_N[positive_N], side="left")
     after_pos = np.searchsorted(score_N, score_N[positive_N], side="right")
     problem_pos, negative_N = problem_N[positive_N], ~positive_N
-    negatives_before = np.zeros(len(score_N) + 1)
-
-    def statistic(drawn_P: NDArray[np.int64]) -> float:
-        times_P = np.bincount(drawn_P, minlength=len(problems)).astype(np.float64)
+    negatives_before, draws = np.zeros(len(score_N) + 1), []
+    for times_P in drawn.times_RP:
         np.cumsum(times_P[problem_N] * negative_N, out=negatives_before[1:])
         times_pos = times_P[problem_pos]
         below = times_pos @ (negatives_before[first_pos] + negatives_before[after_pos]) / 2
         pairs = times_pos.sum() * negatives_before[-1]
-        return float(below / pairs) if pairs > 0 else math.nan
-
-    return bootstrap(np.arange(len(problems)), statistic, seed=seed)
+        draws.append(below / pairs if pairs > 0 else math.nan)
+    return np.array(draws)

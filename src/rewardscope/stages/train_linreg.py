@@ -1,35 +1,39 @@
-"""Fit a linear probe on the states of each layer at step ends, and score it on held-out problems."""
+"""Fit a linear probe on the states of each layer at step ends, and score it on held-out problems beside what it must beat."""
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from rewardscope import paths
 from rewardscope.cli import show
-from rewardscope.errors import ConfigError, MissingInput
-from rewardscope.layers import check_layers, pick_layers
-from rewardscope.log import progress
-from rewardscope.probes.splits import is_test
+from rewardscope.errors import ConfigError
+from rewardscope.layers import check_layers, pick_layers, show_layers
+from rewardscope.log import get_logger, progress
+from rewardscope.probes.penalties import parse_penalties
 from rewardscope.records import ProbeResult
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.storage.tables import show_table, write_csv
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from rewardscope.probes.linreg import LinearProbe
+    from rewardscope.probes.scores import Resamples, Scores
+    from rewardscope.probes.table import Table
     from rewardscope.storage.shards import ActStore
+
+LAYER_0 = "layer 0"
+WORTH_THE_NAME = 0.01  # a probe that leads its controls by less than this r2 or AUROC does not beat them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """Fit linear probes for reward or correctness, layer by layer.
+    """Fit linear probes for reward or correctness, layer by layer, beside what they must beat.
 
-    Ridge regression on standardised states at step ends, fitted on some problems and scored on the others. Target `reward`
-    is the PRM's score of the step, headline r2; target `correct` is the grade of the whole trace (0 or 1), headline AUROC.
-    Writes results.csv and layer_XX.npz to <acts>/linreg/<target>/.
+    Target `reward` is the PRM's score of the step: ridge regression, headline r2. Target `correct` is the grade of the whole
+    trace (0 or 1): logistic regression, headline AUROC. Fitted on some problems, scored on the others. Controls on the same
+    rows: shuffled targets, a few random directions, layer 0, the token alone, the place in the trace alone. Writes results.csv
+    and layer_XX.npz to <acts>/linreg/<target>/.
     """
 
     ds_name: str = option(help="a folder of save-acts: a path, or a name below --base-dir such as math-rm-...", key=False)
@@ -37,130 +41,148 @@ class Config(StageConfig):
     layers: str = option("all", help="layers among the captured ones: all, 15, 0-27 or 0,3,5-7")
     data_type: Literal["hiddens"] = option("hiddens", help="what the probe reads: hiddens, the residual stream after each block")
     target: Literal["reward", "correct"] = option("reward", help="what the probe predicts: reward or correct")
-    seed: int = option(0, help="seed of the split by problem and of the bootstrap")
-    ridge: float = option(1.0, help="penalty on the squared weights of the standardised states")
+    seed: int = option(0, help="seed of the split by problem, of the folds, of the controls and of the bootstrap")
+    ridge: str = option("1e-3..1e4", help="penalties on the squared weights of the standardised states; of several one is chosen")
+    folds: int = option(5, help="folds of problems over which the penalty is chosen")
     test_share: float = option(0.2, help="share of problems that are held out, above 0 and below 1")
 
     def __post_init__(self) -> None:
         check_layers(self.layers)
-        if not 0 <= self.ridge < float("inf"):
-            raise ConfigError(f"--ridge {self.ridge}: it must be 0 or more")
+        parse_penalties(self.ridge)
+        if not 2 <= self.folds <= 100:
+            raise ConfigError(f"--folds {self.folds}: it must be 2 to 100")
         if not 0 < self.test_share < 1:
             raise ConfigError(f"--test-share {self.test_share}: it must be above 0 and below 1")
 
 
-class Targets(NamedTuple):
-    """What is known of every stored row, in order: arrays [N]. Rows on neither side take no part."""
-
-    value: "np.ndarray"
-    problem: "np.ndarray"
-    train: "np.ndarray"
-    test: "np.ndarray"
-
-
 def run(config: Config, settings: Settings) -> Path:
-    """Fit, score and save one probe a layer; return the folder."""
+    """Fit, score and save the probes of each layer; return the folder."""
     acts = require(paths.find_input(config.ds_name, config.base_dir or settings.data_dir), config.ds_name, "save-acts")
     out = paths.linreg_dir(acts, config.target)
     stage = Stage("train-linreg", config, inputs={"acts": acts}, out=out)
     if stage.is_done():
         return out
+    from rewardscope.probes.scores import resample
+    from rewardscope.probes.table import Split, read_table
     from rewardscope.storage.shards import ActStore
 
-    store = ActStore(acts)
+    store, penalties = ActStore(acts), parse_penalties(config.ridge)
     layers = pick_layers(config.layers, store.layers)
-    targets = read_targets(store, config)
+    n_folds = config.folds if len(penalties) > 1 else 1
+    table = read_table(store, config.target, Split(test_share=config.test_share, seed=config.seed, folds=n_folds))
     with stage:
-        results, files = [], []
-        for layer in progress(layers, "probes", unit="layer"):
-            path = paths.linreg_probe_file(out, layer)
-            probe = _fit(store, layer, targets, path, ridge=config.ridge, key=stage.key)
-            results.append(_score(store, layer, targets, probe, config))
-            files.append(path)
-        table = paths.linreg_results_file(out)
-        write_csv(table, results, fields=[f.name for f in dataclasses.fields(ProbeResult)])
+        drawn = resample(table.problem[table.test], seed=config.seed)
+        results, common = _score_columns(store, table, drawn, penalties, config)
+        files = [paths.linreg_probe_file(out, layer) for layer in layers]
+        keep = dict(zip(layers, files, strict=True))
+        for layer in progress([0, *layers[layers[0] == 0 :]] if 0 in store.layers else layers, "probes", unit="layer"):
+            fitted = _score_layer(store, layer, table, drawn, penalties, config, (keep[layer], stage.key) if layer in keep else None)
+            if layer in keep:
+                results += _compare(layer, fitted, common, table, config)
+            if layer == 0:  # a control of all that follow
+                probe, common[LAYER_0] = fitted["states"]
+                results.append(_result(None, LAYER_0, probe, common[LAYER_0], table, config))
+        results_file = paths.linreg_results_file(out)
+        write_csv(results_file, results, fields=[f.name for f in dataclasses.fields(ProbeResult)])
         show(_show(results))
-        counts = {"n_train": int(targets.train.sum()), "n_test": int(targets.test.sum())}
-        stage.finish([table, *files], rows=len(results), extra={"layers": list(layers), "width": store.width, **counts})
+        _warn_of_ends(results, penalties)
+        counts = {"n_train": int(table.train.sum()), "n_test": int(table.test.sum())}
+        stage.finish([results_file, *files], rows=len(results), extra={"layers": list(layers), "width": store.width, **counts})
     return out
 
 
-def read_targets(store: "ActStore", config: Config) -> Targets:
-    """Read the target of every row and the side of its problem. Raises: ConfigError, MissingInput where no probe can be fitted."""
-    import numpy as np
-
-    numbers: dict[str, int] = {}
-    value_N, problem_N = np.zeros(store.n_rows), np.zeros(store.n_rows, dtype=np.int64)
-    known_N = np.zeros(store.n_rows, dtype=bool)
-    for index, row in enumerate(store.iter_rows()):
-        value = row.reward if config.target == "reward" else row.correct
-        problem_N[index] = numbers.setdefault(row.problem, len(numbers))
-        if row.is_step_end and value is not None:
-            value_N[index], known_N[index] = float(value), True
-    if not known_N.any():
-        raise MissingInput(f"{store.folder}: no step end has a {config.target} value, so there is nothing to fit")
-    held_out = np.array([is_test(problem, share=config.test_share, seed=config.seed) for problem in numbers])
-    targets = Targets(value=value_N, problem=problem_N, train=known_N & ~held_out[problem_N], test=known_N & held_out[problem_N])
-    for side, rows_N in (("training", targets.train), ("test", targets.test)):
-        n_problems = len(np.unique(problem_N[rows_N]))
-        if n_problems < 2:
-            raise ConfigError(
-                f"{store.folder}: {n_problems} of {len(numbers)} problems on the {side} side, at least 2 are needed; "
-                "save acts of more problems, or pass another --seed or --test-share"
-            )
-        if np.ptp(value_N[rows_N]) == 0:
-            raise ConfigError(
-                f"{store.folder}: {config.target} is {value_N[rows_N][0]:g} in all {int(rows_N.sum())} rows on the {side} side, "
-                "so a probe cannot be judged; save acts of more problems, or pass another --seed or --target"
-            )
-    return targets
-
-
-def _fit(store: "ActStore", layer: int, targets: Targets, path: Path, *, ridge: float, key: str) -> "LinearProbe":
-    """Fit the probe of a layer on the training rows, or read what an interrupted run of the same key fitted."""
-    from rewardscope.probes.linreg import fit_ridge, read_probe, write_probe
-
-    probe = read_probe(path, key=key)
-    if probe is None:
-        probe = fit_ridge(_chunks(store, layer, targets, targets.train), ridge=ridge)
-        write_probe(path, probe, key=key)
-    return probe
-
-
-def _score(store: "ActStore", layer: int, targets: Targets, probe: "LinearProbe", config: Config) -> ProbeResult:
-    """Score the probe of a layer on the test rows."""
-    import torch
-
+def _score_columns(
+    store: "ActStore", table: "Table", drawn: "Resamples", penalties: tuple[float, ...], config: Config
+) -> "tuple[list[ProbeResult], dict[str, Scores]]":
+    """Fit and score the controls that read no states; return their rows and their scores by name."""
+    from rewardscope.probes.controls import POSITION, TOKEN, fit_columns, position_columns, token_columns
     from rewardscope.probes.scores import score
 
-    value_N, problem_N = targets.value[targets.test], targets.problem[targets.test]
-    predicted_N = torch.cat([probe.predict(acts_ND) for acts_ND, _ in _chunks(store, layer, targets, targets.test)]).numpy()
-    scores = score(value_N, predicted_N, problem_N, classes=config.target == "correct", seed=config.seed)
+    results, scores = [], {}
+    for name, columns in ((TOKEN, token_columns(store, table)), (POSITION, position_columns(table))):
+        probe, predicted_N = fit_columns(columns, table, penalties=penalties)
+        scores[name] = score(table.value[table.test], predicted_N, drawn, classes=table.classes)
+        results.append(_result(None, name, probe, scores[name], table, config))
+    return results, scores
+
+
+def _score_layer(
+    store: "ActStore", layer: int, table: "Table", drawn: "Resamples", penalties: tuple[float, ...], config: Config,
+    keep: tuple[Path, str] | None,
+) -> "dict[str, tuple[LinearProbe, Scores]]":  # fmt: skip
+    """Fit the probe of a layer and its controls, or read what an interrupted run of the same key kept; score them on the test rows."""
+    from rewardscope.probes.controls import shuffle_targets
+    from rewardscope.probes.fit import fit_layer, predict_chosen
+    from rewardscope.probes.linreg import read_probes, write_probes
+    from rewardscope.probes.scores import score
+    from rewardscope.probes.table import state_blocks
+
+    def source():
+        return state_blocks(store, layer)
+
+    probes = read_probes(keep[0], key=keep[1]) if keep else None
+    if probes is None:
+        shuffled_N = shuffle_targets(table, seed=config.seed)
+        how = {"folds": table.n_folds, "penalties": penalties, "classes": table.classes, "seed": config.seed}
+        probes = fit_layer(source, table.value, shuffled_N, table.fold, **how)
+        if keep:
+            write_probes(keep[0], probes, key=keep[1])
+    predicted = predict_chosen(source, list(probes.values()), table.test)
+    value_N = table.value[table.test]
+    scored = (score(value_N, predicted_N, drawn, classes=table.classes) for predicted_N in predicted.T)
+    return {name: (probe, scores) for (name, probe), scores in zip(probes.items(), scored, strict=True)}
+
+
+def _compare(
+    layer: int, fitted: "dict[str, tuple[LinearProbe, Scores]]", common: "dict[str, Scores]", table: "Table", config: Config
+) -> list[ProbeResult]:
+    """Return the rows of a layer: its probe with the margin over its best control, then the controls that read the same states."""
+    from rewardscope.probes.scores import margin
+
+    own, *controls = fitted
+    best, lead = margin(fitted[own][1], {**common, **{name: fitted[name][1] for name in controls}})
+    states, *others = (_result(layer, name, probe, scores, table, config) for name, (probe, scores) in fitted.items())
+    beats = lead.low > WORTH_THE_NAME
+    found = {"best_control": best, "margin": lead.value, "margin_low": lead.low, "margin_high": lead.high, "beats_controls": beats}
+    return [dataclasses.replace(states, **found), *others]
+
+
+def _result(layer: int | None, name: str, probe: "LinearProbe", scores: "Scores", table: "Table", config: Config) -> ProbeResult:
     return ProbeResult(
-        layer=layer, target=config.target, n_train=int(targets.train.sum()), n_test=len(value_N), n_test_problems=scores.headline.n,
-        r2=scores.r2, pearson=scores.pearson, spearman=scores.spearman, auroc=scores.auroc,
+        layer=layer, probe=name, target=table.target, ridge=probe.ridge, n_train=int(table.train.sum()), n_test=int(table.test.sum()),
+        n_test_problems=scores.headline.n, r2=scores.r2, pearson=scores.pearson, spearman=scores.spearman, mse=scores.mse,
+        auroc=scores.auroc, accuracy=scores.accuracy, majority=scores.majority, ece=scores.ece,
         low=scores.headline.low, high=scores.headline.high, seed=config.seed,
     )  # fmt: skip
 
 
-def _chunks(store: "ActStore", layer: int, targets: Targets, rows_N: "np.ndarray") -> Any:
-    """Yield the chosen rows of a layer and their targets, shard by shard."""
-    import torch
-
-    start = 0
-    for acts_ND in store.stream_layer(layer):
-        end = start + len(acts_ND)
-        chosen_N = rows_N[start:end]
-        yield acts_ND[torch.from_numpy(chosen_N)], torch.from_numpy(targets.value[start:end][chosen_N])
-        start = end
+def _warn_of_ends(results: list[ProbeResult], penalties: tuple[float, ...]) -> None:
+    """Log where the chosen penalty is an end of the path, so that a better one may lie outside."""
+    ends = [r.layer for r in results if r.layer is not None and r.probe == "states" and r.ridge in (penalties[0], penalties[-1])]
+    if len(penalties) > 1 and ends:
+        get_logger().info(
+            f"train-linreg: at layers {show_layers(ends)} the chosen penalty is an end of --ridge; a wider range may do better"
+        )
 
 
 def _show(results: list[ProbeResult]) -> str:
-    """Lay out one line a layer; the interval is that of r2, or of AUROC where there is one."""
-    header = ["layer", "n train", "n test", "test problems", "r2", "pearson", "spearman", "auroc", "95 % low", "95 % high"]
+    """Lay out one line a layer, with the headline of each control beside it, then a line on what does not beat its controls."""
+    states = [r for r in results if r.probe == "states"]
+    classes = states[0].auroc is not None
+    metrics = ("auroc", "accuracy", "majority", "ece") if classes else ("r2", "pearson", "spearman", "mse")
+    controls = dict.fromkeys(r.probe for r in results if r.probe != "states")
+    value = {(r.layer, r.probe): f"{r.auroc if classes else r.r2:.3f}" for r in results}
+    header = ["layer", "ridge", *metrics, "95 % low", "95 % high", *controls, "margin", "margin low", "beats controls"]
     rows = []
-    for r in results:
-        auroc = "" if r.auroc is None else f"{r.auroc:.3f}"
-        metrics = [f"{value:.3f}" for value in (r.r2, r.pearson, r.spearman)]
-        rows.append([r.layer, r.n_train, r.n_test, r.n_test_problems, *metrics, auroc, f"{r.low:.3f}", f"{r.high:.3f}"])
-    return show_table(header, rows)
+    for r in states:
+        beside = [value.get((r.layer, name)) or value[None, name] for name in controls]
+        numbers = [f"{number:.3f}" for number in (*(getattr(r, name) for name in metrics), r.low, r.high)]
+        rows.append([r.layer, f"{r.ridge:.3g}", *numbers, *beside, f"{r.margin:.3f}", f"{r.margin_low:.3f}", str(r.beats_controls).lower()])
+    lines = [show_table(header, rows)]
+    one = states[0]
+    lines.append(f"{one.n_train} rows to fit, {one.n_test} rows of {one.n_test_problems} problems to score; margin: to the best control")
+    for control in dict.fromkeys(r.best_control for r in states):
+        beaten = [r.layer for r in states if r.best_control == control and not r.beats_controls and r.layer is not None]
+        if beaten:
+            lines.append(f"layers {show_layers(beaten)} do not beat their best control: {control}")
+    return "\n".join(lines)

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
-from rewardscope.probes.scores import auroc, auroc_interval, pearson, r2, r2_interval, ranks, score, spearman
+from rewardscope.probes.scores import auroc, difference, ece, margin, pearson, r2, ranks, resample, score, spearman
 
 N, PROBLEMS = 400, 40
 
@@ -64,7 +64,7 @@ def test_the_interval_of_r2_is_that_of_resampled_rows() -> None:
     target, predicted, problem = make_rows()
     target = target + 1000  # a large mean must not cost precision
     predicted = predicted + 1000
-    found = r2_interval(target, predicted, problem, seed=5)
+    found = score(target, predicted, resample(problem, seed=5), classes=False).headline
     low, high = slow_interval(explained, problem, target, predicted, seed=5)
     assert (found.value, found.low, found.high) == pytest.approx((r2_score(target, predicted), low, high), abs=1e-9)
     assert found.n == len(np.unique(problem))
@@ -72,21 +72,59 @@ def test_the_interval_of_r2_is_that_of_resampled_rows() -> None:
 
 def test_the_interval_of_auroc_is_that_of_resampled_rows() -> None:
     target, predicted, problem = make_rows()
-    found = auroc_interval(predicted, target > 0, problem, seed=5)
+    found = score((target > 0).astype(float), predicted, resample(problem, seed=5), classes=True).headline
     low, high = slow_interval(share_of_pairs, problem, target > 0, predicted, seed=5)
     assert (found.value, found.low, found.high) == pytest.approx((roc_auc_score(target > 0, predicted), low, high), abs=1e-9)
 
 
 def test_resamples_with_one_class_only_are_left_out() -> None:
     # Two problems: every fourth resample draws one of them twice and has one class.
-    found = auroc_interval(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]), seed=0)
-    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+    drawn = resample(np.array([0, 0, 1, 1]), seed=0)
+    found = score(np.array([0.0, 0, 1, 1]), np.array([0.1, 0.2, 0.8, 0.9]), drawn, classes=True)
+    assert (found.headline.value, found.headline.low, found.headline.high) == (1.0, 1.0, 1.0)
+    assert 300 < np.isnan(found.draws_R).sum() < 700  # of 1000; each of two problems alone has one class
 
 
-def test_score_fills_auroc_for_classes_only_and_takes_it_as_the_headline() -> None:
+def test_score_fills_what_belongs_to_classes_for_classes_only() -> None:
     target, predicted, problem = make_rows()
-    reward = score(target, predicted, problem, classes=False, seed=0)
-    correct = score((target > 0).astype(float), predicted, problem, classes=True, seed=0)
-    assert reward.auroc is None and reward.headline.value == pytest.approx(reward.r2)
+    drawn = resample(problem, seed=0)
+    reward = score(target, predicted, drawn, classes=False)
+    correct = score((target > 0).astype(float), predicted, drawn, classes=True)
+    assert (reward.auroc, reward.accuracy, reward.majority, reward.ece) == (None,) * 4
+    assert reward.headline.value == pytest.approx(reward.r2) and reward.mse == pytest.approx(np.mean((target - predicted) ** 2))
     assert correct.auroc == pytest.approx(correct.headline.value)
+    assert correct.accuracy == pytest.approx(accuracy_score(target > 0, predicted > 0.5))
+    assert correct.majority == pytest.approx(max(np.mean(target > 0), np.mean(target <= 0)))
     assert correct.headline.low < correct.headline.value < correct.headline.high
+
+
+def test_the_calibration_error_is_that_of_bins_counted_by_hand() -> None:
+    # bin 0: 0.05, 0.05 against 0 right; bin 6: 0.62, 0.66 against one half; bin 9: 0.95, 1.0 against 1
+    chance, right = np.array([0.05, 0.05, 0.62, 0.66, 0.95, 1.0]), np.array([0, 0, 1, 0, 1, 1.0])
+    assert ece(chance, right) == pytest.approx((0.1 + 0.28 + 0.05) / 6)
+    assert ece(right, right) == 0
+
+
+def test_differences_are_drawn_on_the_same_resamples() -> None:
+    target, predicted, problem = make_rows()
+    drawn = resample(problem, seed=5)
+    good, poor = (score(target, p, drawn, classes=False) for p in (predicted, 0.1 * predicted))
+    found = difference(good, poor)
+    low, high = slow_interval(lambda t, a, b: explained(t, a) - explained(t, b), problem, target, predicted, 0.1 * predicted, seed=5)
+    assert (found.value, found.low, found.high) == pytest.approx((good.r2 - poor.r2, low, high), abs=1e-9)
+    assert difference(good, good).high == 0
+
+
+def test_the_margin_is_that_to_the_best_control_of_each_resample() -> None:
+    target, predicted, problem = make_rows()
+    drawn = resample(problem, seed=5)
+    predictors = {"own": predicted, "a": 0.4 * predicted, "b": np.zeros(N)}
+    own, a, b = (score(target, p, drawn, classes=False) for p in predictors.values())
+    name, found = margin(own, {"b": b, "a": a})
+
+    def lead(t: np.ndarray, *p: np.ndarray) -> float:
+        return explained(t, p[0]) - max(explained(t, p[1]), explained(t, p[2]))
+
+    low, high = slow_interval(lead, problem, target, *predictors.values(), seed=5)
+    assert name == "a"
+    assert (found.value, found.low, found.high) == pytest.approx((own.r2 - a.r2, low, high), abs=1e-9)

@@ -1,6 +1,6 @@
 """Splits by problem."""
 
-from rewardscope.probes.splits import is_test
+from rewardscope.probes.splits import deal_folds, is_test
 
 IDS = [f"math500/{index}" for index in range(5000)]
 
@@ -30,3 +30,10 @@ def test_a_larger_share_holds_out_the_same_problems_and_more() -> None:
 def test_another_seed_gives_an_unrelated_split() -> None:
     both = sum(is_test(problem, share=0.5, seed=0) and is_test(problem, share=0.5, seed=1) for problem in IDS)
     assert abs(both / len(IDS) - 0.25) < 0.03
+
+
+def test_folds_differ_by_one_problem_at_most_and_hold_each_problem_once() -> None:
+    dealt = deal_folds(IDS[:13] + IDS[:13], folds=5, seed=0)
+    assert set(dealt) == set(IDS[:13])
+    assert sorted(list(dealt.values()).count(fold) for fold in range(5)) == [2, 2, 3, 3, 3]
+    assert dealt == deal_folds(reversed(IDS[:13]), folds=5, seed=0) != deal_folds(IDS[:13], folds=5, seed=1)

@@ -1,0 +1,110 @@
+"""What is known of every row of a save-acts folder: target, side, fold and place, in compact arrays. States are not touched."""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardscope.errors import ConfigError, MissingInput
+from rewardscope.probes.splits import deal_folds, is_test
+from rewardscope.storage.shards import ActStore
+
+# Shape legend: N rows of the folder.
+Target = Literal["reward", "correct"]
+
+
+class Table(NamedTuple):
+    """Rows [N] in the order of the shards. Rows on neither side take no part: they are no step ends, or have no target.
+
+    `fold` is that of a row on the training side, else -1. `problem` and `trace` count from 0; `traces` gives the number of a trace.
+    """
+
+    name: str
+    target: Target
+    problem_ids: list[str]
+    value: NDArray[np.float64]
+    problem: NDArray[np.int32]
+    traces: dict[tuple[str, int], int]
+    trace: NDArray[np.int32]
+    step: NDArray[np.int32]
+    token: NDArray[np.int32]
+    token_id: NDArray[np.int32]
+    test: NDArray[np.bool_]
+    fold: NDArray[np.int8]
+    n_folds: int
+
+    @property
+    def train(self) -> NDArray[np.bool_]:
+        return self.fold >= 0
+
+    @property
+    def classes(self) -> bool:
+        return self.target == "correct"
+
+    @property
+    def taken(self) -> NDArray[np.int64]:
+        """The positions of the rows on either side."""
+        return np.flatnonzero(self.train | self.test)
+
+
+class Split(NamedTuple):
+    """How problems are parted: a test share by a hash of their id, and folds of the others."""
+
+    test_share: float
+    seed: int
+    folds: int
+
+
+def read_table(store: ActStore, target: Target, split: Split, *, same: Mapping[str, str] | None = None) -> Table:
+    """Read the rows of a folder; `same` gives the id that stands for a problem, where one problem has several.
+
+    Raises: MissingInput, ConfigError where no probe can be fitted or judged on them.
+    """
+    numbers: dict[str, int] = {}
+    traces: dict[tuple[str, int], int] = {}
+    value, known = np.zeros(store.n_rows), np.zeros(store.n_rows, dtype=bool)
+    problem, trace, step, token, token_id = (np.zeros(store.n_rows, dtype=np.int32) for _ in range(5))
+    for index, row in enumerate(store.iter_rows()):
+        problem_id = row.problem if same is None else same.get(row.problem, row.problem)
+        problem[index] = numbers.setdefault(problem_id, len(numbers))
+        trace[index] = traces.setdefault((row.problem, row.trace), len(traces))
+        step[index], token[index], token_id[index] = row.step, row.token, row.token_id
+        given = row.reward if target == "reward" else row.correct
+        if row.is_step_end and given is not None:
+            value[index], known[index] = float(given), True
+    if not known.any():
+        raise MissingInput(f"{store.folder}: no step end has a {target} value, so there is nothing to fit")
+    held_out = np.array([is_test(problem_id, share=split.test_share, seed=split.seed) for problem_id in numbers])
+    ids, training = list(numbers), known & ~held_out[problem]
+    dealt = deal_folds((ids[number] for number in np.unique(problem[training])), folds=split.folds, seed=split.seed)
+    fold_of = np.array([dealt.get(problem_id, -1) for problem_id in ids], dtype=np.int8)
+    table = Table(
+        str(store.folder), target, ids, value, problem, traces, trace, step, token, token_id, test=known & held_out[problem],
+        fold=np.where(training, fold_of[problem], np.int8(-1)), n_folds=split.folds,
+    )  # fmt: skip
+    _check(table)
+    return table
+
+
+def _check(table: Table) -> None:
+    """Raises: ConfigError where a side has too few problems, or a target that does not vary."""
+    for side, rows_N in (("training", table.train), ("test", table.test)):
+        n_problems, least = len(np.unique(table.problem[rows_N])), max(2, table.n_folds if side == "training" else 2)
+        if n_problems < least:
+            why = f"at least {least} are needed" + (f" for {least} folds" if least > 2 else "")
+            raise ConfigError(
+                f"{table.name}: {n_problems} of {len(table.problem_ids)} problems on the {side} side, {why}; "
+                "save acts of more problems, or pass another --seed, --test-share or --folds"
+            )
+        if np.ptp(table.value[rows_N]) == 0:
+            raise ConfigError(
+                f"{table.name}: {table.target} is {table.value[rows_N][0]:g} in all {int(rows_N.sum())} rows on the {side} side, "
+                "so a probe cannot be judged; save acts of more problems, or pass another --seed or --target"
+            )
+
+
+def state_blocks(store: ActStore, layer: int) -> Iterator[NDArray]:
+    """Yield the states [N, D] of a layer, shard by shard."""
+    for acts_ND in store.stream_layer(layer):
+        yield acts_ND.numpy()
