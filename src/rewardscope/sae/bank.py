@@ -1,130 +1,235 @@
-"""TopK sparse autoencoders, one a layer, with an encoder and a decoder that use the codes' sparsity in both directions.
+"""The SAE of one layer in training, and the gradients of one batch, written out: no graph, nothing dense after the encoder.
 
-The dense [N, F] pre-activations exist only for a few rows at a time, without gradient; decoding and both backward passes
-touch N K rows of the weights. Source: Gao et al. 2024, arXiv 2406.04093, sections 2.3, 2.4 and A.2.
+Entries of nested prefixes (Matryoshka) and of dead features (AuxK) are rows of further blocks below the batch's own, so that
+one decoder pass and one pass for each gradient serve them all. Sources: TopK and AuxK arXiv 2406.04093 sections 2.3 and A.2,
+JumpReLU arXiv 2407.14435 section 3, Matryoshka arXiv 2503.17547 section 3.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import embedding_bag
+from torch import Tensor
+from torch.nn.functional import normalize
 
-# Shape legend: N rows, D width, F features, K active features a row.
-_PRE_ACTIVATIONS = 1 << 22  # at most this many are held at once: 16 MiB
+from rewardscope.sae.activations import Above, Among, BatchTopK, Picker, TopK, encode
+from rewardscope.sae.sparse import Entries, Kernels, stable_order, starts_of
 
-
-class Codes(NamedTuple):
-    """The active features of each row, in no order; a value of 0 means that fewer than K fired."""
-
-    values_NK: Tensor
-    indices_NK: Tensor
+# Shape legend: N rows, D width, F features, M stored entries, B blocks of N rows, P prefixes.
+ActivationName = Literal["topk", "batchtopk", "jumprelu", "matryoshka"]
+_SMOOTH = 0.99  # of BatchTopK's threshold for single rows, a batch
 
 
-class Losses(NamedTuple):
-    """What one batch gave: the loss to minimise, the fraction of variance unexplained, and the part of dead features (0: none)."""
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How the features of one layer are chosen. `k` is what may be active a row (JumpReLU: what is aimed at).
 
-    total: Tensor
+    k_aux: dead features a row that AuxK uses. prefixes: ends of the nested dictionaries, the last is the number of features.
+    l0_weight, bandwidth: JumpReLU's weight of (L0 / k - 1)^2 and width of its kernel, for rows of mean square length D.
+    bf16: the encoder's product is made of bfloat16 copies; weights, gradients and everything sparse stay float32.
+    """
+
+    activation: ActivationName
+    k: int
+    k_aux: int
+    prefixes: tuple[int, ...]
+    l0_weight: float
+    bandwidth: float
+    bf16: bool
+
+
+class Report(NamedTuple):
+    """What one batch gave: the loss, the fraction of variance unexplained, active features a row, and AuxK's part (0: none)."""
+
+    loss: Tensor
     fvu: Tensor
+    l0: Tensor
     aux: Tensor
 
 
-@torch.no_grad()
-def top_pre_activations(x_ND: Tensor, W_enc_DF: Tensor, b_enc_F: Tensor, *, k: int, among: Tensor | None = None, k_among: int = 0) -> Codes:
-    """Return the `k` largest pre-activations of each row, then the `k_among` largest of the features `among`; not yet rectified."""
-    found = []
-    for chunk_ND in x_ND.split(max(1, _PRE_ACTIVATIONS // len(b_enc_F))):
-        pre_NF = torch.addmm(b_enc_F, chunk_ND, W_enc_DF)
-        top = pre_NF.topk(k, dim=1, sorted=False)
-        if among is None:
-            found.append(top)
-            continue
-        others = pre_NF[:, among].topk(k_among, dim=1, sorted=False)
-        found.append((torch.cat([top[0], others[0]], dim=1), torch.cat([top[1], among[others[1]]], dim=1)))
-    return Codes(torch.cat([values for values, _ in found]), torch.cat([indices for _, indices in found]))
+class Ranks(Protocol):
+    """The processes that share a batch by rows."""
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """Add up a tensor over the processes, in place, and return it."""
+        ...
 
 
-def decode(codes: Codes, W_dec_FD: Tensor) -> Tensor:
-    """Return the weighted sum [N, D] of each row's decoder rows, without a bias."""
-    return embedding_bag(codes.indices_NK, W_dec_FD, per_sample_weights=codes.values_NK, mode="sum")
+class OneProcess:
+    """No other process."""
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        return tensor
 
 
-class _Encode(torch.autograd.Function):
-    """Pre-activations at given features, with gradients to the input, the weights and the bias that never make [N, F]."""
-
-    @staticmethod
-    def forward(ctx, x_ND: Tensor, W_enc_FD: Tensor, b_enc_F: Tensor, values_NK: Tensor, indices_NK: Tensor) -> Tensor:
-        ctx.save_for_backward(x_ND, W_enc_FD, indices_NK)
-        return values_NK.clone()
-
-    @staticmethod
-    def backward(ctx, grad_NK: Tensor):  # type: ignore[override]
-        x_ND, W_enc_FD, indices_NK = ctx.saved_tensors
-        grad_x_ND = decode(Codes(grad_NK, indices_NK), W_enc_FD)
-        grad_b_F = grad_NK.new_zeros(len(W_enc_FD)).index_add_(0, indices_NK.flatten(), grad_NK.flatten())
-        return grad_x_ND, _sum_by_feature(Codes(grad_NK, indices_NK), x_ND, len(W_enc_FD)), grad_b_F, None, None
-
-
-def _sum_by_feature(codes: Codes, x_ND: Tensor, n_features: int) -> Tensor:
-    """Return for each feature the sum [F, D] of the rows that use it, weighted: codes [N, F] transposed times x."""
-    k = codes.indices_NK.shape[1]
-    features, order = codes.indices_NK.flatten().sort(stable=True)
-    starts = torch.searchsorted(features, torch.arange(n_features, device=features.device))
-    return embedding_bag(order // k, x_ND, starts, per_sample_weights=codes.values_NK.flatten()[order], mode="sum")
-
-
-class TopKSae(nn.Module):
+class BankLayer:
     """One SAE in training: W_dec has unit rows, and dead features are counted in rows, not in batches."""
 
-    def __init__(self, width: int, n_features: int, *, k: int, k_aux: int, random: torch.Generator) -> None:
-        super().__init__()
-        assert k + k_aux <= n_features, (k, k_aux, n_features)
-        directions_FD = nn.functional.normalize(torch.randn(n_features, width, generator=random), dim=1)
-        self.k, self.k_aux = k, k_aux
-        self.W_enc_FD = nn.Parameter(directions_FD.clone())
-        self.b_enc_F = nn.Parameter(torch.zeros(n_features))
-        self.W_dec_FD = nn.Parameter(directions_FD)
-        self.b_dec_D = nn.Parameter(torch.zeros(width))
-        self.register_buffer("rows_since_fired_F", torch.zeros(n_features, dtype=torch.int64))
-        self.rows_since_fired_F: Tensor
+    def __init__(self, width: int, n_features: int, *, rule: Rule, random: torch.Generator) -> None:
+        assert 0 < rule.k and rule.k + rule.k_aux <= n_features == rule.prefixes[-1], (rule, n_features)
+        self.rule = rule
+        self.W_dec_FD = normalize(torch.randn(n_features, width, generator=random), dim=1)
+        self.W_enc_FD = self.W_dec_FD.clone()
+        self.b_enc_F = torch.zeros(n_features)
+        self.b_dec_D = torch.zeros(width)
+        self.log_threshold_F = torch.zeros(n_features if rule.activation == "jumprelu" else 0)
+        self.rows_since_fired_F = torch.zeros(n_features, dtype=torch.int64)
+        self.batch_threshold = torch.zeros(())  # BatchTopK's: the smallest active value, smoothed over batches
 
-    def losses(self, x_ND: Tensor, *, dead_F: Tensor | None, alpha: float) -> Losses:
-        """Return the losses of a batch and count which features fired.
+    def parameters(self) -> dict[str, Tensor]:
+        """Return the tensors that are trained, by name."""
+        names = ("W_enc_FD", "b_enc_F", "W_dec_FD", "b_dec_D", "log_threshold_F")
+        return {name: getattr(self, name) for name in names if len(getattr(self, name))}
 
-        fvu is the squared error over the batch's variance. `dead_F` marks the features whose own reconstruction of what the
-        others left (eq. 8 of A.2, as a share of that rest) is added with the weight `alpha`; the rest is a constant there.
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that changes in training, by name."""
+        return self.parameters() | {"rows_since_fired_F": self.rows_since_fired_F, "batch_threshold": self.batch_threshold}
+
+    def to(self, device: torch.device | torch.dtype) -> "BankLayer":
+        """Move the weights to a device or type, in place."""
+        for name, tensor in self.tensors().items():
+            moves = isinstance(device, torch.device) or tensor.is_floating_point()
+            setattr(self, name, tensor.to(device) if moves else tensor)
+        return self
+
+    def pickers(self, n_rows: int, dead: Tensor | None) -> list[Picker | Among]:
+        """Return the rule for a batch, and the one for its dead features (given by index) where there are any."""
+        rule, main = self.rule, TopK(self.rule.k)
+        if rule.activation == "batchtopk":
+            main = BatchTopK(rule.k, n_rows)
+        elif rule.activation == "jumprelu":
+            main = Above(self.log_threshold_F.exp() - rule.bandwidth / 2)
+        k_aux = 0 if dead is None else min(rule.k_aux, len(dead))
+        return [main, Among(TopK(k_aux), dead)] if dead is not None and k_aux else [main]
+
+    @torch.no_grad()
+    def gradients(
+        self, x_ND: Tensor, *, dead: Tensor | None, alpha: float, kernels: Kernels, ranks: Ranks
+    ) -> tuple[dict[str, Tensor], Report]:
+        """Return the gradients of the loss by parameter, still to be summed over `ranks`, and count which features fired.
+
+        The loss is fvu, the squared error over the batch's variance (summed over prefixes), plus `alpha` times AuxK's: the
+        share of the error, taken as a constant, that the features `dead` leave when they reconstruct it.
         """
+        n, prefixes = len(x_ND), self.rule.prefixes
         centred_ND = x_ND - self.b_dec_D
-        main, aux = self._encode(centred_ND, None if dead_F is None else dead_F.nonzero().flatten())
-        self._count(main, len(x_ND))
-        error_ND = x_ND - self.b_dec_D - decode(main, self.W_dec_FD)
-        fvu = error_ND.square().sum() / (x_ND - x_ND.mean(dim=0)).square().sum()
-        if aux is None:
-            return Losses(fvu, fvu.detach(), fvu.new_zeros(()))
-        rest_ND = error_ND.detach()
-        aux_loss = (rest_ND - decode(aux, self.W_dec_FD)).square().sum() / rest_ND.square().sum()
-        return Losses(fvu + alpha * aux_loss, fvu.detach(), aux_loss.detach())
+        main, *others = encode(centred_ND, self.W_enc_FD, self.b_enc_F, self.pickers(n, dead), bf16=self.rule.bf16)
+        gate = _Gate(main, self.log_threshold_F, self.rule) if self.rule.activation == "jumprelu" else None
+        active = gate.codes(main) if gate else main
+        blocks = _stack([active, *others], n, prefixes)
+        g_BND = kernels.decode(blocks, self.W_dec_FD).view(-1, n, self.W_dec_FD.shape[1])
+        sums = _errors_in_place(g_BND, centred_ND, len(prefixes))
+        total = ranks.sum_(torch.cat([sums, torch.stack([(active.values_M > 0).sum(), sums.new_tensor(n)])]))
+        report, scale_B = _losses(total, len(prefixes), centred_ND.shape[1], alpha, self.rule)
+        _gradients_of_errors_in_place(g_BND, scale_B, len(prefixes))
+        g_RD = g_BND.flatten(0, 1)
+        d_M = kernels.dots(blocks, g_RD, self.W_dec_FD)
+        grads = {} if gate is None else {"log_threshold_F": gate.backward(d_M, report.l0, total[-1])}
+        order = kernels.by_feature(blocks.features_M, len(self.b_enc_F))
+        grads["W_dec_FD"] = kernels.sum_by_feature(order, blocks.values_M, blocks.rows_M, g_RD)
+        grads["W_enc_FD"] = kernels.sum_by_feature(order, d_M, blocks.rows_M % n if len(g_BND) > 1 else blocks.rows_M, centred_ND)
+        grads["b_enc_F"] = torch.zeros_like(self.b_enc_F).index_add_(0, blocks.features_M, d_M)
+        grads["b_dec_D"] = g_BND[0].sum(dim=0) - grads["b_enc_F"] @ self.W_enc_FD
+        self._count(active, total[-1], ranks)
+        return grads, report
 
-    def _encode(self, centred_ND: Tensor, dead: Tensor | None) -> tuple[Codes, Codes | None]:
-        k_aux = 0 if dead is None else min(self.k_aux, len(dead))
-        top = top_pre_activations(centred_ND, self.W_enc_FD.T, self.b_enc_F, k=self.k, among=dead if k_aux else None, k_among=k_aux)
-        values_NK = torch.relu(_Encode.apply(centred_ND, self.W_enc_FD, self.b_enc_F, *top))
-        main = Codes(values_NK[:, : self.k], top.indices_NK[:, : self.k])
-        return main, Codes(values_NK[:, self.k :], top.indices_NK[:, self.k :]) if k_aux else None
+    def _count(self, active: Entries, n_rows: Tensor, ranks: Ranks) -> None:
+        fired_F = torch.zeros_like(self.b_enc_F).index_fill_(0, active.features_M[active.values_M > 0].long(), 1.0)
+        self.rows_since_fired_F += n_rows.long()
+        self.rows_since_fired_F[ranks.sum_(fired_F) > 0] = 0
+        if self.rule.activation == "batchtopk" and len(active.values_M):
+            least = active.values_M.min()
+            self.batch_threshold = torch.where(
+                self.batch_threshold == 0, least, _SMOOTH * self.batch_threshold + (1 - _SMOOTH) * least
+            )
 
     @torch.no_grad()
-    def _count(self, codes: Codes, n_rows: int) -> None:
-        self.rows_since_fired_F += n_rows
-        self.rows_since_fired_F[codes.indices_NK[codes.values_NK > 0]] = 0
-
-    @torch.no_grad()
-    def project_gradient(self) -> None:
-        """Remove from the decoder's gradient what would change the length of its rows."""
-        assert self.W_dec_FD.grad is not None
-        along_F1 = (self.W_dec_FD.grad * self.W_dec_FD).sum(dim=1, keepdim=True)
-        self.W_dec_FD.grad -= along_F1 * self.W_dec_FD
+    def project_gradient(self, gradient_FD: Tensor) -> Tensor:
+        """Remove from the decoder's gradient, in place, what would change the length of its rows."""
+        return gradient_FD.addcmul_(torch.linalg.vecdot(gradient_FD, self.W_dec_FD)[:, None], self.W_dec_FD, value=-1)
 
     @torch.no_grad()
     def normalise_decoder(self) -> None:
         """Give every decoder row length 1."""
         self.W_dec_FD /= self.W_dec_FD.norm(dim=1, keepdim=True)
+
+
+class _Gate:
+    """JumpReLU of the entries near or above their thresholds, and the pseudo-derivatives by the log of the threshold.
+
+    With K(u) = 1 for |u| < 1/2: of the activation - theta / bandwidth K((z - theta) / bandwidth), of the step that counts
+    active features the same without theta in front. Source: arXiv 2407.14435 eqs. 11 and 12.
+    """
+
+    def __init__(self, near: Entries, log_threshold_F: Tensor, rule: Rule) -> None:
+        self.rule, self.features_M = rule, near.features_M
+        self.theta_F = log_threshold_F.exp()
+        above_M = near.values_M - self.theta_F[near.features_M]
+        self.open_M = above_M > 0
+        self.kernel_M = (above_M.abs() < rule.bandwidth / 2) / rule.bandwidth
+
+    def codes(self, near: Entries) -> Entries:
+        return near._replace(values_M=near.values_M * self.open_M)
+
+    def backward(self, d_M: Tensor, l0: Tensor, n_rows: Tensor) -> Tensor:
+        """Return the gradient by the log of the threshold, and close `d_M` in place where the gate is closed."""
+        m = len(self.open_M)
+        by_step = 2 * self.rule.l0_weight * (l0 / self.rule.k - 1) / (self.rule.k * n_rows)
+        by_theta_M = -self.kernel_M * (self.theta_F[self.features_M] * d_M[:m] + by_step)
+        d_M[:m] *= self.open_M
+        return self.theta_F * torch.zeros_like(self.theta_F).index_add_(0, self.features_M, by_theta_M)
+
+
+def _stack(found: list[Entries], n: int, prefixes: tuple[int, ...]) -> Entries:
+    """Return all entries in blocks of n rows: those of each prefix that the one before lacks, then those of dead features."""
+    parts = [_by_prefix(found[0], n, prefixes) if len(prefixes) > 1 else found[0], *found[1:]]
+    if len(parts) == 1:
+        return parts[0]
+    main, aux = parts
+    starts_R = torch.cat([main.starts_N, aux.starts_N[1:] + main.starts_N[-1]])
+    rows_M = torch.cat([main.rows_M, aux.rows_M + n * len(prefixes)])
+    return Entries(torch.cat([main.values_M, aux.values_M]), torch.cat([main.features_M, aux.features_M]), rows_M, starts_R)
+
+
+def _by_prefix(main: Entries, n: int, prefixes: tuple[int, ...]) -> Entries:
+    ends = torch.tensor(prefixes[:-1], dtype=torch.int32, device=main.features_M.device)
+    block_M = torch.bucketize(main.features_M, ends, right=True, out_int32=True)
+    order_M = stable_order(block_M, len(prefixes))
+    rows_M = (main.rows_M + block_M * n)[order_M]
+    return Entries(main.values_M[order_M], main.features_M[order_M], rows_M, starts_of(rows_M, n * len(prefixes)))
+
+
+def _errors_in_place(parts_BND: Tensor, centred_ND: Tensor, n_prefixes: int) -> Tensor:
+    """Turn decoded blocks into errors (last, with AuxK: what it leaves of the error).
+
+    Returns: for the sums over ranks, the squares of each block, the sum of the rows [D] and their squares.
+    """
+    for prefix in range(1, n_prefixes):
+        parts_BND[prefix] += parts_BND[prefix - 1]
+    parts_BND[:n_prefixes] -= centred_ND
+    if len(parts_BND) > n_prefixes:
+        parts_BND[n_prefixes] += parts_BND[n_prefixes - 1]
+    squares = [torch.dot(part.flatten(), part.flatten()) for part in (*parts_BND, centred_ND)]
+    return torch.cat([torch.stack(squares[:-1]), centred_ND.sum(dim=0), squares[-1][None]])
+
+
+def _losses(total: Tensor, n_prefixes: int, width: int, alpha: float, rule: Rule) -> tuple[Report, Tensor]:
+    """Return the losses and, for each block, what its errors are multiplied by to be gradients."""
+    n_active, n = total[-2:].unbind()
+    n_blocks = len(total) - width - 3
+    square_B, sum_D, square = total[:n_blocks], total[n_blocks : n_blocks + width], total[n_blocks + width]
+    variance, left = square - sum_D.square().sum() / n, square_B[n_prefixes - 1]
+    fvu_P, zero = square_B[:n_prefixes] / variance, total.new_zeros(())
+    aux = square_B[n_prefixes] / left if n_blocks > n_prefixes else zero
+    l0 = n_active / n
+    l0_loss = rule.l0_weight * (l0 / rule.k - 1).square() if rule.activation == "jumprelu" else zero
+    scale_B = torch.cat([(2 / variance).expand(n_prefixes), (2 * alpha / left).expand(n_blocks - n_prefixes)])
+    return Report(fvu_P.sum() + alpha * aux + l0_loss, fvu_P[-1], l0, aux), scale_B
+
+
+def _gradients_of_errors_in_place(errors_BND: Tensor, scale_B: Tensor, n_prefixes: int) -> None:
+    """Turn errors into the gradient by each block's decoded part, which every longer prefix contains."""
+    for part_ND, scale in zip(errors_BND, scale_B, strict=True):
+        part_ND *= scale
+    for prefix in reversed(range(n_prefixes - 1)):
+        errors_BND[prefix] += errors_BND[prefix + 1]

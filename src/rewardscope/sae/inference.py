@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rewardscope.errors import BadRecord
-from rewardscope.sae.bank import Codes, decode, top_pre_activations
+from rewardscope.sae.codes import Codes, decode, top_pre_activations
 
 # Shape legend: N rows, D width, F features, K active features a row, E firings.
 _PRE_ACTIVATIONS = 1 << 22  # at most this many are held at once: 16 MiB

@@ -1,37 +1,126 @@
 """Train the SAEs of several layers together: every batch of rows is read once and used for all layers.
 
+    trainer = Trainer(sample, options)      # sample: some rows of each layer, for scales and biases
+    trainer.step({layer: x_ND, ...})        # one optimizer step on raw activations
+    saes = trainer.export()
+
 Source: Gao et al. 2024, arXiv 2406.04093, sections 2.3 (TopK) and A (initialisation, dead features).
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from rewardscope.log import RunLog, progress
-from rewardscope.sae.bank import TopKSae, decode, top_pre_activations
-from rewardscope.sae.checkpoint import Sae
-from rewardscope.sae.stream import ActStream, LayerBatch
+from rewardscope.sae.activations import BatchTopK, TopK, encode
+from rewardscope.sae.bank import ActivationName, BankLayer, OneProcess, Ranks, Rule
+from rewardscope.sae.inference import Sae
+from rewardscope.sae.optimizer import LayerOptimizer, Schedule
+from rewardscope.sae.sparse import Kernels, pick_kernels
 
 # Shape legend: N rows, D width, F features.
-_SAMPLE_ROWS = 8192
-_DEAD_AFTER = 10_000_000  # rows without firing (Gao et al.), or this share of a shorter run:
-_DEAD_SHARE = 0.1
-_LOG_EVERY = 50
+LayerBatch = Mapping[int, Tensor]
+
+
+class Shape(NamedTuple):
+    """The size of one layer's SAE: features, and how many may be active a row."""
+
+    n_features: int
+    k: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What training needs besides the rows. `n_rows` counts a row once for each time it is used; `aux_alpha` 0 turns AuxK off."""
+    """What training needs besides the rows.
 
-    n_features: int
-    k: int
-    n_rows: int
+    shapes: by layer. prefixes: Matryoshka's nested dictionaries as shares of the features, up to 1. l0_weight: JumpReLU's weight
+    of (L0 / k - 1)^2. bandwidth: the width of its kernel for rows of length 1. warmup, decay: shares of the steps. clip: bound
+    of a layer's gradient norm, 0 for none. aux_alpha: weight of AuxK, 0 for none. k_aux: dead features a row, None for half the
+    width. dead_after: rows without firing. bf16: encoder products in bfloat16.
+    """
+
+    shapes: Mapping[int, Shape]
+    activation: ActivationName
+    prefixes: tuple[float, ...]
+    l0_weight: float
+    bandwidth: float
+    n_steps: int
     lr: float
+    warmup: float
+    decay: float
+    clip: float
     aux_alpha: float
+    k_aux: int | None
+    dead_after: int
+    bf16: bool
     seed: int
     device: torch.device
+
+
+class StepReport(NamedTuple):
+    """What a step gave for one layer, each a number on the device."""
+
+    fvu: Tensor
+    l0: Tensor
+    aux: Tensor
+    dead: Tensor
+    grad_norm: Tensor
+
+
+class Trainer:
+    """The SAEs of some layers and their optimizers.
+
+    `sample` holds rows of each layer [N, D], raw as the batches are. Inside, activations are scaled so that their mean squared
+    distance from the geometric median is the width; `export` folds the scale into the weights.
+    """
+
+    def __init__(self, sample: LayerBatch, options: TrainOptions, *, ranks: Ranks | None = None, kernels: Kernels | None = None) -> None:
+        self.options, self.n_done = options, 0
+        self._ranks, self._kernels = ranks or OneProcess(), kernels or pick_kernels(options.device)
+        self.schedule = Schedule(lr=options.lr, n_steps=options.n_steps, warmup=options.warmup, decay=options.decay)
+        self.scales: dict[int, float] = {}
+        self.layers: dict[int, BankLayer] = {}
+        for layer in options.shapes:
+            x_ND = sample[layer].to(options.device)
+            median_D = geometric_median(x_ND)
+            self.scales[layer] = _scale(x_ND - median_D)
+            self.layers[layer] = _initial(x_ND * self.scales[layer], median_D * self.scales[layer], options, layer=layer)
+        self.optimizers = {layer: LayerOptimizer(sae, clip=options.clip) for layer, sae in self.layers.items()}
+
+    @torch.no_grad()
+    def step(self, batch: LayerBatch) -> dict[int, StepReport]:
+        """Take one step on the same raw rows [N, D] of every layer."""
+        lr, reports = self.schedule.at(self.n_done), {}
+        for layer, sae in self.layers.items():
+            dead_F = sae.rows_since_fired_F > self.options.dead_after
+            dead = dead_F.nonzero().flatten() if self.options.aux_alpha else None
+            x_ND = batch[layer].to(self.options.device) * self.scales[layer]
+            grads, report = sae.gradients(x_ND, dead=dead, alpha=self.options.aux_alpha, kernels=self._kernels, ranks=self._ranks)
+            for gradient in grads.values():
+                self._ranks.sum_(gradient)
+            norm = self.optimizers[layer].step(grads, lr=lr)
+            reports[layer] = StepReport(report.fvu, report.l0, report.aux, dead_F.float().mean(), norm)
+        self.n_done += 1
+        return reports
+
+    def export(self) -> dict[int, Sae]:
+        """Return the SAEs for raw, unscaled activations, on the CPU."""
+        return {layer: folded(sae, self.scales[layer], layer=layer) for layer, sae in self.layers.items()}
+
+    def tensors(self, layer: int) -> dict[str, Tensor]:
+        """Return all of a layer's state: weights, counts, scale and optimizer."""
+        scale = torch.tensor(self.scales[layer], dtype=torch.float64)
+        return self.layers[layer].tensors() | {"scale": scale} | self.optimizers[layer].tensors()
+
+    def load(self, layer: int, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` gave."""
+        for name, tensor in self.layers[layer].tensors().items():
+            tensor.copy_(tensors[name])
+        self.scales[layer] = float(tensors["scale"])
+        self.optimizers[layer].load(tensors)
 
 
 def auto_lr(n_features: int, n_steps: int) -> float:
@@ -54,73 +143,46 @@ def geometric_median(x_ND: Tensor, *, n_iterations: int = 50) -> Tensor:
     return point_D
 
 
-def train_saes(stream: ActStream, options: TrainOptions, *, run_log: RunLog) -> dict[int, Sae]:
-    """Train one SAE a layer on the rows of `stream`; return them for raw, unscaled activations.
+def _scale(centred_ND: Tensor) -> float:
+    spread = centred_ND.square().sum(dim=1).mean()
+    return float((centred_ND.shape[1] / spread.clamp_min(1e-12)).sqrt())
 
-    Inside, activations are scaled so that their mean squared distance from the geometric median is the width; the scale is
-    folded into the biases at the end, which leaves decoder rows of length 1.
+
+def _initial(x_ND: Tensor, median_D: Tensor, options: TrainOptions, *, layer: int) -> BankLayer:
+    """Make an SAE whose encoder is its decoder transposed, as long as makes the reconstruction of `x_ND` the right size.
+
+    JumpReLU's thresholds start where k features are active a row.
     """
-    sample = stream.sample(_SAMPLE_ROWS)
-    scales = {layer: _scale(acts_ND) for layer, acts_ND in sample.items()}
-    saes = {layer: _initial(acts_ND * scales[layer], options, layer=layer).to(options.device) for layer, acts_ND in sample.items()}
-    parameters = [p for sae in saes.values() for p in sae.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=options.lr, betas=(0.9, 0.999), fused=True)
-    n_steps = math.ceil(options.n_rows / stream.batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_share(step, n_steps))
-    batches = stream.batches(options.n_rows)
-    for step, batch in enumerate(progress(batches, "train-sae", total=n_steps, unit="batch")):
-        metrics = _train_batch(saes, {layer: (acts * scales[layer]).to(options.device) for layer, acts in batch.items()}, options)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
-        for sae in saes.values():
-            sae.normalise_decoder()
-        if step % _LOG_EVERY == 0 or step == n_steps - 1:
-            run_log.log({name: float(value) for name, value in metrics.items()}, step=step)
-    return {layer: _folded(sae, scales[layer], layer=layer) for layer, sae in saes.items()}
-
-
-def _train_batch(saes: dict[int, TopKSae], batch: LayerBatch, options: TrainOptions) -> dict[str, Tensor]:
-    """Add the gradients of one batch for every layer; return metrics by name."""
-    metrics = {}
-    for layer, sae in saes.items():
-        dead_F = sae.rows_since_fired_F > min(_DEAD_AFTER, _DEAD_SHARE * options.n_rows)
-        losses = sae.losses(batch[layer], dead_F=dead_F if options.aux_alpha else None, alpha=options.aux_alpha)
-        losses.total.backward()
-        sae.project_gradient()
-        metrics |= {f"fvu/layer_{layer}": losses.fvu, f"aux/layer_{layer}": losses.aux, f"dead/layer_{layer}": dead_F.float().mean()}
-    return metrics
-
-
-def _lr_share(step: int, n_steps: int) -> float:
-    """Warm up over the first twentieth and fall to zero over the last fifth."""
-    return min(1.0, (step + 1) / max(1, n_steps // 20), (n_steps - step) / max(1, n_steps // 5))
-
-
-def _scale(x_ND: Tensor) -> float:
-    spread = (x_ND - geometric_median(x_ND)).square().sum(dim=1).mean()
-    return float((x_ND.shape[1] / spread.clamp_min(1e-12)).sqrt())
-
-
-def _initial(x_ND: Tensor, options: TrainOptions, *, layer: int) -> TopKSae:
-    """Make an SAE whose encoder is its decoder transposed, as long as makes the reconstruction of `x_ND` the right size."""
-    width = x_ND.shape[1]
-    k_aux = min(width // 2, options.n_features - options.k) if options.aux_alpha else 0
+    (n_features, k), width = options.shapes[layer], x_ND.shape[1]
+    k_aux = min(options.k_aux or width // 2, n_features - k) if options.aux_alpha else 0
+    nested = tuple(max(1, round(share * n_features)) for share in options.prefixes)
+    rule = Rule(
+        activation=options.activation, k=k, k_aux=k_aux, prefixes=nested if options.activation == "matryoshka" else (n_features,),
+        l0_weight=options.l0_weight, bandwidth=options.bandwidth * math.sqrt(width), bf16=options.bf16,
+    )  # fmt: skip
     random = torch.Generator().manual_seed(1_000_003 * options.seed + layer)
-    sae = TopKSae(width, options.n_features, k=options.k, k_aux=k_aux, random=random)
-    with torch.no_grad():
-        sae.b_dec_D.copy_(geometric_median(x_ND))
-        centred_ND = x_ND - sae.b_dec_D
-        top = top_pre_activations(centred_ND, sae.W_enc_FD.T, sae.b_enc_F, k=options.k)
-        guess_ND = decode(top._replace(values_NK=top.values_NK.relu()), sae.W_dec_FD)
-        sae.W_enc_FD.mul_((centred_ND * guess_ND).sum() / guess_ND.square().sum().clamp_min(1e-12))
+    sae = BankLayer(width, n_features, rule=rule, random=random).to(x_ND.device)
+    sae.b_dec_D.copy_(median_D)
+    centred_ND, kernels = x_ND - median_D, pick_kernels(x_ND.device)
+    (active,) = encode(centred_ND, sae.W_enc_FD, sae.b_enc_F, [TopK(k)], bf16=False)
+    guess_ND = kernels.decode(active, sae.W_dec_FD)
+    sae.W_enc_FD.mul_((centred_ND * guess_ND).sum() / guess_ND.square().sum().clamp_min(1e-12))
+    if options.activation == "jumprelu":
+        (active,) = encode(centred_ND, sae.W_enc_FD, sae.b_enc_F, [BatchTopK(k, len(x_ND))], bf16=False)
+        sae.log_threshold_F.fill_(float(active.values_M.min().log()))
     return sae
 
 
 @torch.no_grad()
-def _folded(sae: TopKSae, scale: float, *, layer: int) -> Sae:
-    """Return the SAE of raw activations: TopK and ReLU commute with a positive factor, so dividing both biases by it is enough."""
+def folded(sae: BankLayer, scale: float, *, layer: int) -> Sae:
+    """Return the SAE of raw activations: every rule commutes with a positive factor, so biases and thresholds are divided by it."""
+    rule, threshold_F = sae.rule, None
+    if rule.activation == "batchtopk":
+        threshold_F = sae.batch_threshold.expand(len(sae.b_enc_F))
+    elif rule.activation == "jumprelu":
+        threshold_F = sae.log_threshold_F.exp()
     return Sae(
-        W_enc_DF=sae.W_enc_FD.T.contiguous().cpu(), b_enc_F=(sae.b_enc_F / scale).cpu(),
-        W_dec_FD=sae.W_dec_FD.detach().clone().cpu(), b_dec_D=(sae.b_dec_D / scale).cpu(), k=sae.k, layer=layer, info={},
+        W_enc_DF=sae.W_enc_FD.T.contiguous().cpu(), b_enc_F=(sae.b_enc_F / scale).cpu(), W_dec_FD=sae.W_dec_FD.clone().cpu(),
+        b_dec_D=(sae.b_dec_D / scale).cpu(), k=rule.k if threshold_F is None else None, activation=rule.activation,
+        threshold_F=None if threshold_F is None else (threshold_F / scale).cpu(), layer=layer, info={},
     )  # fmt: skip

@@ -125,15 +125,18 @@ def _train(
     split: "Split", layers: tuple[int, ...], n_features: int, config: Config, settings: Settings, *, device: "torch.device"
 ) -> "dict[int, Sae]":
     from rewardscope.sae.stream import ActStream
-    from rewardscope.sae.train import TrainOptions, auto_lr, train_saes
+    from rewardscope.sae.loop import train_saes
+    from rewardscope.sae.train import Shape, TrainOptions, auto_lr
 
     n_train = sum(len(shard.rows_N) for shard in split.train)
     n_rows = config.tokens or config.epochs * n_train
     batch = config.batch or max(1, min(_BATCH, n_rows // _LEAST_STEPS))
     stream = ActStream(split.train, layers, batch=batch, buffer_bytes=config.buffer_mib * 2**20, seed=config.seed)
+    n_steps = -(-n_rows // stream.batch)
     options = TrainOptions(
-        n_features=n_features, k=config.k, n_rows=n_rows, lr=config.lr or auto_lr(n_features, -(-n_rows // stream.batch)),
-        aux_alpha=config.aux_alpha, seed=config.seed, device=device,
+        shapes=dict.fromkeys(layers, Shape(n_features, config.k)), activation="topk", prefixes=(1.0,), l0_weight=1.0, bandwidth=0.002,
+        n_steps=n_steps, lr=config.lr or auto_lr(n_features, n_steps), warmup=0.05, decay=0.2, clip=0.0, aux_alpha=config.aux_alpha,
+        k_aux=None, dead_after=min(10_000_000, int(0.1 * n_rows)), bf16=False, seed=config.seed, device=device,
     )  # fmt: skip
     get_logger().info(
         f"train-sae: layers {show_layers(layers)}, {n_features} features, k {config.k}, {n_train} rows of "
@@ -141,7 +144,7 @@ def _train(
     )
     run_log = open_run_log(config.wandb, config.run, config.result_settings(), settings)
     try:
-        return train_saes(stream, options, run_log=run_log)
+        return train_saes(stream, options, n_rows=n_rows, run_log=run_log)
     finally:
         run_log.finish()
 
