@@ -82,7 +82,7 @@ def test_solutions_that_the_prm_cannot_take_are_counted_and_named(tmp_path, prm,
     assert manifest["skipped"] == {"more tokens than the PRM's 512 positions": 1, "refused": 1}
     shown = capsys.readouterr()
     assert "leaves out toy-90: the solution has" in shown.err and "leaves out toy-91: " in shown.err
-    assert "24 solutions scored, 2 left out" in shown.out
+    assert "24 solutions scored, 0 of them beyond the PRM's window, 2 left out" in shown.out
 
 
 def test_another_threshold_scores_nothing_again(tmp_path, prm, files, monkeypatch):
@@ -148,3 +148,12 @@ def test_mistakes_end_before_the_prm_is_loaded(tmp_path, prm, files, monkeypatch
 def test_a_prm_that_can_take_no_solution_is_an_error(tmp_path, prm):
     with pytest.raises(MissingInput, match="can score none of the 1 solutions"):
         run(Config(files=(write(tmp_path / "long.jsonl", [TOO_LONG]),), prm=str(prm)), Settings(data_dir=tmp_path / "data"))
+
+
+def test_solutions_beyond_the_window_are_scored_and_the_others_reported_alone_too(tmp_path, prm, files):
+    settings = Settings(data_dir=tmp_path / "data")
+    dropped = read_json(run(Config(files=files[:1], prm=str(prm)), settings))
+    assert (dropped["solutions"], dropped["beyond_window"]) == (12, 0) and "within_window" not in dropped
+    kept = read_json(run(Config(files=files[:1], prm=str(prm), beyond_window="score", force=True), settings))
+    assert (kept["solutions"], kept["beyond_window"]) == (13, 1)
+    assert kept["within_window"]["processbench"] == dropped["processbench"] != kept["processbench"]

@@ -13,7 +13,7 @@ from rewardscope.cli import show
 from rewardscope.errors import BadRecord, ConfigError, MissingInput, TooLong
 from rewardscope.log import get_logger, progress
 from rewardscope.paths import prm_bench_dir, prm_bench_report_file, prm_bench_scores_file, slug
-from rewardscope.prms import DEFAULT_PRM, PrmEngineName
+from rewardscope.prms import DEFAULT_PRM, Beyond, PrmEngineName
 from rewardscope.records import Cost, Estimate, Problem, SolvedProblem, Trace
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, distinct, given_files, option
@@ -24,6 +24,7 @@ from rewardscope.storage.tables import read_json, show_table
 if TYPE_CHECKING:
     from rewardscope.prms import Scorer
     from rewardscope.problems.prm_benchmarks import Item, Items
+    from rewardscope.records import Encoded
 
 REPEATED = "item whose id came before"
 BEYOND = "item with a wrong step after its last one, which counts for nothing"
@@ -34,6 +35,8 @@ class Scoring(StageConfig):
     """What decides the scores, beside the PRM and the file. They are kept; threshold and intervals come after them."""
 
     prm_engine: PrmEngineName = option(help="of the PRM")
+    prm_window: int | None = option(help="tokens that the PRM was trained for")
+    beyond_window: Beyond = option(help="what becomes of longer inputs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,8 @@ class Config(StageConfig):
     prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM", key=False)
     threshold: float | None = option(None, help="a right step scores above it (default: the middle of the PRM's range, 0.5 for most)")
     prm_engine: PrmEngineName = option("auto", help="of the PRM: vllm, hf, or auto (hf)")
+    prm_window: int | None = option(None, help="tokens of an input that the PRM was trained for (default: the positions of its config)")
+    beyond_window: Beyond = option("drop", help="a solution beyond that: drop it, or score it and report on the others alone, too")
     device: str = option("auto", help="auto, cpu, cuda or cuda:0", key=False)
     seed: int = option(0, help="seed of the bootstrap")
     chunk: int = option(64, help="solutions that are scored together; a killed run goes on after the last whole chunk", key=False)
@@ -56,6 +61,8 @@ class Config(StageConfig):
     def __post_init__(self) -> None:
         if self.chunk < 1:
             raise ConfigError(f"--chunk {self.chunk}: at least 1 is needed")
+        if self.prm_window is not None and self.prm_window < 1:
+            raise ConfigError(f"--prm-window {self.prm_window}: at least 1 is needed")
         if self.threshold is not None and not math.isfinite(self.threshold):
             raise ConfigError(f"--threshold {self.threshold}: a number is needed")
 
@@ -66,7 +73,7 @@ def run(config: Config, settings: Settings) -> Path:
     folder = prm_bench_dir(settings.data_dir, config.prm)
     outs = [prm_bench_scores_file(folder, source) for source in sources]
     distinct("--files", config.files, outs)
-    scoring = Scoring(prm_engine=config.prm_engine, force=config.force)
+    scoring = Scoring(prm_engine=config.prm_engine, prm_window=config.prm_window, beyond_window=config.beyond_window, force=config.force)
     stages = [
         Stage("prm-bench", scoring, inputs={"prm": config.prm, "benchmark": source}, out=out)
         for source, out in zip(sources, outs, strict=True)
@@ -87,7 +94,7 @@ def _score_all(pending: Sequence[tuple[Stage, "Items"]], config: Config) -> None
     score_range = find_adapter(config.prm).score_range
     bounds = list(score_range) if all(map(math.isfinite, score_range)) else None
     _threshold(config, bounds)  # before the weights are loaded
-    scorer = load_scorer(config.prm, engine=config.prm_engine, device=config.device)
+    scorer = load_scorer(config.prm, engine=config.prm_engine, device=config.device, window=config.prm_window, beyond=config.beyond_window)
     for stage, items in pending:
         with stage:
             _score(items, scorer, stage=stage, chunk_size=config.chunk, bounds=bounds)
@@ -118,7 +125,7 @@ def _score(items: "Items", scorer: "Scorer", *, stage: Stage, chunk_size: int, b
         scores = scorer.score([encoded for _, encoded in chunk])
         seconds = round((time.perf_counter() - started) / len(chunk), 6)
         partial.add(
-            _solved(item, of_item, dataset, Cost(prm_tokens=len(encoded.input_ids), seconds=seconds))
+            _solved(item, of_item, dataset, in_window=len(encoded.input_ids) <= scorer.window, cost=_cost(scorer, encoded, seconds))
             for (item, encoded), of_item in zip(chunk, scores, strict=True)
         )
     rows = partial.finish([f"{dataset}/{item.id}" for item, _ in accepted])
@@ -126,10 +133,15 @@ def _score(items: "Items", scorer: "Scorer", *, stage: Stage, chunk_size: int, b
     stage.finish([stage.out], rows=rows, skipped=skipped, extra={"refused": refused, "score_range": bounds})
 
 
-def _solved(item: "Item", scores: Sequence[float], dataset: str, cost: Cost) -> SolvedProblem:
+def _cost(scorer: "Scorer", encoded: "Encoded", seconds: float) -> Cost:
+    n_tokens = len(encoded.input_ids)
+    return Cost(prm_tokens=n_tokens, prm_forwards=1, prm_flops=scorer.flops.of(0, n_tokens), seconds=seconds)
+
+
+def _solved(item: "Item", scores: Sequence[float], dataset: str, *, in_window: bool, cost: Cost) -> SolvedProblem:
     """Return a scored solution as a row of a generations file."""
     problem = Problem(id=f"{dataset}/{item.id}", dataset=dataset, question=item.question, answer="")
-    trace = Trace(problem_id=problem.id, index=0, steps=item.steps, scores=tuple(scores), finish="eos", n_tokens=None)
+    trace = Trace(problem_id=problem.id, index=0, steps=item.steps, scores=tuple(scores), finish="eos", n_tokens=None, in_window=in_window)
     return SolvedProblem(problem=problem, traces=(trace,), chosen=0, cost=cost)
 
 
@@ -150,7 +162,8 @@ def _report(outs: Sequence[Path], read: Sequence["Items"], *, config: Config, ou
     with stage:
         extras = {slug(path): read_json(manifest_of(path))["extra"] for path in outs}
         threshold = _threshold(config, next(iter(extras.values()))["score_range"])
-        scored = [pair for path, items in zip(outs, read, strict=True) for pair in _with_scores(path, items)]
+        scored = [pair for path, items in zip(outs, read, strict=True) for pair in _with_scores(path, items, within=False)]
+        within = [pair for path, items in zip(outs, read, strict=True) for pair in _with_scores(path, items, within=True)]
         for path, items in zip(outs, read, strict=True):
             for reason, ids in ((REPEATED, items.repeated), (BEYOND, items.beyond)):
                 if ids:
@@ -163,15 +176,19 @@ def _report(outs: Sequence[Path], read: Sequence["Items"], *, config: Config, ou
             "repeated": {slug(path): items.repeated for path, items in zip(outs, read, strict=True)},
             "wrong_step_beyond_the_last": {slug(path): items.beyond for path, items in zip(outs, read, strict=True)},
             **_as_json(report(scored, threshold=threshold, seed=config.seed)),
+            "beyond_window": len(scored) - len(within),
         }
+        if 0 < len(within) < len(scored):
+            found["within_window"] = _as_json(report(within, threshold=threshold, seed=config.seed))
         write_json(out, found)
         stage.finish([out], rows=len(scored))
     show(_table(found, out))
     return out
 
 
-def _with_scores(path: Path, items: "Items") -> list[tuple["Item", tuple[float, ...]]]:
-    scores = {row.problem.id: row.traces[0].scores for row in read_solved(path)}
+def _with_scores(path: Path, items: "Items", *, within: bool) -> list[tuple["Item", tuple[float, ...]]]:
+    """Return the solutions that have scores, all or those within the PRM's window."""
+    scores = {row.problem.id: row.traces[0].scores for row in read_solved(path) if row.traces[0].in_window or not within}
     kept = [(item, scores.get(f"{slug(path)}/{item.id}")) for item in items.items]
     return [(item, of_item) for item, of_item in kept if of_item is not None]
 
@@ -183,6 +200,15 @@ def _as_json(value: Any) -> Any:
 
 
 def _table(found: Mapping[str, Any], path: Path) -> str:
+    left_out = sum(len(refused) for refused in found["left_out"].values())
+    counts = f"{found['solutions']} solutions scored, {found['beyond_window']} of them beyond the PRM's window, {left_out} left out"
+    tables = [f"{path}: {found['prm']}, {counts}, threshold {found['threshold']:g}", _rows(found)]
+    if within := found.get("within_window"):
+        tables += ["within the window alone", _rows(within)]
+    return "\n".join(tables)
+
+
+def _rows(found: Mapping[str, Any]) -> str:
     rows = []
     if processbench := found.get("processbench"):
         for subset, metrics in processbench["subsets"].items():
@@ -192,9 +218,7 @@ def _table(found: Mapping[str, Any], path: Path) -> str:
         for part in ("categories", "dimensions"):
             rows += [(f"PRMBench {name}", "prm_score", *_cells(estimate)) for name, estimate in prmbench[part].items()]
         rows.append(("PRMBench", "prm_score", *_cells(prmbench["prm_score"])))
-    left_out = sum(len(refused) for refused in found["left_out"].values())
-    heading = f"{path}: {found['prm']}, {found['solutions']} solutions scored, {left_out} left out, threshold {found['threshold']:g}"
-    return f"{heading}\n{show_table(('benchmark', 'metric', 'value', '95 % low', 'high', 'n'), rows)}"
+    return show_table(("benchmark", "metric", "value", "95 % low", "high", "n"), rows)
 
 
 def _cells(estimate: Mapping[str, float] | None) -> tuple[str, ...]:
