@@ -5,8 +5,10 @@ batches and run once through the PRM.
 """
 
 import dataclasses
+import importlib.util
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -39,13 +41,13 @@ class Forgetful:
         return self._engine.generate(prompts, **{**options, "reuse": False})
 
 
-def measure(policy: str, problems: Sequence[Problem], config: SearchConfig) -> None:
-    """Keep one row."""
+def measure(policy: str, problems: Sequence[Problem], config: SearchConfig, *, engine: Literal["hf", "vllm"] = "hf") -> None:
+    """Keep one row. With vLLM it keeps its prefix cache in all of them, and the PRM runs in this process as ever."""
     folder = str(TINY / policy)
     plain = HfScorer(str(TINY / "tiny-prm"), device="cpu")
     solved: list[SolvedProblem] = []
     scorers: list[PrefixScorer] = []
-    bare = HfEngine(folder, device="cpu")
+    bare: Any = HfEngine(folder, device="cpu") if engine == "hf" else _vllm(folder)
     prompts = [encode_prompt(bare.tokenizer, problem.question) for problem in problems]
 
     def search(engine: Any, scorer: Scorer, at_once: int) -> list[SolvedProblem]:
@@ -53,10 +55,11 @@ def measure(policy: str, problems: Sequence[Problem], config: SearchConfig) -> N
 
     def ours() -> None:
         scorers.append(PrefixScorer(plain))
-        solved[:] = search(HfEngine(folder, device="cpu"), scorers[-1], len(problems))
+        fresh = HfEngine(folder, device="cpu") if engine == "hf" else bare
+        solved[:] = search(fresh, scorers[-1], len(problems))
 
     def one_at_a_time() -> None:
-        search(Forgetful(bare), plain, 1)
+        search(Forgetful(bare) if engine == "hf" else bare, plain, 1)
 
     def decode() -> None:
         rows = (prompts * (ROWS // len(prompts) + 1))[:ROWS]
@@ -77,7 +80,7 @@ def measure(policy: str, problems: Sequence[Problem], config: SearchConfig) -> N
     keep_row(
         "search",
         {
-            "what": f"beam search, {policy}, tiny-prm, float32, one thread", "problems": len(problems), "rounds": ROUNDS,
+            "what": f"beam search, {policy}, tiny-prm, float32, one thread", "engine": engine, "problems": len(problems), "rounds": ROUNDS,
             **{name: getattr(config, name) for name in ("n", "width", "max_steps")},
             "problems_per_cpu_s": round(len(problems) / seconds["ours"], 3),
             "times_one_at_a_time": round(seconds["one at a time"] / seconds["ours"], 2),
@@ -88,9 +91,20 @@ def measure(policy: str, problems: Sequence[Problem], config: SearchConfig) -> N
     )  # fmt: skip
 
 
+def _vllm(folder: str) -> Any:
+    """Load a policy in vLLM, in this process, so that its CPU seconds count."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    from rewardscope.engines.vllm import VllmEngine
+
+    return VllmEngine(folder, gpu_share=0.5)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     problems = load_tinymath(64)
+    if importlib.util.find_spec("vllm") is not None:  # it needs a venv of its own on the CPU, see CONTRIBUTING.md
+        measure("tiny-instruct", problems, CONFIG, engine="vllm")
+        return
     measure("tiny-instruct", problems, CONFIG)
     measure("tiny-instruct", problems, dataclasses.replace(CONFIG, n=4))
     for depth in (8, 16, 32):
