@@ -86,6 +86,10 @@ class Stage:
         get_logger().info(f"{self.name}: {self.out} is done ({manifest['rows']} rows), skipped")
         return True
 
+    def has_result(self) -> bool:
+        """Say whether a result of the same settings and inputs was finished, whatever became of its files."""
+        return self._manifest_path.is_file() and read_json(self._manifest_path)["key"] == self.key
+
     @property
     def _root(self) -> Path:
         return self.out if self._manifest_path.parent == self.out else self.out.parent
@@ -107,10 +111,15 @@ class Stage:
         assert kind is not None or self._finished, f"stage {self.name} ended without finish()"
 
     def finish(
-        self, outputs: Iterable[Path], *, rows: int, skipped: Mapping[str, int] | None = None, extra: Mapping[str, Any] | None = None
-    ) -> None:
-        """Write the manifest. `skipped` counts rows left out, by reason; `extra` is what readers of the output need."""
-        files = {str(path.relative_to(self._root)): sha256(path) for path in outputs}
+        self, outputs: Iterable[Path], *, rows: int, skipped: Mapping[str, int] | None = None, extra: Mapping[str, Any] | None = None,
+        digests: Mapping[Path, str] | None = None,
+    ) -> None:  # fmt: skip
+        """Write the manifest. `skipped` counts rows left out, by reason; `extra` is what readers of the output need.
+
+        `digests` are those of outputs that were taken as they were written; the others are read.
+        """
+        known = digests or {}
+        files = {str(path.relative_to(self._root)): known.get(path) or sha256(path) for path in outputs}
         seconds = round(time.perf_counter() - self._started, 3)
         manifest = {
             "stage": self.name, "schema": SCHEMA, "key": self.key, "settings": self.settings, "inputs": self.inputs, "outputs": files,

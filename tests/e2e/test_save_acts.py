@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from collections import namedtuple
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -13,18 +12,13 @@ import torch
 from transformers import AutoTokenizer, Qwen2Model
 
 from rewardscope.errors import ConfigError, MissingInput
-from rewardscope.prms import load_scorer
-from rewardscope.records import Problem, SolvedProblem, Trace
+from rewardscope.records import Problem, SolvedProblem
 from rewardscope.settings import Settings
 from rewardscope.stages.save_acts import Config, run
-from rewardscope.storage import shards
-from rewardscope.storage.jsonl import read_solved, write_rows
-from rewardscope.storage.shards import ActStore, PartialActs
-from tests.unit.prms.tiny_prm import make_prm, random_solutions
-
-LAYERS, POSITIONS = 3, 512
-SYSTEM = r"Please reason step by step, and put your final answer within \boxed{}."
-SMALL_SHARD = 16
+from rewardscope.storage.jsonl import write_rows
+from rewardscope.storage.shards import ActStore
+from tests.e2e.acts_runs import LAYERS, POSITIONS, SMALL_SHARD, prompt_of, save, shrink, solutions_of, trace, write_generations
+from tests.unit.prms.tiny_prm import make_prm
 
 
 @pytest.fixture(scope="module")
@@ -34,73 +28,33 @@ def prm(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "SHARD_ROWS", SMALL_SHARD)
+    shrink(monkeypatch)
 
 
-def trace(problem: str, index: int, steps: list[str], scores: tuple[float, ...] | None = None) -> Trace:
-    return Trace(
-        problem_id=problem,
-        index=index,
-        steps=tuple(steps),
-        scores=scores,
-        finish="eos",
-        n_tokens=9,
-        answer="4",
-        correct=[True, False, None][index % 3],
-    )
-
-
-def write_generations(path: Path, *, n: int = 12, prm: str | None = None, extra: list[list[str]] | None = None) -> Path:
-    """Write `n` problems of two traces, scored by `prm` where one is given; `extra` are further traces of the first problem."""
-    scorer = load_scorer(prm, engine="hf", device="cpu") if prm else None
-    rows = []
-    for number, (question, steps) in enumerate(random_solutions(n, seed=1)):
-        problem = Problem(id=f"toy/{number}", dataset="toy", question=question, answer="4")
-        solutions = [steps, steps[::-1], *(extra or [] if number == 0 else [])]
-        scores = scorer.score([scorer.encode(question, solution) for solution in solutions]) if scorer else [None] * len(solutions)
-        traces = tuple(trace(problem.id, index, solution, scores[index]) for index, solution in enumerate(solutions))
-        rows.append(SolvedProblem(problem=problem, traces=traces, chosen=0).to_dict())
-    write_rows(path, rows)
-    return path
-
-
-def save(path: Path, prm: str, **flags: object) -> ActStore:
-    return ActStore(run(Config(ds_name=str(path), prm=prm, device="cpu", **flags), Settings(data_dir=path.parent)))
-
-
-def solutions_of(path: Path) -> Iterator[tuple[str, Trace]]:
-    for solved in read_solved(path):
-        for one in solved.traces:
-            yield solved.problem.question, one
-
-
-def prompt_of(question: str, steps: tuple[str, ...]) -> str:
-    turns = (("system", SYSTEM), ("user", question), ("assistant", "".join(f"{step}<extra_0>" for step in steps)))
-    return "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns)
-
-
-@pytest.mark.parametrize("positions", ["step-ends", "all-tokens"])
+@pytest.mark.parametrize("positions", ["step-ends", "all-tokens", "last", "sample"])
 def test_states_are_those_of_plain_transformers_at_the_rows_tokens(
-    tmp_path: Path, prm: str, small_shards: None, positions: Literal["step-ends", "all-tokens"]
+    tmp_path: Path, prm: str, small_shards: None, positions: Literal["step-ends", "all-tokens", "last", "sample"]
 ) -> None:
     path = write_generations(tmp_path / "toy.jsonl")
-    store = save(path, prm, positions=positions)
+    store = save(path, prm, positions=positions, sample=5)
     tokenizer, model = AutoTokenizer.from_pretrained(prm), Qwen2Model.from_pretrained(prm, dtype=torch.float32).eval()
-    acts, rows, start = {layer: store.layer(layer) for layer in range(LAYERS)}, store.rows(), 0
-    assert max(len(chunk) for chunk in store.stream_layer(0)) <= SMALL_SHARD and len(store.shards) > 2
+    acts, rows, seen = {layer: store.layer(layer) for layer in range(LAYERS)}, store.rows(), 0
+    assert max(len(chunk) for chunk in store.stream_layer(0)) <= SMALL_SHARD and len(store.shards) > 1
     for question, one in solutions_of(path):
         ids = tokenizer(prompt_of(question, one.steps), add_special_tokens=False, return_tensors="pt")["input_ids"]
         with torch.no_grad():
             hidden = model(input_ids=ids, output_hidden_states=True).hidden_states
-        mine = [row for row in rows if (row.problem, row.trace) == (one.problem_id, one.index)]
-        at, end = [row.token for row in mine], start + len(mine)
-        assert [row.token_id for row in mine] == ids[0, at].tolist()
+        mine = [number for number, row in enumerate(rows) if (row.problem, row.trace) == (one.problem_id, one.index)]
+        at = [rows[number].token for number in mine]
+        assert [rows[number].token_id for number in mine] == ids[0, at].tolist()
         for layer in range(LAYERS - 1):
-            torch.testing.assert_close(acts[layer][start:end], hidden[layer + 1][0, at], rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(acts[layer][mine], hidden[layer + 1][0, at], rtol=1e-5, atol=1e-5)
         with torch.no_grad():  # plain transformers shows the last layer after the final norm, the project before it
-            torch.testing.assert_close(model.norm(acts[LAYERS - 1][start:end]), hidden[LAYERS][0, at], rtol=1e-4, atol=1e-4)
-        start = end
-    assert start == store.n_rows == len(rows)
+            torch.testing.assert_close(model.norm(acts[LAYERS - 1][mine]), hidden[LAYERS][0, at], rtol=1e-5, atol=1e-5)
+        expected = {"step-ends": len(one.steps), "last": 1, "sample": 5}
+        assert len(mine) == expected.get(positions, len(mine)) > 0
+        seen += len(mine)
+    assert seen == store.n_rows == len(rows)
 
 
 def test_rewards_are_the_scores_of_the_generations_file(tmp_path: Path, prm: str) -> None:
@@ -110,7 +64,7 @@ def test_rewards_are_the_scores_of_the_generations_file(tmp_path: Path, prm: str
     assert store.n_rows == sum(len(one.steps) for one in expected.values())
     for row in store.iter_rows():
         one = expected[row.problem, row.trace]
-        assert one.scores is not None and row.is_step_end
+        assert one.scores is not None and row.is_step_end and row.dataset == "toy" and row.in_window
         assert row.reward == pytest.approx(one.scores[row.step], abs=1e-5)
         assert row.correct is one.correct
     for sequence in store.sequences():
@@ -128,6 +82,8 @@ def test_all_tokens_are_the_solution_up_to_the_last_step_end_and_nothing_of_the_
         mine = [row for row in rows if (row.problem, row.trace) == (one.problem_id, one.index)]
         solution = "".join(f"{step}<extra_0>" for step in one.steps)
         assert "".join(sequence["tokens"][row.token] for row in mine).lstrip("\n") == solution.lstrip("\n")
+        text = prompt_of(question, one.steps)
+        assert all(text[row.text_start :].startswith(sequence["tokens"][row.token]) for row in mine)
         assert [row.token for row in mine if row.is_step_end] == sequence["step_ends"]
         assert [row.step for row in mine if row.is_step_end] == list(range(len(one.steps)))
         assert all((row.reward is None) != row.is_step_end for row in mine)
@@ -155,53 +111,6 @@ def test_traces_that_cannot_be_scored_are_counted_by_reason_and_named_once(
     lines = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line and "of 28 traces" in line]
     assert len(lines) == 3
     assert any("skipped 2 of 28 traces, not encodable; the first is trace 3 of toy/0" in line for line in lines)
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, groups: int) -> None:
-    """Kill the run as it has written `groups` groups."""
-    add: Callable[..., None] = PartialActs.add
-
-    def limited(self: PartialActs, group: int, **kept: object) -> None:
-        if len(self.done) == groups:
-            raise KeyboardInterrupt
-        add(self, group, **kept)
-
-    monkeypatch.setattr(PartialActs, "add", limited)
-
-
-@pytest.mark.parametrize("positions", ["step-ends", "all-tokens"])
-def test_a_killed_run_goes_on_and_gives_the_very_same_bytes(
-    tmp_path: Path, prm: str, small_shards: None, monkeypatch: pytest.MonkeyPatch, positions: Literal["step-ends", "all-tokens"]
-) -> None:
-    whole = save(write_generations(tmp_path / "whole" / "toy.jsonl"), prm, positions=positions)
-    path = write_generations(tmp_path / "killed" / "toy.jsonl")
-    with monkeypatch.context() as patch:
-        stop_after(patch, 3)
-        with pytest.raises(KeyboardInterrupt):
-            save(path, prm, positions=positions)
-    out = tmp_path / "killed" / "math-rm-toy"
-    assert not (out / "manifest.json").exists()
-    first = out / "hiddens" / "00000.npz"
-    written = first.stat().st_mtime_ns
-    again = save(path, prm, positions=positions)
-    assert first.stat().st_mtime_ns == written  # it was not computed a second time
-    assert [shard.name for shard in again.shards] == [shard.name for shard in whole.shards]
-    assert again.manifest["outputs"] == whole.manifest["outputs"]  # sha256 of every shard, of rows and of sequences
-    assert not (out / ".partial.jsonl").exists()
-
-
-def test_nothing_of_a_killed_run_is_reused_under_other_settings(
-    tmp_path: Path, prm: str, small_shards: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write_generations(tmp_path / "toy.jsonl")
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2)
-        with pytest.raises(KeyboardInterrupt):
-            save(path, prm, positions="all-tokens")
-    assert (tmp_path / "math-rm-toy" / "hiddens" / "00001.npz").is_file()
-    store = save(path, prm, layers="1", limit=2)
-    assert [file.name for file in (store.folder / "hiddens").iterdir()] == ["00000.npz"]
-    assert store.layers == (1,) and {row.problem for row in store.iter_rows()} == {"toy/0"}
 
 
 def test_a_trace_longer_than_a_shard_fills_several(tmp_path: Path, prm: str, small_shards: None) -> None:
@@ -235,9 +144,9 @@ def test_the_limit_counts_traces_and_the_splits_share_no_problem(tmp_path: Path,
     assert seen["train"] and seen["test"] and not seen["train"] & seen["test"]
     assert seen["train"] | seen["test"] == seen["full"] == {f"toy/{number}" for number in range(20)}
     limited = save(path, prm, limit=5, force=True)
-    assert list(dict.fromkeys((row.problem, row.trace) for row in limited.iter_rows())) == [
+    assert {(row.problem, row.trace) for row in limited.iter_rows()} == {
         ("toy/0", 0), ("toy/0", 1), ("toy/1", 0), ("toy/1", 1), ("toy/2", 0),
-    ]  # fmt: skip
+    }  # fmt: skip
 
 
 def test_a_smaller_batch_gives_the_same_states(tmp_path: Path, prm: str) -> None:
@@ -285,7 +194,20 @@ def test_a_file_whose_traces_are_all_skipped_says_so(tmp_path: Path, prm: str) -
         save(tmp_path / "toy.jsonl", prm)
 
 
-@pytest.mark.parametrize("wrong", [{"limit": 0}, {"layers": "a"}, {"batch_tokens": 0}, {"batch_tokens": 20_000}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"limit": 0},
+        {"layers": "a"},
+        {"batch_tokens": 0},
+        {"batch_tokens": 20_000},
+        {"sample": 0},
+        {"prm_window": 0},
+        {"mode": "lm"},
+        {"model_name": "x"},
+        {"part": 3, "total": 2},
+    ],
+)
 def test_settings_out_of_range_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError, match=r"^--"):
         Config(ds_name="x", **wrong)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from torch import nn
-from transformers import LlamaModel, MistralModel, PreTrainedModel, Qwen2Model
+from transformers import LlamaModel, MistralModel, PreTrainedConfig, PreTrainedModel, Qwen2Model
 
 from rewardscope.errors import UnknownName
 
@@ -30,3 +30,10 @@ def find_blocks(model: PreTrainedModel) -> Blocks:
         raise UnknownName("model family", type(decoder).__name__, [family.__name__ for family in _DECODERS])
     last = list(model.children())[-1]  # models of these families register their head after the decoder
     return Blocks(decoder, decoder.layers, decoder.norm, None if decoder is model else last)
+
+
+def check_family(config: PreTrainedConfig) -> None:
+    """Say before the weights are read whether `find_blocks` will serve a model. Raises: UnknownName."""
+    known = [family.config_class.model_type for family in _DECODERS if family.config_class is not None]
+    if config.model_type not in known:
+        raise UnknownName("model family", config.model_type, known)

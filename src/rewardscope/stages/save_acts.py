@@ -1,39 +1,38 @@
-"""`save-acts`: run a PRM over the traces of a generations file and keep its hidden states and scores."""
+"""`save-acts`: run a PRM, or the policy itself, over the traces of a generations file and keep hidden states and scores."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from rewardscope import paths
-from rewardscope.errors import ConfigError, MissingInput
-from rewardscope.layers import check_layers, parse_layers
-from rewardscope.log import get_logger, progress
-from rewardscope.prms import DEFAULT_PRM
-from rewardscope.probes.splits import is_test
-from rewardscope.records import Problem, Trace
+from rewardscope.errors import ConfigError
+from rewardscope.layers import check_layers
+from rewardscope.log import get_logger
+from rewardscope.prms import DEFAULT_PRM, Beyond
+from rewardscope.records import ActRow
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
+from rewardscope.stages.acts_plan import MAX_BATCH_TOKENS, Plan, check_disk, make_plan
+from rewardscope.stages.parts import check_part
+from rewardscope.storage.files import manifest_of
+from rewardscope.storage.journal import Journal, Scores, drop_damaged
+from rewardscope.storage.tables import read_json
 
 if TYPE_CHECKING:
-    import torch
-
-    from rewardscope.prms.items import Item, Pick, TraceEncoder
-    from rewardscope.storage.shards import PartialActs
-
-# Shape legend: N rows, D width.
-TEST_SHARE, SPLIT_SEED = 0.2, 0  # the split of train-linreg unless its flags say otherwise
-MAX_BATCH_TOKENS = 16_384
-_BYTES_PER_ROW, _BYTES_PER_TOKEN = 160, 12  # of rows.jsonl and sequences.jsonl, about
+    from rewardscope.prms.acts import StateSource
+    from rewardscope.prms.items import Item
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """Save a PRM's hidden states and scores on generated solutions.
+    """Save a PRM's hidden states and scores on generated solutions, or the states of the policy itself.
 
     Layer l is the residual stream after decoder block l, from 0, before the final norm. Rows are the step ends, where the
-    PRM scores, or all tokens of the solution up to the last step end (never the prompt). Writes math-<mode>-<ds-name>/.
+    PRM scores; all tokens of the solution up to the last step end (never the prompt); the last step end; or a sample of the
+    tokens. With --mode lm the states are those of --model-name on its own prompt, and rewards are those of the generations
+    file. Writes math-<mode>-<ds-name>/.
     """
 
     ds_name: str = option(help="generations file: a path, or a name below --base-path, with or without .jsonl", key=False)
@@ -41,187 +40,159 @@ class Config(StageConfig):
     ds_split: Literal["full", "train", "test"] = option(
         "full", help="problems: full, train (80 %) or test (20 %), split by a hash of the id"
     )
-    mode: Literal["rm"] = option("rm", help="whose states: rm, the reward model's")
-    prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM")
+    mode: Literal["rm", "lm"] = option("rm", help="whose states: rm, the reward model's, or lm, the policy's")
+    prm: str = option(DEFAULT_PRM, help="with --mode rm: hub id or folder of the PRM")
+    prm_window: int | None = option(None, help="tokens of an input that the PRM was trained for (default: the positions of its config)")
+    beyond_window: Beyond = option("drop", help="a trace beyond that: drop it, or score it all the same and mark its rows")
+    model_name: str | None = option(None, help="with --mode lm: hub id or folder of the policy")
     limit: int = option(10_000, help="at most this many traces (not problems), the first of the file")
     layers: str = option("all", help="layers: all, 15, 0-27 or 0,3,5-7")
-    positions: Literal["step-ends", "all-tokens"] = option("step-ends", help="step-ends or all-tokens (of the solution)")
-    dtype: Literal["auto", "float32", "bfloat16"] = option("auto", help="type on disk: auto (the one the PRM runs in), float32 or bfloat16")
+    positions: Literal["step-ends", "all-tokens", "last", "sample"] = option(
+        "step-ends", help="step-ends, all-tokens (of the solution), last or sample"
+    )
+    sample: int = option(64, help="with --positions sample: tokens of each trace")
+    seed: int = option(0, help="of --positions sample; a trace's sample does not depend on the other traces")
+    dtype: Literal["auto", "float32", "bfloat16"] = option(
+        "auto", help="type on disk: auto (the one the model runs in), float32 or bfloat16"
+    )
     device: str = option("auto", help="auto, cpu, cuda or cuda:0", key=False)
-    batch_tokens: int = option(MAX_BATCH_TOKENS, help=f"padded tokens of a forward pass, at most {MAX_BATCH_TOKENS}", key=False)
+    batch_tokens: int | None = option(
+        None, help=f"padded tokens of a forward pass, at most {MAX_BATCH_TOKENS} (default: 1024 on the CPU, else the most)", key=False
+    )
+    part: int = option(1, help="which part of the traces to do, from 1", key=False)
+    total: int = option(1, help="how many parts the traces are dealt to; the last part done joins them", key=False)
 
     def __post_init__(self) -> None:
         check_layers(self.layers)
-        if self.limit < 1:
-            raise ConfigError(f"--limit {self.limit}: at least 1 trace is needed")
-        if not 1 <= self.batch_tokens <= MAX_BATCH_TOKENS:
+        check_part(self.part, self.total)
+        for name in ("limit", "sample", "prm_window"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} {value}: at least 1 is needed")
+        if self.batch_tokens is not None and not 1 <= self.batch_tokens <= MAX_BATCH_TOKENS:
             raise ConfigError(f"--batch-tokens {self.batch_tokens}: it must be 1 to {MAX_BATCH_TOKENS}")
+        if (self.mode == "lm") != (self.model_name is not None):
+            raise ConfigError("--mode lm and --model-name go together: the states are those of that policy")
 
-
-class Group(NamedTuple):
-    """Whole traces whose rows fill one shard, or one trace that fills several. The unit of resume."""
-
-    items: "list[Item]"
-    shards: list[Path]
+    @property
+    def model(self) -> str:
+        """The model whose states are kept."""
+        return self.model_name or self.prm
 
 
 def run(config: Config, settings: Settings) -> Path:
-    """Capture, write shards and where their rows come from; return the folder."""
+    """Capture, write shards and where their rows come from; return the folder, or that of the part."""
     base = config.base_path or settings.data_dir
     source = require(paths.find_input(config.ds_name, base, suffix=".jsonl"), config.ds_name, "infer")
     if source.is_dir():
         raise ConfigError(f"--ds-name {config.ds_name}: {source} is a folder; name a generations file")
     out = paths.acts_dir(base, config.mode, source)
-    stage = Stage("save-acts", config, inputs={"generations": source, "prm": config.prm}, out=out)
-    if stage.is_done():
+    inputs = {"generations": source, "prm" if config.mode == "rm" else "policy": config.model}
+    whole = Stage("save-acts", config, inputs=inputs, out=out)
+    damaged = _drop_damaged(whole)
+    if whole.is_done():
         return out
-    import torch
-
-    from rewardscope.models.load import load_tokenizer, pick_device, pick_dtype
-    from rewardscope.prms import find_adapter
-    from rewardscope.prms.items import Pick, PrmEncoder, act_rows
-    from rewardscope.prms.token_text import token_reader
-    from rewardscope.storage.shards import PartialActs, write_act_rows
-
-    # Everything that can be refused is refused before the weights are loaded.
-    traces = select_traces(source, config)
-    adapter, tokenizer, shape = find_adapter(config.prm), load_tokenizer(config.prm), read_shape(config.prm)
-    layers = parse_layers(config.layers, shape.n_layers)
-    dtype = pick_dtype(pick_device(config.device)) if config.dtype == "auto" else getattr(torch, config.dtype)
-
-    encoder = PrmEncoder(adapter, tokenizer, max_positions=shape.max_positions)
-    items, skipped = encode_traces(traces, encoder, Pick(config.positions, sample=1, seed=0))
-    if not items:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
-        raise MissingInput(f"{source}: the PRM can score none of the {len(traces)} traces ({reasons})")
-    groups = group_items(items, out)
-    # The type is part of the key of partial work: `auto` may mean another one where a run goes on.
-    partial = PartialActs(out, f"{stage.key} {dtype}", resume=not config.force)
-    _check_disk(out, groups, set(partial.done), row_bytes=len(layers) * shape.width * dtype.itemsize)
-    with stage:
-        _capture_missing(groups, partial, layers, dtype, config)
-        scores = [trace_scores for index in range(len(groups)) for trace_scores in partial.done[index]]
-        scored, read_tokens = list(zip(items, scores, strict=True)), token_reader(tokenizer)
-        text_files = write_act_rows(
-            out,
-            rows=(
-                row
-                for item, trace_scores in scored
-                for row in act_rows(item, trace_scores, read_tokens(item.encoded.input_ids), window=shape.max_positions)
-            ),
-            sequences=(_sequence(item, trace_scores, read_tokens(item.encoded.input_ids)) for item, trace_scores in scored),
-        )
-        extra = {
-            "layers": list(layers), "width": shape.width, "prm": config.prm, "positions": config.positions,
-            "dtype": str(dtype).removeprefix("torch."), "generations": str(source),
-            "traces": len(items), "problems": len({item.problem for item in items}),
-        }  # fmt: skip
-        shards = [shard for group in groups for shard in group.shards]
-        stage.finish([*shards, *text_files], rows=sum(len(item.positions) for item in items), skipped=skipped, extra=extra)
-        partial.finish()
-    return out
+    if config.total == 1 or damaged:
+        plan = make_plan(config, source, whole)
+        with whole:
+            _finish(whole, plan, _capture(plan, plan.numbers, out, config, whole, resume=not config.force), config, source)
+        return out
+    stage = Stage("save-acts", config, inputs=inputs, out=paths.acts_part_dir(out, config.part, config.total))
+    parts = [paths.acts_part_dir(out, part, config.total) for part in range(1, config.total + 1)]
+    return _run_part(whole, stage, parts, config, source)
 
 
-class PrmShape(NamedTuple):
-    """The size of a PRM, from its config alone."""
-
-    n_layers: int
-    width: int
-    max_positions: int
-
-
-def read_shape(prm: str) -> PrmShape:
-    """Read a PRM's size without its weights."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(prm, trust_remote_code=False)
-    return PrmShape(config.num_hidden_layers, config.hidden_size, config.max_position_embeddings)
+def _drop_damaged(whole: Stage) -> bool:
+    """Delete damaged shards of a finished folder, so that their groups, and no others, are computed again; say whether there are."""
+    if whole.config.force or not whole.has_result():
+        return False
+    wrong = drop_damaged(whole.out)
+    for one in wrong:
+        get_logger().warning(f"save-acts: {one}; its group is computed again")
+    return bool(wrong)
 
 
-def select_traces(source: Path, config: Config) -> list[tuple[Problem, Trace]]:
-    """Return the first `limit` traces of the wanted problems. Raises: BadRecord, MissingInput where none is left."""
-    from rewardscope.storage.jsonl import read_solved
-
-    wanted: list[tuple[Problem, Trace]] = []
-    for solved in read_solved(source):
-        held_out = is_test(solved.problem.id, share=TEST_SHARE, seed=SPLIT_SEED)
-        if config.ds_split in ("full", "test" if held_out else "train"):
-            wanted += [(solved.problem, trace) for trace in solved.traces]
-    if not wanted:
-        raise MissingInput(f"{source} has no problem of the {config.ds_split} split; pass --ds-split full or generate more")
-    return wanted[: config.limit]
-
-
-def encode_traces(traces: Sequence[tuple[Problem, Trace]], encoder: "TraceEncoder", pick: "Pick") -> tuple[list["Item"], dict[str, int]]:
-    """Return the traces that the PRM can take, and how many it cannot, by reason; log one line a reason."""
-    from rewardscope.prms.items import encode_items
-
-    found = encode_items(traces, encoder=encoder, pick=pick, known_scores=False)
-    for reason, count in found.skipped.items():
-        get_logger().warning(f"save-acts: skipped {count} of {len(traces)} traces, {reason}; the first is {found.examples[reason]}")
-    return found.items, found.skipped
-
-
-def group_items(items: Sequence["Item"], out: Path) -> list[Group]:
-    """Pack traces, in order, into groups of at most a shard's rows; a longer trace is a group of several shards."""
-    from rewardscope.storage.shards import SHARD_ROWS, shard_file
-
-    packed: list[list[Item]] = []
-    filled = 0
-    for item in items:
-        if not packed or filled + len(item.positions) > SHARD_ROWS:
-            packed.append([])
-            filled = 0
-        packed[-1].append(item)
-        filled += len(item.positions)
-    groups, n_shards = [], 0
-    for part in packed:
-        count = -(-sum(len(item.positions) for item in part) // SHARD_ROWS)
-        groups.append(Group(part, [shard_file(out, n_shards + index) for index in range(count)]))
-        n_shards += count
-    return groups
+def _run_part(whole: Stage, stage: Stage, parts: Sequence[Path], config: Config, source: Path) -> Path:
+    """Do a part, and join the parts where it was the last one. A join that was killed goes on, whichever part is called."""
+    if config.force or _n_done(parts, whole) < len(parts):
+        if stage.is_done():
+            return stage.out
+        plan = make_plan(config, source, whole)
+        mine = plan.numbers[config.part - 1 :: config.total]  # every total-th, so that parts have traces of every length
+        with stage:
+            journal = _capture(plan, mine, stage.out, config, whole, resume=not config.force)
+            files = {stage.out / mark.name: mark.sha256 for mark in journal.marks()}
+            stage.finish(files, rows=sum(plan.groups[number].n_rows for number in mine), skipped=plan.skipped, digests=files)
+    if _n_done(parts, whole) < len(parts):
+        get_logger().info(f"save-acts: {_n_done(parts, whole)} of {len(parts)} parts of {whole.out} are there")
+        return stage.out
+    plan = make_plan(config, source, whole)
+    with whole:
+        key = plan.key(whole)
+        Journal(whole.out, key, resume=True).adopt([Journal(part, key, resume=True) for part in parts])
+        _finish(whole, plan, _capture(plan, plan.numbers, whole.out, config, whole, resume=True), config, source)
+    for part in parts:
+        shutil.rmtree(part)
+    return whole.out
 
 
-def _check_disk(out: Path, groups: Sequence[Group], done: set[int], *, row_bytes: int) -> None:
-    """Log what is still to be written. Raises: ConfigError where it does not fit."""
-    items = [item for group in groups for item in group.items]
-    missing = sum(len(item.positions) for index, group in enumerate(groups) if index not in done for item in group.items)
-    text = sum(len(item.positions) * _BYTES_PER_ROW + len(item.encoded.input_ids) * _BYTES_PER_TOKEN for item in items)
-    need, free = missing * row_bytes + text, shutil.disk_usage(out).free
-    reused = f", {len(done)} of {len(groups)} groups are there already" if done else ""
-    get_logger().info(f"save-acts: {missing} rows to capture need {_size(need)} of disk, {_size(free)} free{reused}")
-    if need > free:
-        raise ConfigError(f"{out} needs {_size(need)} and {_size(free)} are free; make room, or pass fewer --layers or a smaller --limit")
+def _n_done(parts: Sequence[Path], whole: Stage) -> int:
+    """Return how many parts are finished, with the settings and inputs of the whole."""
+    manifests = [manifest_of(part) for part in parts]
+    return sum(path.is_file() and read_json(path)["key"] == whole.key for path in manifests)
 
 
-def _capture_missing(groups: Sequence[Group], partial: "PartialActs", layers: Sequence[int], dtype: "torch.dtype", config: Config) -> None:
-    """Capture and write the groups that are not on disk; the PRM is loaded only where there is one."""
-    import torch
+def _capture(plan: Plan, numbers: Sequence[int], folder: Path, config: Config, whole: Stage, *, resume: bool) -> Journal:
+    """Write the groups that are not in a folder yet; the model is loaded only where there is one. Return the journal of all."""
+    journal = Journal(folder, plan.key(whole), resume=resume)
+    missing = {number: plan.groups[number] for number in numbers if number not in journal.done}
+    check_disk(plan, list(missing.values()), [plan.groups[number] for number in numbers], folder)
+    if missing:
+        from rewardscope.prms.saving import save_groups
 
-    from rewardscope.prms.acts import capture_batches, plan_batches
+        save_groups(_load(config, plan), missing, journal, layers=plan.layers, dtype=plan.dtype, batch_tokens=plan.batch_tokens)
+    return journal
+
+
+def _load(config: Config, plan: Plan) -> "StateSource":
+    from rewardscope.models.load import pick_device, pick_dtype
+    from rewardscope.prms.policy import PolicyStates
     from rewardscope.prms.scorer import HfScorer
-    from rewardscope.storage.shards import SHARD_ROWS, write_shard
 
-    missing = [index for index in range(len(groups)) if index not in partial.done]
-    if not missing:
-        return
-    scorer = HfScorer(config.prm, device=config.device)
-    for index in progress(missing, "capture", unit="shard"):
-        group = groups[index]
-        passes = list(capture_batches(scorer, plan_batches(group.items, batch_tokens=config.batch_tokens), layers, dtype=dtype))
-        acts = {layer: torch.cat([captured.acts[layer] for captured in passes]) for layer in layers}
-        scores = [trace_scores or () for captured in passes for trace_scores in captured.scores]
-        for number, shard in enumerate(group.shards):
-            write_shard(shard, {layer: acts_ND[number * SHARD_ROWS : (number + 1) * SHARD_ROWS] for layer, acts_ND in acts.items()})
-        partial.add(index, shards=group.shards, scores=scores)
+    if config.mode == "rm":
+        return HfScorer(config.prm, device=config.device, window=plan.window, beyond=config.beyond_window)
+    device = pick_device(config.device)
+    return PolicyStates(config.model, device=device, dtype=pick_dtype(device))
 
 
-def _sequence(item: "Item", scores: Sequence[float], tokens: list[str]) -> dict:
-    return {
-        "problem": item.problem, "trace": item.trace.index, "tokens": tokens, "step_ends": item.encoded.step_ends, "scores": scores,
-        "correct": item.trace.correct,
+def _finish(stage: Stage, plan: Plan, journal: Journal, config: Config, source: Path) -> None:
+    """Write where the rows come from, and the manifest with what each shard was when it was written."""
+    from rewardscope.prms.items import act_rows
+    from rewardscope.storage.shards import write_act_rows
+
+    def scored() -> "Iterator[tuple[Item, Scores]]":
+        for number, group in enumerate(plan.groups):
+            yield from zip(group.items, journal.done[number].scores, strict=True)
+
+    def rows() -> Iterator[ActRow]:
+        for item, scores in scored():
+            yield from act_rows(item, scores, plan.read(item.encoded.input_ids), window=plan.window)
+
+    sequences = (
+        {
+            "problem": item.problem, "trace": item.trace.index, "tokens": plan.read(item.encoded.input_ids),
+            "step_ends": item.encoded.step_ends, "scores": scores, "correct": item.trace.correct,
+        }
+        for item, scores in scored()
+    )  # fmt: skip
+    text_files, shards = write_act_rows(stage.out, rows(), sequences), {stage.out / mark.name: mark.sha256 for mark in journal.marks()}
+    items = plan.items
+    extra = {
+        "layers": list(plan.layers), "width": plan.width, "mode": config.mode, "model": config.model,
+        "prm": config.prm if config.mode == "rm" else None, "positions": config.positions, "window": plan.window,
+        "dtype": str(plan.dtype).removeprefix("torch."), "generations": str(source),
+        "traces": len(items), "problems": len({item.problem for item in items}),
+        "shards": {mark.name: [mark.bytes, mark.members] for mark in journal.marks()},
     }  # fmt: skip
-
-
-def _size(n_bytes: float) -> str:
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+    n_rows = sum(len(item.positions) for item in items)
+    stage.finish([*shards, *text_files], rows=n_rows, skipped=plan.skipped, extra=extra, digests=shards)

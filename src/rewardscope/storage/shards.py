@@ -4,11 +4,14 @@ bfloat16 has no numpy type and float16 can overflow, so bfloat16 is stored as it
 compression of hidden states saves 8 % of the space for a third of the time.
 """
 
+import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -16,13 +19,15 @@ from torch import Tensor
 
 from rewardscope.errors import BadRecord, MissingInput, UnknownName
 from rewardscope.records import ActRow
-from rewardscope.storage.files import replacing, sha256, write_text
+from rewardscope.storage.files import replacing, sha256
+from rewardscope.storage.journal import HIDDENS, ShardMark
 from rewardscope.storage.jsonl import read_rows, write_rows
 from rewardscope.storage.tables import read_json
 
 # Shape legend: N rows, D width.
 SHARD_ROWS = 1024
-HIDDENS, ROWS, SEQUENCES = "hiddens", "rows.jsonl", "sequences.jsonl"
+ROWS, SEQUENCES = "rows.jsonl", "sequences.jsonl"
+_JSON = {True: "true", False: "false", None: "null"}
 
 
 def _member(layer: int) -> str:
@@ -34,15 +39,29 @@ def shard_file(folder: Path, index: int) -> Path:
     return folder / HIDDENS / f"{index:05d}.npz"
 
 
-def write_shard(path: Path, acts: dict[int, Tensor]) -> None:
-    """Write one shard: for each layer a tensor [N, D] in float32 or bfloat16."""
+def write_shard(path: Path, acts: dict[int, Tensor]) -> ShardMark:
+    """Write one shard of a folder: for each layer a tensor [N, D] in float32 or bfloat16. Return what was written."""
     arrays = {}
     for layer, acts_ND in sorted(acts.items()):
         assert len(acts_ND) <= SHARD_ROWS and acts_ND.dtype in (torch.float32, torch.bfloat16), (acts_ND.shape, acts_ND.dtype)
         bits = acts_ND.view(torch.uint16) if acts_ND.dtype == torch.bfloat16 else acts_ND
         arrays[_member(layer)] = bits.contiguous().cpu().numpy()
+    buffer = io.BytesIO()  # the checksum is of what was meant, and the disk is not read for it
+    np.savez(buffer, **arrays)
     with replacing(path) as temporary, temporary.open("wb") as out:
-        np.savez(out, **arrays)
+        out.write(buffer.getbuffer())
+    state = path.stat()
+    return ShardMark(
+        name=f"{path.parent.name}/{path.name}", bytes=state.st_size, mtime_ns=state.st_mtime_ns,
+        sha256=hashlib.sha256(buffer.getbuffer()).hexdigest(), members=_members(buffer),
+    )  # fmt: skip
+
+
+def _members(file: BinaryIO) -> str:
+    """Return a hash of the members' names, sizes and checksums, which stand at the end of the file."""
+    with zipfile.ZipFile(file) as archive:
+        listed = [f"{info.filename} {info.file_size} {info.CRC:08x}" for info in archive.infolist()]
+    return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
 
 
 def read_layer(path: Path, layer: int) -> Tensor:
@@ -76,6 +95,28 @@ class ActStore:
         self.width: int = self.manifest["extra"]["width"]
         self.n_rows: int = self.manifest["rows"]
         self.shards = [folder / name for name in self.manifest["outputs"] if name.startswith(f"{HIDDENS}/")]
+        self._check_shards()
+
+    def _check_shards(self) -> None:
+        """Compare size and members of each shard with what was written, without reading the states.
+
+        What changes the states alone is found when they are read: each member has a checksum.
+        Raises: MissingInput, BadRecord that names the shard.
+        """
+        for name, (n_bytes, members) in self.manifest["extra"].get("shards", {}).items():
+            path = self.folder / name
+            if not path.is_file():
+                raise MissingInput(f"{path} is not there; re-run invoke save-acts")
+            size = path.stat().st_size
+            if size != n_bytes:
+                raise BadRecord(f"{path} is damaged ({size} bytes, {n_bytes} were written); re-run invoke save-acts")
+            try:
+                with path.open("rb") as file:
+                    same = _members(file) == members
+            except (OSError, ValueError, zipfile.BadZipFile):
+                same = False
+            if not same:
+                raise BadRecord(f"{path} is damaged (its members are not those that were written); delete it and re-run invoke save-acts")
 
     def iter_rows(self) -> Iterator[ActRow]:
         """Yield where each row comes from, in shard order. Raises: BadRecord where their number is not the manifest's."""
@@ -121,39 +162,23 @@ class ActStore:
 
 def write_act_rows(folder: Path, rows: Iterable[ActRow], sequences: Iterable[dict]) -> tuple[Path, Path]:
     """Write `rows.jsonl` and `sequences.jsonl`; return their paths."""
-    write_rows(folder / ROWS, (asdict(row) for row in rows))
+    with replacing(folder / ROWS) as temporary, temporary.open("w", encoding="utf-8") as out:
+        out.writelines(map(_row_line, rows))
     write_rows(folder / SEQUENCES, sequences)
     return folder / ROWS, folder / SEQUENCES
 
 
-class PartialActs:
-    """The journal of an unfinished `save-acts` folder, so that a killed run goes on where it was.
+def _row_line(row: ActRow) -> str:
+    """Write a row as JSON, by hand because there is one for each token."""
+    assert row.reward is None or abs(row.reward) < float("inf"), row
+    reward = "null" if row.reward is None else repr(float(row.reward))
+    return (
+        f'{{"problem": {_quoted(row.problem)}, "trace": {row.trace}, "step": {row.step}, "token": {row.token}, '
+        f'"token_id": {row.token_id}, "is_step_end": {_JSON[row.is_step_end]}, "reward": {reward}, "correct": {_JSON[row.correct]}, '
+        f'"dataset": {_quoted(row.dataset)}, "in_window": {_JSON[row.in_window]}, "text_start": {row.text_start}}}\n'
+    )
 
-    A group is some traces whose shards are whole on disk; its line holds their shards and scores and is written after them.
-    The first line is the key of the run: other shards in the folder are removed, never mixed in.
-    """
 
-    def __init__(self, folder: Path, key: str, *, resume: bool) -> None:
-        self.folder, self.path = folder, folder / ".partial.jsonl"
-        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1] if self.path.is_file() else []  # a torn last line is dropped
-        groups = [json.loads(line) for line in lines[1:]]
-        same = resume and lines[:1] == [key]
-        kept = [group for group in groups if same and all((folder / name).is_file() for name in group["shards"])]
-        self.done: dict[int, list[tuple[float, ...]]] = {group["group"]: [tuple(scores) for scores in group["scores"]] for group in kept}
-        whole = {name for group in kept for name in group["shards"]}
-        hiddens = folder / HIDDENS
-        for path in (*hiddens.glob("*.npz"), *hiddens.glob(".*.tmp")):  # of another key, or of a group that was not whole
-            if str(path.relative_to(folder)) not in whole:
-                path.unlink()
-        write_text(self.path, "\n".join([key, *(json.dumps(group) for group in kept)]) + "\n")
-
-    def add(self, group: int, *, shards: Sequence[Path], scores: Sequence[tuple[float, ...]]) -> None:
-        """Record that the shards of a group are on disk, with the scores of each of its traces."""
-        self.done[group] = list(scores)
-        line = {"group": group, "shards": [str(path.relative_to(self.folder)) for path in shards], "scores": scores}
-        with self.path.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(line, allow_nan=False) + "\n")
-
-    def finish(self) -> None:
-        """Remove the journal; the manifest takes its place."""
-        self.path.unlink()
+@lru_cache(maxsize=4096)
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

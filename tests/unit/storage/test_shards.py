@@ -1,7 +1,8 @@
-"""Activation shards: what is written is what is read, damage is named, and a killed run goes on."""
+"""Activation shards: what is written is what is read, and damage is named."""
 
-import hashlib
 import json
+import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,25 +11,25 @@ import torch
 
 from rewardscope.errors import BadRecord, MissingInput, UnknownName
 from rewardscope.records import ActRow
-from rewardscope.storage.shards import ActStore, PartialActs, read_layer, shard_file, write_act_rows, write_shard
+from rewardscope.storage.shards import ActStore, read_layer, shard_file, write_act_rows, write_shard
 
 WIDTH = 3
 
 
 def make_store(folder: Path, *, sizes: tuple[int, ...] = (4, 2), layers: tuple[int, ...] = (0, 2)) -> ActStore:
     """Write a whole save-acts folder by hand; the state of row r in layer l is [100 l + r, 0, 0]."""
-    names, row = [], 0
+    marks, row = [], 0
     for index, size in enumerate(sizes):
         first = torch.arange(row, row + size, dtype=torch.float32)
         acts = {layer: torch.stack([first + 100 * layer, torch.zeros(size), torch.zeros(size)], dim=1) for layer in layers}
-        write_shard(shard_file(folder, index), acts)
-        names.append(f"hiddens/{index:05d}.npz")
+        marks.append(write_shard(shard_file(folder, index), acts))
         row += size
     rows = [ActRow(problem=f"p/{r}", trace=0, step=0, token=r, token_id=r, is_step_end=True, reward=0.5, correct=None) for r in range(row)]
     write_act_rows(folder, rows, [{"problem": "p/0", "trace": 0, "tokens": ["a"], "step_ends": [0]}])
     manifest = {
-        "stage": "save-acts", "settings": {"prm": "x"}, "rows": row, "extra": {"layers": list(layers), "width": WIDTH},
-        "outputs": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names},
+        "stage": "save-acts", "settings": {"prm": "x"}, "rows": row,
+        "extra": {"layers": list(layers), "width": WIDTH, "shards": {mark.name: [mark.bytes, mark.members] for mark in marks}},
+        "outputs": {mark.name: mark.sha256 for mark in marks},
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return ActStore(folder)
@@ -122,6 +123,55 @@ def test_an_altered_shard_is_named_by_its_checksum(tmp_path: Path) -> None:
         store.verify()
 
 
+def test_a_store_with_a_shard_that_is_not_what_was_written_does_not_open(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "acts")
+    path = shard_file(store.folder, 1)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(BadRecord, match=rf"00001\.npz is damaged \({len(whole) - 1} bytes, {len(whole)} were written\)"):
+        ActStore(store.folder)
+    path.write_bytes(whole.replace(b"PK\5\6", b"PK\5\7"))  # what ends a zip file
+    with pytest.raises(BadRecord, match=r"00001\.npz is damaged \(its members are not those that were written\)"):
+        ActStore(store.folder)
+    write_shard(path, {0: torch.ones(2, WIDTH), 2: torch.ones(2, WIDTH)})  # sound in itself, and of the same length
+    assert path.stat().st_size == len(whole)
+    with pytest.raises(BadRecord, match=r"00001\.npz is damaged"):
+        ActStore(store.folder)
+    path.unlink()
+    with pytest.raises(MissingInput, match=r"00001\.npz is not there"):
+        ActStore(store.folder)
+
+
+def test_a_flipped_byte_of_the_states_is_found_as_they_are_read(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "acts")
+    path = shard_file(store.folder, 0)
+    whole = path.read_bytes()
+    at = whole.index(torch.tensor([203.0]).numpy().tobytes())  # a state of layer 2
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    again = ActStore(store.folder)
+    assert len(again.layer(0)) == 6  # the other layer is sound
+    with pytest.raises(BadRecord, match=r"00000\.npz is damaged .*CRC"):
+        again.layer(2)
+
+
+def test_a_mark_is_that_of_the_file(tmp_path: Path) -> None:
+    mark = write_shard(shard_file(tmp_path, 3), {0: torch.ones(2, WIDTH)})
+    path = tmp_path / mark.name
+    assert mark.name == "hiddens/00003.npz" and mark.bytes == len(path.read_bytes()) and mark.mtime_ns == path.stat().st_mtime_ns
+    assert mark.sha256 == subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout.split()[0]
+
+
+def test_a_row_is_written_as_its_fields(tmp_path: Path) -> None:
+    place = {"trace": 3, "step": 1, "token": 7, "token_id": 12, "text_start": 40}
+    rows = [
+        ActRow(problem='a "π"\n', dataset="d/\\x", is_step_end=True, reward=1e-7, correct=None, in_window=False, **place),
+        ActRow(problem="p", is_step_end=False, reward=None, correct=True, **place),
+        ActRow(problem="p", is_step_end=True, reward=1, correct=False, **place),
+    ]
+    path, _ = write_act_rows(tmp_path, rows, [])
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [asdict(row) for row in rows]
+
+
 def test_rows_that_do_not_fit_the_manifest_are_refused(tmp_path: Path) -> None:
     store = make_store(tmp_path / "acts")
     lines = (store.folder / "rows.jsonl").read_text().splitlines(keepends=True)
@@ -136,46 +186,3 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"stage": "train-linreg", "extra": {}}))
     with pytest.raises(MissingInput, match="was made by train-linreg; name a save-acts folder"):
         ActStore(tmp_path)
-
-
-def write_group(partial: PartialActs, group: int, index: int) -> Path:
-    path = shard_file(partial.folder, index)
-    write_shard(path, {0: torch.full((2, WIDTH), float(group))})
-    partial.add(group, shards=[path], scores=[(0.25, 0.1), (0.75,)])
-    return path
-
-
-def test_finished_groups_and_their_scores_come_back_under_the_same_key(tmp_path: Path) -> None:
-    first = PartialActs(tmp_path, "key", resume=True)
-    paths = [write_group(first, 0, 0), write_group(first, 1, 1)]
-    with first.path.open("a") as out:
-        out.write('{"group": 2, "sha')  # killed while it wrote
-    again = PartialActs(tmp_path, "key", resume=True)
-    assert again.done == {0: [(0.25, 0.1), (0.75,)], 1: [(0.25, 0.1), (0.75,)]}
-    assert all(path.is_file() for path in paths)
-    write_group(again, 2, 2)
-    assert sorted(PartialActs(tmp_path, "key", resume=True).done) == [0, 1, 2]
-
-
-def test_a_group_whose_shard_is_gone_is_not_done(tmp_path: Path) -> None:
-    first = PartialActs(tmp_path, "key", resume=True)
-    write_group(first, 0, 0).unlink()
-    write_group(first, 1, 1)
-    assert sorted(PartialActs(tmp_path, "key", resume=True).done) == [1]
-
-
-@pytest.mark.parametrize(("key", "resume"), [("other", True), ("key", False)])
-def test_shards_of_another_key_or_before_force_are_removed(tmp_path: Path, key: str, resume: bool) -> None:
-    first = PartialActs(tmp_path, "key", resume=True)
-    path = write_group(first, 0, 0)
-    torn = path.with_name(".00001.npz.77.tmp")
-    torn.write_bytes(b"half")
-    assert PartialActs(tmp_path, key, resume=resume).done == {}
-    assert not path.exists() and not torn.exists()
-
-
-def test_the_journal_goes_when_the_run_is_whole(tmp_path: Path) -> None:
-    partial = PartialActs(tmp_path, "key", resume=True)
-    write_group(partial, 0, 0)
-    partial.finish()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["hiddens"]
