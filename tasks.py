@@ -14,6 +14,9 @@ from rewardscope.stages import (
     infer_with_prm,
     metrics,
     prm_bench,
+    probe_predict,
+    probe_transfer,
+    reward_patterns,
     sae_quality,
     save_acts,
     tiny,
@@ -30,6 +33,9 @@ namespace.add_task(stage_task("metrics", metrics.Config, metrics.run))
 namespace.add_task(stage_task("prm-bench", prm_bench.Config, prm_bench.run))
 namespace.add_task(stage_task("save-acts", save_acts.Config, save_acts.run))
 namespace.add_task(stage_task("train-linreg", train_linreg.Config, train_linreg.run))
+namespace.add_task(stage_task("probe-predict", probe_predict.Config, probe_predict.run))
+namespace.add_task(stage_task("probe-transfer", probe_transfer.Config, probe_transfer.run))
+namespace.add_task(stage_task("reward-patterns", reward_patterns.Config, reward_patterns.run))
 namespace.add_task(stage_task("train-sae", train_sae.Config, train_sae.run))
 namespace.add_task(stage_task("sae-quality", sae_quality.Config, sae_quality.run))
 namespace.add_task(stage_task("export-sae", export_sae.Config, export_sae.run))

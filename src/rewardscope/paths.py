@@ -1,6 +1,8 @@
 """Every path the project knows. Nobody else joins strings to paths."""
 
+import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]  # the checkout: the project is run from its clone
@@ -47,6 +49,25 @@ def linreg_results_file(folder: Path) -> Path:
 
 def linreg_probe_file(folder: Path, layer: int) -> Path:
     return folder / f"layer_{layer:02d}.npz"
+
+
+def linreg_predictions_file(acts: Path, probes: Path) -> Path:
+    """Return where the predictions on `acts` of the probes of another folder go; `probes` ends in `<acts>/linreg/<target>`."""
+    return acts / "predictions" / f"{slug(probes.parents[1])}_{probes.name}.csv"
+
+
+def probe_transfer_dir(data_dir: Path, acts: Sequence[Path], target: str) -> Path:
+    return data_dir / "probe-transfer" / joined_name(acts) / target
+
+
+def reward_patterns_dir(data_dir: Path, sources: Sequence[Path]) -> Path:
+    return data_dir / "reward-patterns" / joined_name(sources)
+
+
+def joined_name(sources: Sequence[Path]) -> str:
+    """Return one folder name for several results; a very long one is cut and ends in a hash of the whole."""
+    name = "+".join(slug(source).removeprefix("math-rm-") for source in sources)
+    return name if len(name) <= 150 else f"{name[:130]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def sae_layer_dir(run: Path, layer: int) -> Path:

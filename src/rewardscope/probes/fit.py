@@ -60,7 +60,7 @@ def fit_layer(
 
 
 def predict_chosen(source: Source, probes: Sequence[LinearProbe], chosen_N: NDArray) -> Array:
-    """Return the predictions [chosen rows, probes] of probes that stand on one scaler."""
+    """Return the predictions [chosen rows, probes]; the blocks are read once."""
     parts, start = [], 0
     for block_ND in source():
         end = start + len(block_ND)

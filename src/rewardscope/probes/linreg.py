@@ -35,11 +35,11 @@ class LinearProbe(NamedTuple):
 
 
 def predict_all(probes: Sequence[LinearProbe], acts_ND: NDArray) -> Array:
-    """Return the predictions [N, probes] of probes that stand on one scaler, in one product."""
-    first = probes[0]
-    assert all(probe.mean is first.mean and probe.scale is first.scale for probe in probes), "probes of different scalers"
-    weights = np.stack([probe.weights for probe in probes], axis=1)
-    linear = (np.asarray(acts_ND, dtype=np.float64) - first.mean) / first.scale @ weights + [probe.intercept for probe in probes]
+    """Return the predictions [N, probes] of several probes in one product."""
+    mean_D = probes[0].mean  # columns with a mean far above their spread keep their digits where they are centred first
+    slope = np.stack([probe.weights / probe.scale for probe in probes], axis=1)
+    offset = [probe.intercept - float((probe.mean - mean_D) @ slope[:, place]) for place, probe in enumerate(probes)]
+    linear = (np.asarray(acts_ND, dtype=np.float64) - mean_D) @ slope + offset
     logit = [probe.link == "logit" for probe in probes]
     linear[:, logit] = sigmoid(linear[:, logit])
     return linear

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 from rewardscope import paths
 from rewardscope.cli import show
-from rewardscope.errors import ConfigError
-from rewardscope.layers import check_layers, pick_layers, show_layers
+from rewardscope.layers import pick_layers, show_layers
 from rewardscope.log import get_logger, progress
-from rewardscope.probes.penalties import parse_penalties
 from rewardscope.records import ProbeResult
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, option, require
+from rewardscope.stage import Stage, option, require
+from rewardscope.stages.probing import ProbeConfig
 from rewardscope.storage.tables import show_table, write_csv
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ WORTH_THE_NAME = 0.01  # a probe that leads its controls by less than this r2 or
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(StageConfig):
+class Config(ProbeConfig):
     """Fit linear probes for reward or correctness, layer by layer, beside what they must beat.
 
     Target `reward` is the PRM's score of the step: ridge regression, headline r2. Target `correct` is the grade of the whole
@@ -38,21 +37,7 @@ class Config(StageConfig):
 
     ds_name: str = option(help="a folder of save-acts: a path, or a name below --base-dir such as math-rm-...", key=False)
     base_dir: Path | None = option(None, help="where --ds-name is looked for (default: the data folder of the settings)", key=False)
-    layers: str = option("all", help="layers among the captured ones: all, 15, 0-27 or 0,3,5-7")
     data_type: Literal["hiddens"] = option("hiddens", help="what the probe reads: hiddens, the residual stream after each block")
-    target: Literal["reward", "correct"] = option("reward", help="what the probe predicts: reward or correct")
-    seed: int = option(0, help="seed of the split by problem, of the folds, of the controls and of the bootstrap")
-    ridge: str = option("1e-3..1e4", help="penalties on the squared weights of the standardised states; of several one is chosen")
-    folds: int = option(5, help="folds of problems over which the penalty is chosen")
-    test_share: float = option(0.2, help="share of problems that are held out, above 0 and below 1")
-
-    def __post_init__(self) -> None:
-        check_layers(self.layers)
-        parse_penalties(self.ridge)
-        if not 2 <= self.folds <= 100:
-            raise ConfigError(f"--folds {self.folds}: it must be 2 to 100")
-        if not 0 < self.test_share < 1:
-            raise ConfigError(f"--test-share {self.test_share}: it must be above 0 and below 1")
 
 
 def run(config: Config, settings: Settings) -> Path:
@@ -66,17 +51,16 @@ def run(config: Config, settings: Settings) -> Path:
     from rewardscope.probes.table import Split, read_table
     from rewardscope.storage.shards import ActStore
 
-    store, penalties = ActStore(acts), parse_penalties(config.ridge)
+    store = ActStore(acts)
     layers = pick_layers(config.layers, store.layers)
-    n_folds = config.folds if len(penalties) > 1 else 1
-    table = read_table(store, config.target, Split(test_share=config.test_share, seed=config.seed, folds=n_folds))
+    table = read_table(store, config.target, Split(test_share=config.test_share, seed=config.seed, folds=config.n_folds))
     with stage:
         drawn = resample(table.problem[table.test], seed=config.seed)
-        results, common = _score_columns(store, table, drawn, penalties, config)
+        results, common = _score_columns(store, table, drawn, config)
         files = [paths.linreg_probe_file(out, layer) for layer in layers]
         keep = dict(zip(layers, files, strict=True))
         for layer in progress([0, *layers[layers[0] == 0 :]] if 0 in store.layers else layers, "probes", unit="layer"):
-            fitted = _score_layer(store, layer, table, drawn, penalties, config, (keep[layer], stage.key) if layer in keep else None)
+            fitted = _score_layer(store, layer, table, drawn, config, (keep[layer], stage.key) if layer in keep else None)
             if layer in keep:
                 results += _compare(layer, fitted, common, table, config)
             if layer == 0:  # a control of all that follow
@@ -85,29 +69,27 @@ def run(config: Config, settings: Settings) -> Path:
         results_file = paths.linreg_results_file(out)
         write_csv(results_file, results, fields=[f.name for f in dataclasses.fields(ProbeResult)])
         show(_show(results))
-        _warn_of_ends(results, penalties)
+        _warn_of_ends(results, config.penalties)
         counts = {"n_train": int(table.train.sum()), "n_test": int(table.test.sum())}
         stage.finish([results_file, *files], rows=len(results), extra={"layers": list(layers), "width": store.width, **counts})
     return out
 
 
-def _score_columns(
-    store: "ActStore", table: "Table", drawn: "Resamples", penalties: tuple[float, ...], config: Config
-) -> "tuple[list[ProbeResult], dict[str, Scores]]":
+def _score_columns(store: "ActStore", table: "Table", drawn: "Resamples", config: Config) -> "tuple[list[ProbeResult], dict[str, Scores]]":
     """Fit and score the controls that read no states; return their rows and their scores by name."""
     from rewardscope.probes.controls import POSITION, TOKEN, fit_columns, position_columns, token_columns
     from rewardscope.probes.scores import score
 
     results, scores = [], {}
     for name, columns in ((TOKEN, token_columns(store, table)), (POSITION, position_columns(table))):
-        probe, predicted_N = fit_columns(columns, table, penalties=penalties)
+        probe, predicted_N = fit_columns(columns, table, penalties=config.penalties)
         scores[name] = score(table.value[table.test], predicted_N, drawn, classes=table.classes)
         results.append(_result(None, name, probe, scores[name], table, config))
     return results, scores
 
 
 def _score_layer(
-    store: "ActStore", layer: int, table: "Table", drawn: "Resamples", penalties: tuple[float, ...], config: Config,
+    store: "ActStore", layer: int, table: "Table", drawn: "Resamples", config: Config,
     keep: tuple[Path, str] | None,
 ) -> "dict[str, tuple[LinearProbe, Scores]]":  # fmt: skip
     """Fit the probe of a layer and its controls, or read what an interrupted run of the same key kept; score them on the test rows."""
@@ -123,7 +105,7 @@ def _score_layer(
     probes = read_probes(keep[0], key=keep[1]) if keep else None
     if probes is None:
         shuffled_N = shuffle_targets(table, seed=config.seed)
-        how = {"folds": table.n_folds, "penalties": penalties, "classes": table.classes, "seed": config.seed}
+        how = {"folds": table.n_folds, "penalties": config.penalties, "classes": table.classes, "seed": config.seed}
         probes = fit_layer(source, table.value, shuffled_N, table.fold, **how)
         if keep:
             write_probes(keep[0], probes, key=keep[1])

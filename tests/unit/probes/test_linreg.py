@@ -151,10 +151,12 @@ def test_probes_are_read_back_exactly_and_only_under_their_key(tmp_path: Path) -
     assert read_probes(path, key="b") is None
 
 
-def test_probes_of_one_scaler_predict_together_as_alone() -> None:
+def test_probes_predict_together_as_alone() -> None:
     acts, target = make_rows(60, 5)
     probe = fit_ridge(fold_sums(acts, target), [1.0])
-    chance = probe._replace(weights=-probe.weights, link="logit")
-    together = predict_all([probe, chance], acts)
-    np.testing.assert_allclose(together, np.stack([probe.predict(acts), chance.predict(acts)], axis=1), atol=1e-12)
-    np.testing.assert_allclose(together[:, 1], 1 / (1 + np.exp(together[:, 0] - 2 * probe.intercept)), atol=1e-12)
+    chance, elsewhere = probe._replace(weights=-probe.weights, link="logit"), fit_ridge(fold_sums(2 * acts[:30] + 5, target[:30]), [1.0])
+    together = predict_all([probe, chance, elsewhere], acts)
+    np.testing.assert_allclose(together, np.stack([p.predict(acts) for p in (probe, chance, elsewhere)], axis=1), atol=1e-9)
+    by_hand = [p.intercept + (acts - p.mean) / p.scale @ p.weights for p in (probe, chance, elsewhere)]
+    np.testing.assert_allclose(together[:, [0, 2]], np.stack([by_hand[0], by_hand[2]], axis=1), atol=1e-9)
+    np.testing.assert_allclose(together[:, 1], 1 / (1 + np.exp(-by_hand[1])), atol=1e-9)
