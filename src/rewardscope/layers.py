@@ -31,6 +31,32 @@ def pick_layers(text: str, captured: Sequence[int]) -> tuple[int, ...]:
     return layers
 
 
+def parse_by_layer(flag: str, text: str, layers: Sequence[int]) -> dict[int, int]:
+    """Return a number for each layer from `32` (all), `32,64` (one a layer, in order) or `0-3:32,4-7:64`. Raises: ConfigError."""
+    parts = text.split(",")
+    if ":" not in text:
+        values = parts * len(layers) if len(parts) == 1 else parts
+        if len(values) != len(layers):
+            raise ConfigError(f"{flag} {text}: {len(values)} numbers for {len(layers)} layers")
+        return {layer: _read_number(flag, text, value) for layer, value in zip(layers, values, strict=True)}
+    found: dict[int, int] = {}
+    for part in parts:
+        named, colon, value = part.partition(":")
+        if not colon:
+            raise ConfigError(f"{flag} {text}: {part!r} names no layers; write 32, or 0-3:32,4-7:64")
+        found |= dict.fromkeys(_read(named) or layers, _read_number(flag, text, value))
+    missing = [layer for layer in layers if layer not in found]
+    if missing:
+        raise ConfigError(f"{flag} {text}: nothing for layers {show_layers(missing)}")
+    return {layer: found[layer] for layer in layers}
+
+
+def _read_number(flag: str, text: str, value: str) -> int:
+    if not value.strip().isdecimal() or int(value) < 1:
+        raise ConfigError(f"{flag} {text}: {value.strip()!r} is no number of at least 1; write 32, 32,64 or 0-3:32,4-7:64")
+    return int(value)
+
+
 def show_layers(layers: Sequence[int]) -> str:
     """Write layers in the short form that `parse_layers` reads."""
     runs: list[list[int]] = []

@@ -3,9 +3,12 @@
 import logging
 import sys
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rewardscope.settings import Settings
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 T = TypeVar("T")
 
@@ -34,6 +37,13 @@ def progress(items: Iterable[T], what: str, *, total: int | None = None, unit: s
     from tqdm import tqdm
 
     return tqdm(items, desc=what, total=total, unit=unit, leave=False, disable=not sys.stderr.isatty())
+
+
+def progress_bar(what: str, *, total: int, unit: str, initial: int = 0) -> "tqdm":
+    """Return a bar to update by hand, with the rate and the time left, on a terminal only."""
+    from tqdm import tqdm
+
+    return tqdm(desc=what, total=total, unit=f" {unit}s", initial=initial, unit_scale=True, leave=False, disable=not sys.stderr.isatty())
 
 
 class RunLog(Protocol):

@@ -16,7 +16,7 @@ from tests.unit.sae.planted import dictionary, planted_acts, write_acts
 
 CPU = torch.device("cpu")
 NAMES = ("math-rm-a", "math-rm-b")
-SMALL: dict[str, Any] = {"ds_names": NAMES, "n_features": 32, "k": 2, "batch": 128, "tokens": 2_000, "device": "cpu"}
+SMALL: dict[str, Any] = {"ds_names": NAMES, "n_features": "32", "k": "2", "batch": 128, "tokens": 2_000, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +62,12 @@ def test_training_finds_the_planted_dictionaries_and_says_how_well(settings: Set
 def test_a_second_run_skips_and_other_settings_stop(settings: Settings) -> None:
     written = (train(settings) / "manifest.json").stat().st_mtime_ns
     assert (train(settings, device="auto") / "manifest.json").stat().st_mtime_ns == written
-    with pytest.raises(ConfigError, match=r"k 2 -> 3.*--force"):
-        train(settings, k=3)
-    train(settings, k=3, force=True)
+    with pytest.raises(ConfigError, match=r"k '2' -> '3'.*--force"):
+        train(settings, k="3")
+    train(settings, k="3", force=True)
     assert load_sae(settings.sae_checkpoint_dir / "sae" / "layer_00", device=CPU).k == 3
     with pytest.raises(ConfigError, match=r"ds_names.*--force"):
-        train(settings, k=3, ds_names=("math-rm-a",))
+        train(settings, k="3", ds_names=("math-rm-a",))
 
 
 def test_a_run_killed_between_two_layers_does_not_pass_for_a_finished_one(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_the_plan_is_logged_before_training(
 def test_the_seed_changes_the_weights_and_a_small_buffer_the_order(settings: Settings) -> None:
     weights = [
         load_sae(train(settings, run=name, **flags) / "layer_00", device=CPU).W_enc_DF
-        for name, flags in (("a", {}), ("b", {}), ("c", {"seed": 1}), ("d", {"aux_alpha": 0.0, "k": 1}), ("e", {"k": 1}))
+        for name, flags in (("a", {}), ("b", {}), ("c", {"seed": 1}), ("d", {"aux_alpha": 0.0, "k": "1"}), ("e", {"k": "1"}))
     ]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
@@ -131,8 +131,8 @@ def test_the_seed_changes_the_weights_and_a_small_buffer_the_order(settings: Set
         ({"ds_names": ("math-rm-a", "wide")}, "different widths"),
         ({"ds_names": ("math-rm-a", "other-layer")}, "no layer was captured in every folder"),
         ({"layers": "1"}, "layer 1 was not captured; captured are 0,2"),
-        ({"k": 33}, "--k 33 is more than the 32 features"),
-        ({"k": 0}, "--k 0: it must be at least 1"),
+        ({"k": "33"}, "--k 33 is more than the 32 features"),
+        ({"k": "0"}, "--k 0: '0' is no number of at least 1"),
         ({"lr": 0.0}, "--lr 0.0"),
         ({"holdout": 1.0}, "--holdout 1.0"),
         ({"aux_alpha": -1.0}, "--aux-alpha -1.0"),
@@ -148,4 +148,4 @@ def test_what_cannot_work_is_said_before_anything_is_written(settings: Settings,
 
 def test_every_field_that_changes_the_result_is_part_of_the_key() -> None:
     free = {f.name for f in dataclasses.fields(train_sae.Config) if not f.metadata["key"]}
-    assert free == {"run", "device", "wandb", "force"}
+    assert free == {"run", "device", "wandb", "force", "save_every", "batch_tokens"}

@@ -66,7 +66,7 @@ class BankLayer:
     """One SAE in training: W_dec has unit rows, and dead features are counted in rows, not in batches."""
 
     def __init__(self, width: int, n_features: int, *, rule: Rule, random: torch.Generator) -> None:
-        assert 0 < rule.k and rule.k + rule.k_aux <= n_features == rule.prefixes[-1], (rule, n_features)
+        assert rule.k > 0 and rule.k + rule.k_aux <= n_features == rule.prefixes[-1], (rule, n_features)
         self.rule = rule
         self.W_dec_FD = normalize(torch.randn(n_features, width, generator=random), dim=1)
         self.W_enc_FD = self.W_dec_FD.clone()
@@ -116,7 +116,7 @@ class BankLayer:
         main, *others = encode(centred_ND, self.W_enc_FD, self.b_enc_F, self.pickers(n, dead), bf16=self.rule.bf16)
         gate = _Gate(main, self.log_threshold_F, self.rule) if self.rule.activation == "jumprelu" else None
         active = gate.codes(main) if gate else main
-        blocks = _stack([active, *others], n, prefixes)
+        blocks, rows_M = _stack([active, *others], n, prefixes)
         g_BND = kernels.decode(blocks, self.W_dec_FD).view(-1, n, self.W_dec_FD.shape[1])
         sums = _errors_in_place(g_BND, centred_ND, len(prefixes))
         total = ranks.sum_(torch.cat([sums, torch.stack([(active.values_M > 0).sum(), sums.new_tensor(n)])]))
@@ -127,21 +127,19 @@ class BankLayer:
         grads = {} if gate is None else {"log_threshold_F": gate.backward(d_M, report.l0, total[-1])}
         order = kernels.by_feature(blocks.features_M, len(self.b_enc_F))
         grads["W_dec_FD"] = kernels.sum_by_feature(order, blocks.values_M, blocks.rows_M, g_RD)
-        grads["W_enc_FD"] = kernels.sum_by_feature(order, d_M, blocks.rows_M % n if len(g_BND) > 1 else blocks.rows_M, centred_ND)
+        grads["W_enc_FD"] = kernels.sum_by_feature(order, d_M, rows_M, centred_ND)
         grads["b_enc_F"] = torch.zeros_like(self.b_enc_F).index_add_(0, blocks.features_M, d_M)
         grads["b_dec_D"] = g_BND[0].sum(dim=0) - grads["b_enc_F"] @ self.W_enc_FD
         self._count(active, total[-1], ranks)
         return grads, report
 
     def _count(self, active: Entries, n_rows: Tensor, ranks: Ranks) -> None:
-        fired_F = torch.zeros_like(self.b_enc_F).index_fill_(0, active.features_M[active.values_M > 0].long(), 1.0)
+        fired_F = torch.zeros_like(self.b_enc_F).index_add_(0, active.features_M, (active.values_M > 0).to(self.b_enc_F.dtype))
         self.rows_since_fired_F += n_rows.long()
         self.rows_since_fired_F[ranks.sum_(fired_F) > 0] = 0
         if self.rule.activation == "batchtopk" and len(active.values_M):
             least = active.values_M.min()
-            self.batch_threshold = torch.where(
-                self.batch_threshold == 0, least, _SMOOTH * self.batch_threshold + (1 - _SMOOTH) * least
-            )
+            self.batch_threshold = torch.where(self.batch_threshold == 0, least, _SMOOTH * self.batch_threshold + (1 - _SMOOTH) * least)
 
     @torch.no_grad()
     def project_gradient(self, gradient_FD: Tensor) -> Tensor:
@@ -164,7 +162,7 @@ class _Gate:
     def __init__(self, near: Entries, log_threshold_F: Tensor, rule: Rule) -> None:
         self.rule, self.features_M = rule, near.features_M
         self.theta_F = log_threshold_F.exp()
-        above_M = near.values_M - self.theta_F[near.features_M]
+        above_M = near.values_M - self.theta_F.index_select(0, near.features_M)
         self.open_M = above_M > 0
         self.kernel_M = (above_M.abs() < rule.bandwidth / 2) / rule.bandwidth
 
@@ -175,28 +173,34 @@ class _Gate:
         """Return the gradient by the log of the threshold, and close `d_M` in place where the gate is closed."""
         m = len(self.open_M)
         by_step = 2 * self.rule.l0_weight * (l0 / self.rule.k - 1) / (self.rule.k * n_rows)
-        by_theta_M = -self.kernel_M * (self.theta_F[self.features_M] * d_M[:m] + by_step)
+        by_theta_M = -self.kernel_M * (self.theta_F.index_select(0, self.features_M) * d_M[:m] + by_step)
         d_M[:m] *= self.open_M
         return self.theta_F * torch.zeros_like(self.theta_F).index_add_(0, self.features_M, by_theta_M)
 
 
-def _stack(found: list[Entries], n: int, prefixes: tuple[int, ...]) -> Entries:
-    """Return all entries in blocks of n rows: those of each prefix that the one before lacks, then those of dead features."""
-    parts = [_by_prefix(found[0], n, prefixes) if len(prefixes) > 1 else found[0], *found[1:]]
-    if len(parts) == 1:
-        return parts[0]
-    main, aux = parts
+def _stack(found: list[Entries], n: int, prefixes: tuple[int, ...]) -> tuple[Entries, Tensor]:
+    """Return all entries in blocks of n rows, and the row of the batch [M] of each.
+
+    The blocks are the entries of each prefix that the one before lacks, then those of dead features.
+    """
+    main, *others = found
+    rows_M, main = _by_prefix(main, n, prefixes) if len(prefixes) > 1 else (main.rows_M, main)
+    if not others:
+        return main, rows_M
+    (aux,) = others
     starts_R = torch.cat([main.starts_N, aux.starts_N[1:] + main.starts_N[-1]])
-    rows_M = torch.cat([main.rows_M, aux.rows_M + n * len(prefixes)])
-    return Entries(torch.cat([main.values_M, aux.values_M]), torch.cat([main.features_M, aux.features_M]), rows_M, starts_R)
+    values_M, features_M = torch.cat([main.values_M, aux.values_M]), torch.cat([main.features_M, aux.features_M])
+    blocks = Entries(values_M, features_M, torch.cat([main.rows_M, aux.rows_M + n * len(prefixes)]), starts_R)
+    return blocks, torch.cat([rows_M, aux.rows_M])
 
 
-def _by_prefix(main: Entries, n: int, prefixes: tuple[int, ...]) -> Entries:
+def _by_prefix(main: Entries, n: int, prefixes: tuple[int, ...]) -> tuple[Tensor, Entries]:
     ends = torch.tensor(prefixes[:-1], dtype=torch.int32, device=main.features_M.device)
     block_M = torch.bucketize(main.features_M, ends, right=True, out_int32=True)
     order_M = stable_order(block_M, len(prefixes))
-    rows_M = (main.rows_M + block_M * n)[order_M]
-    return Entries(main.values_M[order_M], main.features_M[order_M], rows_M, starts_of(rows_M, n * len(prefixes)))
+    values_M, features_M, rows_M, block_M = (column.index_select(0, order_M) for column in (*main[:3], block_M))
+    in_block_M = rows_M + block_M * n
+    return rows_M, Entries(values_M, features_M, in_block_M, starts_of(in_block_M, n * len(prefixes)))
 
 
 def _errors_in_place(parts_BND: Tensor, centred_ND: Tensor, n_prefixes: int) -> Tensor:

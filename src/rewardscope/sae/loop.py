@@ -1,7 +1,8 @@
-"""The training run: batches from a stream, curves to a log, a progress bar in rows."""
+"""The training run: batches from a stream, curves to a log, a progress bar in rows, the state to disk."""
 
-from rewardscope.log import RunLog, progress
+from rewardscope.log import RunLog, progress_bar
 from rewardscope.sae.inference import Sae
+from rewardscope.sae.state import RunState
 from rewardscope.sae.stream import ActStream
 from rewardscope.sae.train import StepReport, Trainer, TrainOptions
 
@@ -9,13 +10,18 @@ _SAMPLE_ROWS = 8192
 _LOG_EVERY = 50
 
 
-def train_saes(stream: ActStream, options: TrainOptions, *, n_rows: int, run_log: RunLog) -> dict[int, Sae]:
-    """Train one SAE a layer on `n_rows` rows of `stream`; return them for raw, unscaled activations."""
+def train_saes(stream: ActStream, options: TrainOptions, *, n_rows: int, run_log: RunLog, state: RunState) -> dict[int, Sae]:
+    """Train one SAE a layer on `n_rows` rows of `stream`, from where `state` is; return them for raw, unscaled activations."""
     trainer = Trainer(stream.sample(_SAMPLE_ROWS), options)
-    for step, batch in enumerate(progress(stream.batches(n_rows), "train-sae", total=options.n_steps, unit="batch")):
-        reports = trainer.step(batch)
-        if step % _LOG_EVERY == 0 or step == options.n_steps - 1:
-            run_log.log(_metrics(reports), step=step)
+    first = min(n_rows, state.load(trainer) * stream.batch)
+    with progress_bar("train-sae", total=n_rows, unit="row", initial=first) as bar:
+        for batch in stream.batches(first, n_rows):
+            reports = trainer.step(batch)
+            if (trainer.n_done - 1) % _LOG_EVERY == 0 or trainer.n_done == options.n_steps:
+                run_log.log(_metrics(reports), step=trainer.n_done - 1)
+            if state.is_due(trainer.n_done) and trainer.n_done < options.n_steps:
+                state.save(trainer)
+            bar.update(len(next(iter(batch.values()))))
     return trainer.export()
 
 

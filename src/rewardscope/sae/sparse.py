@@ -66,7 +66,8 @@ class TorchKernels:
         return ByFeature(stable_order(features_M, n_features), starts_of(features_M, n_features))
 
     def sum_by_feature(self, order: ByFeature, values_M: Tensor, rows_M: Tensor, x_ND: Tensor) -> Tensor:
-        return _weighted_sums(rows_M[order.order_M], x_ND, order.starts_F, values_M[order.order_M])
+        rows_M, values_M = rows_M.index_select(0, order.order_M), values_M.index_select(0, order.order_M)
+        return _weighted_sums(rows_M, x_ND, order.starts_F, values_M)
 
 
 def _weighted_sums(indices_M: Tensor, table_RD: Tensor, starts: Tensor, weights_M: Tensor) -> Tensor:
