@@ -13,6 +13,7 @@ from rewardscope.storage.tables import read_csv, read_json
 BY = ("position", "step length", "step count")
 LINES = {"right": "-", "wrong": "--"}
 FORECAST = "last"
+_WIDE = 20
 
 
 def find(settings: Settings) -> list[Path]:
@@ -33,14 +34,20 @@ def draw(paths: list[Path]) -> Figure:
             _draw_means(panel, [row for row in rows if row["by"] == by], names)
             unit = f" ({report['step_length_unit']})" if by == "step length" else ""
             panel.set(xlabel=f"{by}{unit}", ylim=(0, 1.02) if report["calibration"] else None)
-            if by != "position":
+            if by != "position" and _span(rows, by) > _WIDE:
                 panel.set_xscale("log")
         axes[0].set_ylabel("mean step score")
         axes[0].legend(fontsize=6, loc="lower left")
-        note_n(axes[0], "; ".join(f"{c['policy']}, {c['window']}: {c['right']} right, {c['wrong']} wrong" for c in report["counts"]))
+        note_n(axes[0], "\n".join(f"{_name(c)}: {c['right']} traces right, {c['wrong']} wrong" for c in report["counts"]))
         note_n(axes[1], "95 % over problems")
         _draw_reliability(axes[3], report["calibration"], names)
     return figure
+
+
+def _span(rows: list[dict[str, str]], by: str) -> float:
+    """Return how many times the smallest bin's start the largest bin's end is."""
+    bounds = [(float(row["start"]), float(row["end"])) for row in rows if row["by"] == by] or [(1.0, 1.0)]
+    return max(end for _, end in bounds) / max(1.0, min(start for start, _ in bounds))
 
 
 def _name(row: dict[str, str]) -> str:

@@ -67,7 +67,8 @@ def _draw_loss(panel, rows: list[dict[str, str]], names: list[str], metric: str)
         panel.plot(layers, [float(row["loss"]) for row in here], color=colour, marker="o", markersize=3, label=label)
         panel.fill_between(layers, low, high, color=colour, alpha=0.18, linewidth=0)
     panel.set(title="lost in transfer", xlabel="layer", ylabel=f"{metric} below the own probe")
-    panel.set_yscale("symlog", linthresh=1)  # a turned direction can cost any amount of R²
+    if max(float(row["loss_high"]) for row in rows) > 2:
+        panel.set_yscale("symlog", linthresh=1)  # a turned direction can cost any amount of R²
     panel.xaxis.get_major_locator().set_params(integer=True)
     note_n(panel, f"{rows[0]['n_test_problems']} test problems; 95 % over problems")
-    panel.legend(fontsize=6)
+    panel.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))

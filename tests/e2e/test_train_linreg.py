@@ -40,7 +40,8 @@ def test_a_planted_reward_is_found_in_its_layer_and_not_by_the_controls(tmp_path
     assert float(results(out, "random projection")[PLANTED]["r2"]) < 0.9  # one direction of eight holds a part of it
     assert all(row["auroc"] == "" and row["target"] == "reward" for row in found.values())
     shown = capsys.readouterr().out
-    assert "layers 0-1,3 do not beat their best control" in shown
+    flagged = "".join(line for line in shown.splitlines() if "do not beat their best control: " in line)
+    assert all(str(layer) in flagged for layer in (0, 1, 3)) and str(PLANTED) not in flagged
     assert all(control in shown.splitlines()[0] for control in CONTROLS)
 
 

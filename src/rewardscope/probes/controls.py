@@ -14,6 +14,7 @@ from rewardscope.storage.shards import SEQUENCES, ActStore
 
 # Shape legend: N rows, M rows that take part, D features.
 TOKEN, POSITION = "token", "position"
+SHUFFLES = 5  # one alone can hit a direction that the target has by chance
 _BLOCK, _MAX_TOKENS, _MAX_BINS, _LEAST_PENALTY = 1024, 256, 16, 1e-3
 
 
@@ -27,26 +28,28 @@ class Column(NamedTuple):
     is_number: bool
 
 
-def shuffle_targets(table: Table, *, seed: int) -> Array:
-    """Return the targets [N] with those of the training side dealt to other problems.
+def shuffle_targets(table: Table, *, seed: int, times: int = SHUFFLES) -> Array:
+    """Return the targets [N, times] with those of the training side dealt to other problems.
 
     Each problem gets the targets of one other: traces in turn, and each step what the other trace has at the same relative
     position. So targets that belong together stay together, and what is left to learn is what all traces share.
     """
-    value_N, rows = table.value.copy(), np.flatnonzero(table.train)
+    rows = np.flatnonzero(table.train)
     rows = rows[np.lexsort((table.token[rows], table.trace[rows]))]
     traces = np.split(rows, np.flatnonzero(np.diff(table.trace[rows])) + 1)
     by_problem: dict[int, list[NDArray]] = {}
     for trace in traces:
         by_problem.setdefault(int(table.problem[trace[0]]), []).append(trace)
-    order = np.random.default_rng(seed).permutation(sorted(by_problem))
-    for problem, other in zip(order, np.roll(order, 1), strict=True):
-        given = by_problem[int(other)]
-        for number, trace in enumerate(by_problem[int(problem)]):
-            donor = given[number % len(given)]
-            place = ((np.arange(len(trace)) + 0.5) / len(trace) * len(donor)).astype(np.int64)
-            value_N[trace] = table.value[donor[place]]
-    return value_N
+    rng, shuffled_NS = np.random.default_rng(seed), np.repeat(table.value[:, None], times, axis=1)
+    for number in range(times):
+        order = rng.permutation(sorted(by_problem))
+        for problem, other in zip(order, np.roll(order, 1), strict=True):
+            given = by_problem[int(other)]
+            for place, trace in enumerate(by_problem[int(problem)]):
+                donor = given[place % len(given)]
+                steps = ((np.arange(len(trace)) + 0.5) / len(trace) * len(donor)).astype(np.int64)
+                shuffled_NS[trace, number] = table.value[donor[steps]]
+    return shuffled_NS
 
 
 def token_columns(store: ActStore, table: Table) -> list[Column]:

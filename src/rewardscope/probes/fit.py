@@ -38,25 +38,25 @@ def fit_probe(source: Source, value_N: Array, fold_N: NDArray, *, folds: int, pe
 
 
 def fit_layer(
-    source: Source, value_N: Array, shuffled_N: Array, fold_N: NDArray, *, folds: int, penalties: Sequence[float], classes: bool, seed: int
+    source: Source, value_N: Array, shuffled_NS: Array, fold_N: NDArray, *, folds: int, penalties: Sequence[float], classes: bool, seed: int
 ) -> dict[str, LinearProbe]:
-    """Fit the probe of a layer and its two controls to the same sums: shuffled targets, and a few random directions.
+    """Fit the probe of a layer and its controls to the same sums: shuffled targets, numbered, and a few random directions.
 
-    Of the standardised states, min(8, D / 8) random directions are taken. All three stand on one scaler. Raises: BadRecord, ConfigError.
+    Of the standardised states, min(8, D / 8) random directions are taken. For classes, a shuffled target gets the first Newton
+    step of the logistic regression. All stand on one scaler. Raises: BadRecord, ConfigError.
     """
     how = {"penalties": penalties, "classes": classes}
-    sums = add_up(source, np.stack([value_N, shuffled_N], axis=1), fold_N, folds=folds)
-    states = _fit(sums, 0, source, value_N, fold_N, **how)
-    shuffled = _fit(sums, 1, source, shuffled_N, fold_N, **how)
+    sums = add_up(source, np.column_stack([value_N, shuffled_NS]), fold_N, folds=folds)
+    probes = {STATES: _fit(sums, 0, source, value_N, fold_N, **how)}
+    first_step = warm_start if classes else fit_ridge
+    for number in range(1, shuffled_NS.shape[1] + 1):
+        probe = first_step(sums, penalties, target=number)
+        probes[f"{SHUFFLED} {number}"] = probe._replace(mean=probes[STATES].mean, scale=probes[STATES].scale)
     basis_DK = _random_directions(sums, seed=seed)
     few = [fold.projected(basis_DK) for fold in sums]
     shift_D = sums[0].shift_E[: sums[0].width]
     narrow = _fit(few, 0, lambda: ((block_ND - shift_D) @ basis_DK for block_ND in source()), value_N, fold_N, **how)
-    return {
-        STATES: states,
-        SHUFFLED: shuffled._replace(mean=states.mean, scale=states.scale),
-        PROJECTION: _widened(narrow, basis_DK, shift_D, states),
-    }
+    return {**probes, PROJECTION: _widened(narrow, basis_DK, shift_D, probes[STATES])}
 
 
 def predict_chosen(source: Source, probes: Sequence[LinearProbe], chosen_N: NDArray) -> Array:

@@ -92,19 +92,17 @@ def mean_scores(steps: Steps, what: str, edges: Array, *, seed: int, policy: str
     """Return the mean score in each bin that has steps, with intervals over problems."""
     value_N = steps.by(what)
     bin_N = np.searchsorted(edges, value_N, side="right") - 1
-    found = []
+    drawn, found = resample(steps.problem, seed=seed) if len(value_N) else None, []
     for number in range(len(edges) - 1):
-        rows = np.flatnonzero((bin_N == number) & np.isfinite(value_N))
-        if not len(rows):
+        inside = (bin_N == number) & np.isfinite(value_N)
+        if drawn is None or not inside.any():
             continue
-        drawn = resample(steps.problem[rows], seed=seed)
-        mean = float(steps.score[rows].mean())
-        bounds = interval(mean, _mean_draws(steps.score[rows], drawn), n=drawn.n_problems) if drawn.n_problems > 1 else None
+        bounds = _mean(steps.score, inside, drawn)
         found.append(
             PatternBin(
-                policy=policy, window=window, answer=answer, by=what, start=float(edges[number]), end=float(edges[number + 1]), mean=mean,
-                low=None if bounds is None else bounds.low, high=None if bounds is None else bounds.high, n_steps=len(rows),
-                n_traces=len(np.unique(steps.trace[rows])), n_problems=drawn.n_problems,
+                policy=policy, window=window, answer=answer, by=what, start=float(edges[number]), end=float(edges[number + 1]),
+                mean=bounds.value, low=bounds.low if bounds.n > 1 else None, high=bounds.high if bounds.n > 1 else None,
+                n_steps=int(inside.sum()), n_traces=len(np.unique(steps.trace[inside])), n_problems=bounds.n,
             )
         )  # fmt: skip
     return found
@@ -137,10 +135,9 @@ def calibrate(chance_N: Array, right_N: Array, problem_N: NDArray, *, seed: int)
     both = 0 < right_N.sum() < len(right_N)
     curve = []
     for number in np.unique(bin_N):
-        rows = np.flatnonzero(bin_N == number)
-        inside = resample(problem_N[rows], seed=seed)
-        share = interval(float(right_N[rows].mean()), _mean_draws(right_N[rows], inside), n=inside.n_problems)
-        curve.append(Reliability(number / N_BINS, (number + 1) / N_BINS, float(chance_N[rows].mean()), share, len(rows)))
+        inside = bin_N == number
+        forecast, right = float(chance_N[inside].mean()), _mean(right_N, inside, drawn)
+        curve.append(Reliability(number / N_BINS, (number + 1) / N_BINS, forecast, right, int(inside.sum())))
     return Calibration(
         ece=interval(ece(chance_N, right_N), np.sum(gap_BR, axis=0) / n_R, n=drawn.n_problems),
         brier=interval(float(brier_N.mean()), _sum_draws(brier_N, drawn) / n_R, n=drawn.n_problems),
@@ -154,5 +151,8 @@ def _sum_draws(value_N: Array, drawn: Resamples) -> Array:
     return drawn.times_RP @ np.bincount(drawn.problem_N, weights=value_N, minlength=drawn.n_problems).astype(np.float64)
 
 
-def _mean_draws(value_N: Array, drawn: Resamples) -> Array:
-    return _sum_draws(value_N, drawn) / _sum_draws(np.ones_like(value_N), drawn)
+def _mean(value_N: Array, inside_N: NDArray[np.bool_], drawn: Resamples) -> Estimate:
+    """Return the mean of some rows with its interval; `n` counts the problems that have such rows."""
+    sum_R, n_R = _sum_draws(value_N * inside_N, drawn), _sum_draws(inside_N.astype(np.float64), drawn)
+    with np.errstate(invalid="ignore"):
+        return interval(float(value_N[inside_N].mean()), sum_R / n_R, n=len(np.unique(drawn.problem_N[inside_N])))

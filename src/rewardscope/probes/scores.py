@@ -4,7 +4,7 @@ Every predictor of the same rows is judged on the same resamples of problems, so
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from rewardscope.records import Estimate
 # Shape legend: N rows, P problems, R resamples, B bins.
 Array = NDArray[np.float64]
 N_RESAMPLES = 1000
+_CELLS = 4_000_000  # of a table of rows by problems that is held at once
 N_BINS = 10  # of calibration, of equal width
 
 
@@ -148,6 +149,14 @@ def difference(a: Scores, b: Scores) -> Estimate:
     return interval(a.headline.value - b.headline.value, a.draws_R - b.draws_R, n=a.headline.n)
 
 
+def mean_of(scores: Sequence[Scores]) -> Scores:
+    """Return the mean of every metric over several predictors of the same rows, and of their headline in each resample."""
+    value, draws_R = float(np.mean([one.headline.value for one in scores])), np.mean([one.draws_R for one in scores], axis=0)
+    names = [name for name in Scores._fields if name not in ("headline", "draws_R")]
+    means = {name: None if getattr(scores[0], name) is None else float(np.mean([getattr(one, name) for one in scores])) for name in names}
+    return scores[0]._replace(**means, headline=interval(value, draws_R, n=scores[0].headline.n), draws_R=draws_R)
+
+
 def r2_draws(target_N: Array, predicted_N: Array, drawn: Resamples) -> Array:
     """Return r2 in each resample, from four sums a problem; NaN where the target does not vary."""
     centred_N = target_N - target_N.mean()  # r2 does not change, and the sums lose less to rounding
@@ -160,18 +169,29 @@ def r2_draws(target_N: Array, predicted_N: Array, drawn: Resamples) -> Array:
 
 
 def auroc_draws(positive_N: NDArray, score_N: Array, drawn: Resamples) -> Array:
-    """Return AUROC in each resample, NaN where a class is missing; rows are sorted once, so that a resample costs O(N)."""
+    """Return AUROC in each resample, NaN where a class is missing.
+
+    Wins of the positive rows of one problem over the negative rows of another are counted once, so that no resample goes
+    through the rows again.
+    """
     order = np.argsort(score_N)
     score_N, positive_N, problem_N = score_N[order], positive_N[order] > 0.5, drawn.problem_N[order]
-    # The rows that tie with each positive row are those from `first` to before `after`.
-    first_pos = np.searchsorted(score_N, score_N[positive_N], side="left")
-    after_pos = np.searchsorted(score_N, score_N[positive_N], side="right")
-    problem_pos, negative_N = problem_N[positive_N], ~positive_N
-    negatives_before, draws = np.zeros(len(score_N) + 1), []
-    for times_P in drawn.times_RP:
-        np.cumsum(times_P[problem_N] * negative_N, out=negatives_before[1:])
-        times_pos = times_P[problem_pos]
-        below = times_pos @ (negatives_before[first_pos] + negatives_before[after_pos]) / 2
-        pairs = times_pos.sum() * negatives_before[-1]
-        draws.append(below / pairs if pairs > 0 else math.nan)
-    return np.array(draws)
+    positives = np.flatnonzero(positive_N)
+    positives = positives[np.argsort(problem_N[positives], kind="stable")]
+    if not len(positives):
+        return np.full(len(drawn.times_RP), math.nan)
+    # The rows that tie with a positive row are those from `first` to before `after`.
+    first_pos, after_pos = (np.searchsorted(score_N, score_N[positives], side=side) for side in ("left", "right"))
+    owners, starts = np.unique(problem_N[positives], return_index=True)
+    times_RP, wins_R = drawn.times_RP.astype(np.float64), np.zeros(len(drawn.times_RP))
+    step = max(1, _CELLS // len(score_N))
+    for low in range(0, drawn.n_problems, step):
+        others = np.arange(low, min(low + step, drawn.n_problems))
+        below = np.zeros((len(score_N) + 1, len(others)))  # negative rows of each of these problems before a row
+        np.cumsum((problem_N[:, None] == others) & ~positive_N[:, None], axis=0, out=below[1:])
+        wins_PP = np.add.reduceat((below[first_pos] + below[after_pos]) / 2, starts, axis=0)
+        wins_R += np.einsum("rq,rq->r", times_RP[:, owners] @ wins_PP, times_RP[:, others])
+    counts = (np.bincount(problem_N[rows], minlength=drawn.n_problems) for rows in (positive_N, ~positive_N))
+    n_positive_R, n_negative_R = (times_RP @ count for count in counts)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return wins_R / (n_positive_R * n_negative_R)

@@ -154,10 +154,10 @@ def _show(results: list[TransferResult]) -> str:
         if r.train == r.test and (r.test not in best or r.value > best[r.test].value):
             best[r.test] = r
     metric = "auroc" if results[0].target == "correct" else "r2"
-    header = ["train", "test", "best layer", metric, "95 % low", "95 % high", "loss", "loss low", "loss high", "test problems"]
+    header = ["test", "train", "best layer", metric, "95 % low", "95 % high", "loss", "loss low", "loss high", "test problems"]
     rows = []
-    for r in results:
+    for r in sorted(results, key=lambda r: (r.test, r.train != r.test, r.train)):
         if r.layer == best[r.test].layer:
             numbers = [f"{value:.3f}" for value in (r.value, r.low, r.high, r.loss, r.loss_low, r.loss_high)]
-            rows.append([r.train, r.test, r.layer, *numbers, r.n_test_problems])
+            rows.append([r.test, r.train, r.layer, *numbers, r.n_test_problems])
     return show_table(header, rows)

@@ -92,11 +92,14 @@ def _score_layer(
     store: "ActStore", layer: int, table: "Table", drawn: "Resamples", config: Config,
     keep: tuple[Path, str] | None,
 ) -> "dict[str, tuple[LinearProbe, Scores]]":  # fmt: skip
-    """Fit the probe of a layer and its controls, or read what an interrupted run of the same key kept; score them on the test rows."""
+    """Fit the probe of a layer and its controls, or read what an interrupted run of the same key kept; score them on the test rows.
+
+    Shuffled targets are one control: the mean of all shuffles, with the penalty of the first.
+    """
     from rewardscope.probes.controls import shuffle_targets
-    from rewardscope.probes.fit import fit_layer, predict_chosen
+    from rewardscope.probes.fit import SHUFFLED, fit_layer, predict_chosen
     from rewardscope.probes.linreg import read_probes, write_probes
-    from rewardscope.probes.scores import score
+    from rewardscope.probes.scores import mean_of, score
     from rewardscope.probes.table import state_blocks
 
     def source():
@@ -104,15 +107,18 @@ def _score_layer(
 
     probes = read_probes(keep[0], key=keep[1]) if keep else None
     if probes is None:
-        shuffled_N = shuffle_targets(table, seed=config.seed)
+        shuffled_NS = shuffle_targets(table, seed=config.seed)
         how = {"folds": table.n_folds, "penalties": config.penalties, "classes": table.classes, "seed": config.seed}
-        probes = fit_layer(source, table.value, shuffled_N, table.fold, **how)
+        probes = fit_layer(source, table.value, shuffled_NS, table.fold, **how)
         if keep:
             write_probes(keep[0], probes, key=keep[1])
     predicted = predict_chosen(source, list(probes.values()), table.test)
     value_N = table.value[table.test]
-    scored = (score(value_N, predicted_N, drawn, classes=table.classes) for predicted_N in predicted.T)
-    return {name: (probe, scores) for (name, probe), scores in zip(probes.items(), scored, strict=True)}
+    scored = [score(value_N, predicted_N, drawn, classes=table.classes) for predicted_N in predicted.T]
+    found: dict[str, list[tuple[LinearProbe, Scores]]] = {}
+    for name, probe, scores in zip(probes, probes.values(), scored, strict=True):
+        found.setdefault(SHUFFLED if name.startswith(SHUFFLED) else name, []).append((probe, scores))
+    return {name: (parts[0][0], mean_of([scores for _, scores in parts])) for name, parts in found.items()}
 
 
 def _compare(

@@ -71,7 +71,7 @@ def test_noise_is_not_predicted_from_position() -> None:
 def test_shuffled_targets_are_whole_traces_of_other_problems_and_test_rows_keep_theirs() -> None:
     table = make_table()
     table = table._replace(value=table.problem + table.step / 10)  # a target tells whose it was, and of which step
-    shuffled = shuffle_targets(table, seed=0)
+    shuffled = shuffle_targets(table, seed=0, times=2)[:, 1]
     assert np.array_equal(shuffled[table.test], table.value[table.test])
     for trace in np.unique(table.trace[table.train]):
         rows = np.flatnonzero(table.trace == trace)
@@ -87,6 +87,8 @@ def test_another_seed_shuffles_otherwise() -> None:
     table = make_table()
     assert np.array_equal(shuffle_targets(table, seed=1), shuffle_targets(table, seed=1))
     assert not np.array_equal(shuffle_targets(table, seed=1), shuffle_targets(table, seed=2))
+    one, other = shuffle_targets(table, seed=1, times=2).T
+    assert not np.array_equal(one, other)
 
 
 def make_store(folder: Path, table: Table, tokens: dict[tuple[str, int], list[str]]) -> ActStore:

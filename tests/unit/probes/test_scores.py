@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
-from rewardscope.probes.scores import auroc, difference, ece, margin, pearson, r2, ranks, resample, score, spearman
+from rewardscope.probes.scores import auroc, difference, ece, margin, mean_of, pearson, r2, ranks, resample, score, spearman
 
 N, PROBLEMS = 400, 40
 
@@ -70,9 +70,12 @@ def test_the_interval_of_r2_is_that_of_resampled_rows() -> None:
     assert found.n == len(np.unique(problem))
 
 
-def test_the_interval_of_auroc_is_that_of_resampled_rows() -> None:
+@pytest.mark.parametrize("cells", [10, 4_000_000])  # a problem at a time, or all at once
+def test_the_interval_of_auroc_is_that_of_resampled_rows(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     target, predicted, problem = make_rows()
-    found = score((target > 0).astype(float), predicted, resample(problem, seed=5), classes=True).headline
+    drawn = resample(problem, seed=5)
+    monkeypatch.setattr("rewardscope.probes.scores._CELLS", cells)
+    found = score((target > 0).astype(float), predicted, drawn, classes=True).headline
     low, high = slow_interval(share_of_pairs, problem, target > 0, predicted, seed=5)
     assert (found.value, found.low, found.high) == pytest.approx((roc_auc_score(target > 0, predicted), low, high), abs=1e-9)
 
@@ -128,3 +131,15 @@ def test_the_margin_is_that_to_the_best_control_of_each_resample() -> None:
     low, high = slow_interval(lead, problem, target, *predictors.values(), seed=5)
     assert name == "a"
     assert (found.value, found.low, found.high) == pytest.approx((own.r2 - a.r2, low, high), abs=1e-9)
+
+
+def test_the_mean_of_predictors_is_that_of_their_metrics_and_of_each_resample() -> None:
+    target, predicted, problem = make_rows()
+    drawn = resample(problem, seed=5)
+    a, b = (score((target > 0).astype(float), p, drawn, classes=True) for p in (predicted, -predicted))
+    found = mean_of([a, b])
+    assert found.auroc == found.headline.value == pytest.approx(0.5) and (found.headline.low, found.headline.high) == pytest.approx(
+        (0.5, 0.5)
+    )
+    assert found.mse == pytest.approx((a.mse + b.mse) / 2) and found.majority == a.majority
+    assert mean_of([score(target, predicted, drawn, classes=False)]).auroc is None
