@@ -9,8 +9,8 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 TASKS = (
-    "demo", "infer", "infer-with-prm", "import-traces", "metrics", "prm-bench", "save-acts", "train-linreg", "train-sae", "feature-diff",
-    "dash", "figures", "tiny",
+    "demo", "infer", "infer-with-prm", "import-traces", "metrics", "prm-bench", "save-acts", "train-linreg", "train-sae",
+    "sae-quality", "export-sae", "feature-diff", "dash", "figures", "tiny",
 )  # fmt: skip
 
 
