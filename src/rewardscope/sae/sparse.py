@@ -3,6 +3,7 @@
 Nothing here makes a dense [rows, features] tensor, and the cost goes with the stored entries alone.
 """
 
+import importlib.util
 import warnings
 from typing import NamedTuple, Protocol
 
@@ -89,5 +90,9 @@ def starts_of(keys_M: Tensor, n_keys: int) -> Tensor:
 
 
 def pick_kernels(device: torch.device) -> Kernels:
-    """Return the kernels for a device."""
+    """Return the kernels for a device: Triton's on a GPU, where it is installed."""
+    if device.type == "cuda" and importlib.util.find_spec("triton"):
+        from rewardscope.sae.triton_kernels import TritonKernels  # imports triton, which a CPU does not need
+
+        return TritonKernels()
     return TorchKernels()
