@@ -1,6 +1,7 @@
 """save-acts with a small random PRM, through the real code, against plain transformers."""
 
 import json
+import re
 import subprocess
 import sys
 from collections import namedtuple
@@ -14,8 +15,9 @@ from transformers import AutoTokenizer, Qwen2Model
 from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.records import Problem, SolvedProblem
 from rewardscope.settings import Settings
+from rewardscope.stage import Stage, StageConfig
 from rewardscope.stages.save_acts import Config, run
-from rewardscope.storage.jsonl import write_rows
+from rewardscope.storage.jsonl import read_solved, write_rows
 from rewardscope.storage.shards import ActStore
 from tests.e2e.acts_runs import LAYERS, POSITIONS, SMALL_SHARD, prompt_of, save, shrink, solutions_of, trace, write_generations
 from tests.unit.prms.tiny_prm import make_prm
@@ -221,9 +223,57 @@ def test_a_second_run_skips_without_torch(tmp_path: Path, prm: str) -> None:
 import sys
 from pathlib import Path
 from rewardscope.settings import Settings
+from rewardscope.stage import Stage, StageConfig
 from rewardscope.stages.save_acts import Config, run
 run(Config(ds_name={str(path)!r}, prm={prm!r}, device="cpu"), Settings(data_dir=Path({str(tmp_path)!r})))
 assert "torch" not in sys.modules and "transformers" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     assert json.loads((store.folder / "manifest.json").read_text())["created"] == made
+
+
+def test_scores_that_this_prm_gave_are_not_computed_again(tmp_path: Path, prm: str) -> None:
+    path = write_generations(tmp_path / "toy.jsonl", prm=prm)
+    scores = {(one.problem_id, one.index): one.scores for _, one in solutions_of(path)}
+    shifted = [solved.to_dict() for solved in read_solved(path)]
+    for solved in shifted:
+        for one in solved["traces"]:
+            one["scores"] = [score / 2 for score in one["scores"]]  # so that it shows where a reward is from
+    write_rows(path, shifted)
+
+    def rewards(layers: str) -> list[tuple[float, float]]:
+        rows = save(path, prm, layers=layers, force=True).rows()
+        return [(row.reward, (scores[row.problem, row.trace] or ())[row.step]) for row in rows]
+
+    assert all(reward == pytest.approx(score, abs=1e-5) for reward, score in rewards("0"))  # nothing says whose scores the file has
+    stage = Stage("infer-with-prm", StageConfig(), inputs={"prm": prm}, out=path)
+    with stage:
+        stage.finish([path], rows=1)
+    assert all(reward == score / 2 for reward, score in rewards("0"))
+    assert all(reward == score / 2 for reward, score in rewards("all"))
+    path.write_text(path.read_text().replace("How", "Who") + "\n")  # edited since
+    assert all(reward == pytest.approx(score, abs=1e-5) for reward, score in rewards("0"))
+
+
+def test_traces_beyond_the_window_are_counted_or_marked(tmp_path: Path, prm: str) -> None:
+    path = write_generations(tmp_path / "toy.jsonl")
+    lengths = [len(sequence["tokens"]) for sequence in save(path, prm).sequences()]
+    window = sorted(lengths)[len(lengths) // 2]
+    n_longer = sum(length > window for length in lengths)
+    dropped = save(path, prm, prm_window=window, positions="all-tokens", force=True)
+    assert dropped.manifest["skipped"] == {"too long": n_longer} and all(row.in_window for row in dropped.iter_rows())
+    marked = save(path, prm, prm_window=window, beyond_window="score", positions="all-tokens", force=True)
+    assert marked.manifest["skipped"] == {} and marked.manifest["extra"]["traces"] == len(lengths)
+    assert [row.in_window for row in marked.iter_rows()] == [row.token < window for row in marked.iter_rows()]
+    assert not all(row.in_window for row in marked.iter_rows())
+
+
+@pytest.mark.parametrize("positions", ["step-ends", "all-tokens", "last", "sample"])
+def test_the_disk_need_that_is_said_is_what_is_written(
+    tmp_path: Path, prm: str, capsys: pytest.CaptureFixture[str], positions: Literal["step-ends", "all-tokens", "last", "sample"]
+) -> None:
+    store = save(write_generations(tmp_path / "toy.jsonl", n=60), prm, positions=positions, sample=7)
+    said = re.search(r"(\d+) rows to capture need ([\d.]+) MB of disk", capsys.readouterr().err)
+    written = sum((store.folder / name).stat().st_size for name in store.manifest["outputs"]) / 1e6
+    assert said and int(said[1]) == store.n_rows
+    assert written <= float(said[2]) + 0.05 and float(said[2]) - 0.05 <= 1.3 * written
