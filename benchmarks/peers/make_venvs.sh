@@ -6,5 +6,5 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 torch=$(uv run --no-sync python -c 'from importlib.metadata import version; print(version("torch").split("+")[0])')
 uv venv --quiet --allow-existing .peers
-uv pip install --python .peers/bin/python ${PEERS_BACKEND:+--torch-backend "$PEERS_BACKEND"} \
+uv pip install --compile-bytecode --python .peers/bin/python ${PEERS_BACKEND:+--torch-backend "$PEERS_BACKEND"} \
   "torch==$torch" sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1.0

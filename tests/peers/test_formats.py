@@ -56,7 +56,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     jobs += [job("save", layout, kind, f"theirs-{layout}-{kind}") for layout, kind in THEIRS]
     (base / "jobs.json").write_text(json.dumps(jobs))
     env = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
-    env.pop("PYTHONPATH", None)
+    for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE"):
+        env.pop(name, None)
     command = [PYTHON, Path(__file__).with_name("peer.py"), base]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=base)
     assert done.returncode == 0, done.stderr[-3000:]
