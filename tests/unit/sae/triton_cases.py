@@ -22,9 +22,13 @@ SMALL = {
     "of_two_panels": (2, 700, 4, [3, 1]),
 }
 LONG_ROWS = SMALL | {"of_rows_longer_than_a_chunk": (3, 8, 400, [150, 400, 70])}
-LONG_FEATURES = SMALL | {"of_features_longer_than_a_chunk": (240, 8, 4, [1, 2, 3, 2] * 60)}
+LONG_FEATURES = SMALL | {
+    "of_features_longer_than_a_chunk": (240, 8, 4, [1, 2, 3, 2] * 60),
+    "of_features_as_long_as_a_chunk": (64, 8, 3, [3] * 64),
+}
 MANY_CHUNKS = {"of_one_feature_in_every_row": (2200, 3, 1, [1] * 2200)}
 SHAPES = LONG_ROWS | LONG_FEATURES | MANY_CHUNKS
+Shape = tuple[int, int, int, list[int]]
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +37,9 @@ def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_kernels, "_CHUNK", 64)
 
 
-def sparse(name: str, *, dtype: torch.dtype = torch.float32) -> tuple[Entries, Tensor, Tensor]:
+def sparse(shape: str | Shape, *, dtype: torch.dtype = torch.float32) -> tuple[Entries, Tensor, Tensor]:
     """Return random entries, a table of the features and one of the rows."""
-    n_rows, width, n_features, counts = SHAPES[name]
+    n_rows, width, n_features, counts = SHAPES[shape] if isinstance(shape, str) else shape
     random = torch.Generator().manual_seed(sum(counts) + width)
     used = max(1, n_features - 1) if n_features > max(counts) else n_features  # where possible, the last feature is in no row
     features_M = torch.cat([torch.randperm(used, generator=random)[:count].sort().values for count in counts]).int()
@@ -102,6 +106,19 @@ def test_errors_and_their_dots_equal_the_separate_steps(name: str) -> None:
     close(found.errors_ND, errors_ND)
     close(found.dots_M, TORCH.dots(entries, errors_ND, W_FD))
     close(found.square_N, errors_ND.square().sum(dim=1))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_step_of_random_shape_equals_that_of_torch(seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    n_rows, width, n_features = (int(torch.randint(1, most, (), generator=random)) for most in (6, 200, 7))
+    counts = torch.randint(0, n_features + 1, (n_rows,), generator=random).tolist()
+    entries, W_FD, g_ND = sparse((n_rows, width, n_features, counts))
+    order = TRITON.by_feature(entries.features_M, n_features)
+    close(TRITON.decode(entries, W_FD), TORCH.decode(entries, W_FD))
+    close(TRITON.dots(entries, g_ND, W_FD), TORCH.dots(entries, g_ND, W_FD))
+    sums_FD = TRITON.sum_by_feature(order, entries.values_M, entries.rows_M, g_ND)
+    close(sums_FD, TORCH.sum_by_feature(order, entries.values_M, entries.rows_M, g_ND))
 
 
 def test_tables_in_bfloat16_are_summed_in_float32() -> None:
