@@ -9,8 +9,8 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 TASKS = (
-    "demo", "infer", "infer-with-prm", "import-traces", "metrics", "prm-bench", "save-acts", "train-linreg", "train-sae",
-    "sae-quality", "export-sae", "feature-diff", "dash", "figures", "tiny",
+    "demo", "infer", "infer-with-prm", "import-traces", "metrics", "prm-bench", "save-acts", "train-linreg", "probe-predict",
+    "probe-transfer", "reward-patterns", "train-sae", "sae-quality", "export-sae", "feature-diff", "dash", "figures", "tiny",
 )  # fmt: skip
 
 
@@ -81,6 +81,10 @@ def test_dashes_and_underscores_are_the_same_flag(flag: str) -> None:
         (("metrics", "--dataset", "nothing.jsonl"), "nothing.jsonl"),
         (("save-acts", "--ds_name", "nothing"), "nothing"),
         (("train-linreg", "--ds-name", "math-rm-nothing"), "math-rm-nothing"),
+        (("train-linreg", "--ds-name", "x", "--ridge", "1..0"), "--ridge 1..0"),
+        (("probe-predict", "--ds-name", "math-rm-nothing", "--probes", "x"), "math-rm-nothing"),
+        (("probe-transfer", "--ds-names", "math-rm-nothing"), "at least two folders"),
+        (("reward-patterns", "--ds-names", "math-rm-nothing"), "math-rm-nothing"),
         (("train-sae", "--ds-names", "math-rm-nothing"), "math-rm-nothing"),
         (("feature-diff", "--part", "1", "--total", "10"), "--"),
         (("dash",), "--"),

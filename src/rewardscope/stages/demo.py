@@ -13,7 +13,19 @@ from rewardscope.log import get_logger
 from rewardscope.paths import TINY, acts_dir, dash_dir, figures_dir, generations_file
 from rewardscope.settings import Settings
 from rewardscope.stage import StageConfig, option
-from rewardscope.stages import dash, feature_diff, figures, infer, infer_with_prm, metrics, save_acts, train_linreg, train_sae
+from rewardscope.stages import (
+    dash,
+    feature_diff,
+    figures,
+    infer,
+    infer_with_prm,
+    metrics,
+    probe_transfer,
+    reward_patterns,
+    save_acts,
+    train_linreg,
+    train_sae,
+)
 from rewardscope.storage.files import manifest_of
 from rewardscope.storage.tables import read_json, show_table
 
@@ -26,7 +38,7 @@ class Config(StageConfig):
     """Run the whole chain on the shipped models, on the CPU.
 
     Two policies, one that writes short plain steps and one that reasons at length, solve word problems alone and with
-    a PRM's guidance; then the PRM's hidden states are probed, taken apart by SAEs, compared and shown.
+    a PRM's guidance; then the PRM's scores and hidden states are compared, probed, taken apart by SAEs and shown.
     """
 
     limit: int = option(60, help="problems")
@@ -80,6 +92,9 @@ def chain(config: Config, settings: Settings) -> list[tuple[str, Callable[[], Pa
             ("train-linreg", train_linreg, train_linreg.Config(ds_name=name, target=target, force=force))
             for target in ("reward", "correct")
         ]
+    for target in ("reward", "correct"):
+        planned.append(("probe-transfer", probe_transfer, probe_transfer.Config(ds_names=(*acts,), target=target, force=force)))
+    planned.append(("reward-patterns", reward_patterns, reward_patterns.Config(ds_names=(*acts,), force=force)))
     planned.append(("train-sae", train_sae, train_sae.Config(ds_names=(instruct, reasoner), run=SAE_RUN, force=force)))
     sae = str(settings.sae_checkpoint_dir / SAE_RUN)
     compared = feature_diff.Config(reasoning=(reasoner,), instruct=(instruct,), sae=sae, part=1, total=1, force=force)
