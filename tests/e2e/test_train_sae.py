@@ -1,14 +1,22 @@
 import dataclasses
+import json
 import logging
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from rewardscope.errors import ConfigError, MissingInput
+from rewardscope.log import WandbRunLog
+from rewardscope.paths import PROJECT
 from rewardscope.sae.checkpoint import load_sae
 from rewardscope.sae.runs import find_sae
+from rewardscope.sae.train import Trainer
 from rewardscope.settings import Settings
 from rewardscope.stages import train_sae
 from rewardscope.storage.tables import read_json
@@ -53,7 +61,7 @@ def test_training_finds_the_planted_dictionaries_and_says_how_well(settings: Set
     assert len(capsys.readouterr().out.splitlines()) == 4
     manifest = read_json(out / "manifest.json")
     assert manifest["rows"] == 1800
-    assert sorted(manifest["outputs"]) == [
+    assert sorted(manifest["outputs"]) == ["README.md"] + [
         f"layer_{layer}/{name}" for layer in ("00", "02") for name in ("cfg.json", "quality.json", "sae.safetensors")
     ]
     assert find_sae("planted", settings).layers == {0: out / "layer_00", 2: out / "layer_02"}
@@ -87,6 +95,125 @@ def test_a_run_killed_between_two_layers_does_not_pass_for_a_finished_one(settin
         find_sae("sae", settings)
     monkeypatch.setattr(checkpoint, "save_sae", real)
     assert len(find_sae(str(train(settings)), settings).layers) == 2
+
+
+_KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from rewardscope.sae import train
+from rewardscope.settings import Settings
+from rewardscope.stages import train_sae
+
+flags, data, out, last = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+real = train.Trainer.step
+
+def step(self, batch):
+    if self.n_done == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, batch)
+
+train.Trainer.step = step
+train_sae.run(train_sae.Config(**flags), Settings(data_dir=data, sae_checkpoint_dir=out))
+"""
+
+
+@pytest.mark.parametrize("flags", [{}, {"activation": "batchtopk"}])
+def test_a_run_that_is_killed_and_started_again_ends_with_the_same_bits(
+    settings: Settings, acts_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any]
+) -> None:
+    flags = SMALL | {"tokens": 6_000, "aux_alpha": 0.1, "save_every": "10"} | flags
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        whole = train_sae.run(train_sae.Config(**flags), settings)
+        command = [sys.executable, "-c", _KILLED, json.dumps(flags), str(acts_home), str(tmp_path / "killed"), "27"]
+        killed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        resumed = dataclasses.replace(settings, sae_checkpoint_dir=tmp_path / "killed")
+        assert read_json(tmp_path / "killed" / "sae" / "state" / "latest.json")["step"] == 20
+        with pytest.raises(MissingInput, match="no manifest"):
+            find_sae("sae", resumed)
+        steps: list[int] = []
+        real = Trainer.step
+        monkeypatch.setattr(Trainer, "step", lambda self, batch: steps.append(self.n_done) or real(self, batch))
+        again = train_sae.run(train_sae.Config(**flags), resumed)
+    finally:
+        torch.set_num_threads(threads)
+    assert steps == list(range(20, 47))
+    for layer in ("layer_00", "layer_02"):
+        assert (whole / layer / "sae.safetensors").read_bytes() == (again / layer / "sae.safetensors").read_bytes()
+        assert read_json(whole / layer / "quality.json") == read_json(again / layer / "quality.json")
+    assert not (again / "state").exists()
+
+
+def test_the_state_of_other_settings_is_not_used(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Trainer.step
+
+    def stopped(self: Trainer, batch: Any) -> Any:
+        if self.n_done == 7:
+            raise KeyboardInterrupt
+        return real(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, save_every="3")
+    monkeypatch.setattr(Trainer, "step", real)
+    assert (settings.sae_checkpoint_dir / "sae" / "state" / "latest.json").is_file()
+    out = train(settings, k="3")
+    fresh = train(settings, k="3", run="fresh")
+    assert (out / "layer_00" / "sae.safetensors").read_bytes() == (fresh / "layer_00" / "sae.safetensors").read_bytes()
+    assert not (out / "state").exists()
+
+
+@pytest.mark.parametrize("activation", ["batchtopk", "jumprelu", "matryoshka"])
+def test_every_activation_function_is_trained_saved_and_measured(settings: Settings, activation: str) -> None:
+    out = train(settings, activation=activation, tokens=30_000, lr=5e-3, prefixes=(0.5, 1.0), bandwidth=0.02)
+    sae = load_sae(out / "layer_00", device=CPU)
+    assert sae.activation == activation
+    assert (sae.k is None) == (activation != "matryoshka")
+    quality = read_json(out / "layer_00" / "quality.json")
+    assert quality["fvu"]["value"] < 0.3
+    assert quality["l0"]["value"] == pytest.approx(2, rel=0.3)
+    assert read_json(out / "manifest.json")["extra"]["activation"] == activation
+
+
+def test_layers_may_differ_in_features_and_k(settings: Settings) -> None:
+    out = train(settings, n_features="0:32,2:48", k="2,3")
+    saes = [load_sae(out / layer, device=CPU) for layer in ("layer_00", "layer_02")]
+    assert [(sae.n_features, sae.k) for sae in saes] == [(32, 2), (48, 3)]
+    assert read_json(out / "manifest.json")["extra"]["n_features"] == {"0": 32, "2": 48}
+
+
+def test_every_flag_of_training_has_an_effect(settings: Settings) -> None:
+    common: dict[str, Any] = {"layers": "0", "tokens": 1_000}
+    plain = {a: train(settings, run=f"plain-{a}", activation=a, **common) for a in ("topk", "jumprelu", "matryoshka")}
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("topk", {"warmup": 0.5}), ("topk", {"decay": 0.9}), ("topk", {"clip": 1e-6}), ("topk", {"precision": "bf16"}),
+        ("topk", {"aux_k": 1, "aux_alpha": 100.0, "tokens": 5_000}), ("jumprelu", {"l0_weight": 50.0}), ("jumprelu", {"bandwidth": 0.5}),
+        ("matryoshka", {"prefixes": (0.2, 1.0)}),
+    ]  # fmt: skip
+    for number, (activation, change) in enumerate(changes):
+        out = train(settings, run=f"changed-{number}", activation=activation, **(common | change))
+        changed, same = (load_sae(folder / "layer_00", device=CPU).W_enc_DF for folder in (out, plain[activation]))
+        assert not torch.equal(changed, same), change
+
+
+def test_curves_of_every_layer_reach_an_offline_wandb_run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: dict[int, set[str]] = {}
+    real = WandbRunLog.log
+
+    def log(self: WandbRunLog, metrics: dict[str, float], *, step: int) -> None:
+        logged[step] = set(metrics)
+        assert all(np.isfinite(value) for value in metrics.values())
+        real(self, metrics, step=step)
+
+    monkeypatch.setattr(WandbRunLog, "log", log)
+    train(settings, wandb=True)
+    assert set(logged) == {0, 15}
+    assert logged[0] == {f"{name}/layer_{layer}" for name in ("fvu", "l0", "aux", "dead", "grad_norm") for layer in (0, 2)}
+    assert list((settings.data_dir / "wandb").glob("offline-run-*/*.wandb"))
 
 
 def test_layers_can_be_chosen_and_the_expansion_sets_the_width(settings: Settings) -> None:
@@ -138,6 +265,13 @@ def test_the_seed_changes_the_weights_and_a_small_buffer_the_order(settings: Set
         ({"aux_alpha": -1.0}, "--aux-alpha -1.0"),
         ({"ds_names": ()}, "--ds-names is empty"),
         ({"buffer_mib": 0}, "--buffer-mib 0"),
+        ({"source": "stream"}, "--generations is empty"),
+        ({"k": "0:2"}, "--k 0:2: nothing for layers 2"),
+        ({"n_features": "9,9,9"}, "3 numbers for 2 layers"),
+        ({"prefixes": (0.5, 0.25, 1.0)}, "--prefixes"),
+        ({"save_every": "often"}, "--save-every often"),
+        ({"clip": -1.0}, "--clip -1.0"),
+        ({"warmup": 1.0}, "--warmup 1.0"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_written(settings: Settings, flags: dict[str, Any], message: str) -> None:

@@ -6,13 +6,14 @@ JumpReLU arXiv 2407.14435 section 3, Matryoshka arXiv 2503.17547 section 3.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from rewardscope.sae.activations import Above, Among, BatchTopK, Picker, TopK, encode
+from rewardscope.sae.ranks import Ranks
 from rewardscope.sae.sparse import Entries, Kernels, stable_order, starts_of
 
 # Shape legend: N rows, D width, F features, M stored entries, B blocks of N rows, P prefixes.
@@ -47,21 +48,6 @@ class Report(NamedTuple):
     aux: Tensor
 
 
-class Ranks(Protocol):
-    """The processes that share a batch by rows."""
-
-    def sum_(self, tensor: Tensor) -> Tensor:
-        """Add up a tensor over the processes, in place, and return it."""
-        ...
-
-
-class OneProcess:
-    """No other process."""
-
-    def sum_(self, tensor: Tensor) -> Tensor:
-        return tensor
-
-
 class BankLayer:
     """One SAE in training: W_dec has unit rows, and dead features are counted in rows, not in batches."""
 
@@ -92,11 +78,11 @@ class BankLayer:
             setattr(self, name, tensor.to(device) if moves else tensor)
         return self
 
-    def pickers(self, n_rows: int, dead: Tensor | None) -> list[Picker | Among]:
-        """Return the rule for a batch, and the one for its dead features (given by index) where there are any."""
+    def pickers(self, n_rows: int, dead: Tensor | None, *, ranks: Ranks) -> list[Picker | Among]:
+        """Return the rule for a batch of which `n_rows` are here, and the one for its dead features (given by index) where there are any."""
         rule, main = self.rule, TopK(self.rule.k)
         if rule.activation == "batchtopk":
-            main = BatchTopK(rule.k, n_rows)
+            main = BatchTopK(rule.k, int(ranks.sum_(torch.tensor(n_rows))), ranks=ranks)
         elif rule.activation == "jumprelu":
             main = Above(self.log_threshold_F.exp() - rule.bandwidth / 2)
         k_aux = 0 if dead is None else min(rule.k_aux, len(dead))
@@ -113,7 +99,7 @@ class BankLayer:
         """
         n, prefixes = len(x_ND), self.rule.prefixes
         centred_ND = x_ND - self.b_dec_D
-        main, *others = encode(centred_ND, self.W_enc_FD, self.b_enc_F, self.pickers(n, dead), bf16=self.rule.bf16)
+        main, *others = encode(centred_ND, self.W_enc_FD, self.b_enc_F, self.pickers(n, dead, ranks=ranks), bf16=self.rule.bf16)
         gate = _Gate(main, self.log_threshold_F, self.rule) if self.rule.activation == "jumprelu" else None
         active = gate.codes(main) if gate else main
         blocks, rows_M = _stack([active, *others], n, prefixes)
@@ -137,9 +123,11 @@ class BankLayer:
         fired_F = torch.zeros_like(self.b_enc_F).index_add_(0, active.features_M, (active.values_M > 0).to(self.b_enc_F.dtype))
         self.rows_since_fired_F += n_rows.long()
         self.rows_since_fired_F[ranks.sum_(fired_F) > 0] = 0
-        if self.rule.activation == "batchtopk" and len(active.values_M):
-            least = active.values_M.min()
-            self.batch_threshold = torch.where(self.batch_threshold == 0, least, _SMOOTH * self.batch_threshold + (1 - _SMOOTH) * least)
+        if self.rule.activation == "batchtopk":
+            values_M = active.values_M
+            least = ranks.least_(values_M.min() if len(values_M) else values_M.new_full((), torch.inf))
+            smoothed = torch.where(self.batch_threshold == 0, least, _SMOOTH * self.batch_threshold + (1 - _SMOOTH) * least)
+            self.batch_threshold = torch.where(least.isinf(), self.batch_threshold, smoothed)
 
     @torch.no_grad()
     def project_gradient(self, gradient_FD: Tensor) -> Tensor:
@@ -164,7 +152,7 @@ class _Gate:
         self.theta_F = log_threshold_F.exp()
         above_M = near.values_M - self.theta_F.index_select(0, near.features_M)
         self.open_M = above_M > 0
-        self.kernel_M = (above_M.abs() < rule.bandwidth / 2) / rule.bandwidth
+        self.kernel_M = (above_M.abs() < rule.bandwidth / 2).to(above_M.dtype) / rule.bandwidth
 
     def codes(self, near: Entries) -> Entries:
         return near._replace(values_M=near.values_M * self.open_M)

@@ -11,6 +11,7 @@ from rewardscope.layers import check_layers, parse_by_layer, show_layers
 from rewardscope.log import get_logger, open_run_log
 from rewardscope.paths import find_input, sae_layer_dir, slug
 from rewardscope.prms import DEFAULT_PRM
+from rewardscope.sae.card import write_card
 from rewardscope.sae.runs import QUALITY
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
@@ -138,7 +139,8 @@ def run(config: Config, settings: Settings) -> Path:
         qualities = _measure(rows, saes, config)
         files = []
         for layer, sae in saes.items():
-            files += _save(sae_layer_dir(out, layer), dataclasses.replace(sae, info=info), qualities[layer])
+            files += _save(sae_layer_dir(out, layer), dataclasses.replace(sae, info={**info, "k": k[layer]}), qualities[layer])
+        files.append(write_card(out, {layer: sae_layer_dir(out, layer) for layer in saes}))
         show(_show(list(qualities.values())))
         extra = {
             "layers": list(rows.layers), "width": rows.width, "n_features": _short(n_features), "k": _short(k),

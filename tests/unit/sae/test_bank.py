@@ -2,111 +2,144 @@ import pytest
 import torch
 from torch import Tensor
 
-from rewardscope.sae.bank import Codes, TopKSae, decode, top_pre_activations
+from rewardscope.sae.bank import BankLayer, OneProcess
+from rewardscope.sae.sparse import TorchKernels
+from tests.unit.sae.dense import ALPHA, D, F, K, N, dense_loss, make_layer, rows
 
-N, D, F, K, K_AUX = 13, 6, 20, 3, 4
-ALPHA = 1 / 32
-
-
-def make_sae(*, k_aux: int = K_AUX) -> TopKSae:
-    random = torch.Generator().manual_seed(3)
-    sae = TopKSae(D, F, k=K, k_aux=k_aux, random=random).double()
-    with torch.no_grad():
-        sae.normalise_decoder()
-        sae.W_enc_FD.copy_(torch.randn(F, D, generator=random, dtype=torch.float64))
-        sae.b_enc_F.copy_(0.3 * torch.randn(F, generator=random, dtype=torch.float64))
-        sae.b_dec_D.copy_(torch.randn(D, generator=random, dtype=torch.float64))
-    return sae
+ACTIVATIONS = ("topk", "batchtopk", "jumprelu", "matryoshka")
 
 
-def dense_loss(sae: TopKSae, x_ND: Tensor, dead_F: Tensor | None) -> Tensor:
-    """The same loss by dense matrices and masks, differentiated by autograd."""
-    pre_NF = (x_ND - sae.b_dec_D) @ sae.W_enc_FD.T + sae.b_enc_F
-
-    def kept(scores_NF: Tensor, k: int) -> Tensor:
-        threshold_N1 = scores_NF.sort(dim=1, descending=True).values[:, k - 1 : k]
-        return torch.where(scores_NF >= threshold_N1, pre_NF.clamp(min=0), 0.0)
-
-    error_ND = x_ND - sae.b_dec_D - kept(pre_NF, K) @ sae.W_dec_FD
-    loss = (error_ND**2).sum() / ((x_ND - x_ND.mean(dim=0)) ** 2).sum()
-    if dead_F is not None:
-        rest_ND = error_ND.detach()
-        aux_NF = kept(torch.where(dead_F, pre_NF, -torch.inf), min(K_AUX, int(dead_F.sum())))
-        loss = loss + ALPHA * ((rest_ND - aux_NF @ sae.W_dec_FD) ** 2).sum() / (rest_ND**2).sum()
-    return loss
+def gradients(layer: BankLayer, x_ND: Tensor, dead: Tensor | None = None, *, alpha: float = ALPHA):
+    return layer.gradients(x_ND, dead=dead, alpha=alpha, kernels=TorchKernels(), ranks=OneProcess())
 
 
 @pytest.mark.parametrize("n_dead", [None, 2, 9])
-def test_gradients_equal_those_of_the_dense_loss(n_dead: int | None) -> None:
-    x_ND = torch.randn(N, D, generator=torch.Generator().manual_seed(5), dtype=torch.float64) + 2.0
-    dead_F = None if n_dead is None else torch.arange(F) < n_dead
-    sparse, dense = make_sae(), make_sae()
-    losses = sparse.losses(x_ND, dead_F=dead_F, alpha=ALPHA)
-    losses.total.backward()
-    reference = dense_loss(dense, x_ND, dead_F)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradients_equal_those_of_the_dense_loss(activation: str, n_dead: int | None) -> None:
+    x_ND, dead = rows(), None if n_dead is None else torch.arange(n_dead)
+    layer = make_layer(activation)
+    dense = {name: tensor.clone().requires_grad_() for name, tensor in layer.parameters().items()}
+    grads, report = gradients(layer, x_ND, dead)
+    reference = dense_loss(dense, layer.rule, x_ND, dead)
     reference.backward()
-    assert losses.total.item() == pytest.approx(reference.item(), rel=1e-12)
-    for (name, p), (_, q) in zip(sparse.named_parameters(), dense.named_parameters(), strict=True):
-        assert p.grad is not None and q.grad is not None
-        torch.testing.assert_close(p.grad, q.grad, rtol=1e-10, atol=1e-12, msg=name)
+    assert report.loss.item() == pytest.approx(reference.item(), rel=1e-12)
+    assert set(grads) == set(dense)
+    for name, tensor in dense.items():
+        assert tensor.grad is not None and tensor.grad.abs().max() > 0
+        torch.testing.assert_close(grads[name], tensor.grad, rtol=1e-10, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_dead_features_get_gradients_only_through_the_auxiliary_loss() -> None:
-    x_ND = torch.randn(N, D, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    dead_F = torch.arange(F) < 5
-    gradients = []
-    for mask in (dead_F, None):
-        sae = make_sae()
-        with torch.no_grad():
-            sae.W_enc_FD[:5] *= 1e-6  # positive on some rows, but never among the largest
-            sae.b_enc_F[:5] = 0.0
-        sae.losses(x_ND, dead_F=mask, alpha=ALPHA).total.backward()
-        assert sae.W_enc_FD.grad is not None and sae.W_dec_FD.grad is not None
-        gradients.append(sae.W_enc_FD.grad[:5].norm(dim=1))
-    assert (gradients[0] > 0).all()
-    assert (gradients[1] == 0).all()
+@pytest.mark.parametrize("name", ["W_enc_FD", "b_enc_F"])
+def test_the_auxiliary_loss_reaches_the_encoder_as_finite_differences_say(name: str) -> None:
+    x_ND, dead, step = rows(), torch.arange(9), 1e-6
+
+    def loss_of_aux(delta: float, at: tuple[int, ...]) -> float:
+        layer = make_layer("topk")
+        layer.parameters()[name][at] += delta
+        report = gradients(layer, x_ND, dead)[1]
+        return ALPHA * report.aux.item()
+
+    layer = make_layer("topk")
+    by_aux = gradients(layer, x_ND, dead)[0][name] - gradients(layer, x_ND, dead, alpha=0.0)[0][name]
+    # A feature that TopK chose moves the error, which AuxK takes as a constant: only the others are compared.
+    z_NF = (x_ND - layer.b_dec_D) @ layer.W_enc_FD.T + layer.b_enc_F
+    chosen = set(z_NF.topk(K, dim=1).indices.flatten().tolist())
+    compared = [feature for feature in range(9) if feature not in chosen]
+    assert compared
+    for feature in compared:
+        at = (feature, 2) if name == "W_enc_FD" else (feature,)
+        numeric = (loss_of_aux(step, at) - loss_of_aux(-step, at)) / (2 * step)
+        assert by_aux[at].item() == pytest.approx(numeric, rel=1e-4, abs=1e-9)
+    assert by_aux[compared].abs().max() > 1e-4
 
 
-def test_top_pre_activations_are_the_largest_and_the_others_come_from_the_given_features() -> None:
-    sae = make_sae()
-    x_ND = torch.randn(N, D, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    among = torch.tensor([0, 2, 11])
-    top = top_pre_activations(x_ND, sae.W_enc_FD.T, sae.b_enc_F, k=K, among=among, k_among=2)
-    pre_NF = (x_ND @ sae.W_enc_FD.T + sae.b_enc_F).detach()
-    for row in range(N):
-        best = sorted(pre_NF[row].tolist(), reverse=True)[:K]
-        assert sorted(top.values_NK[row, :K].tolist(), reverse=True) == pytest.approx(best)
-        allowed = sorted(pre_NF[row, among].tolist(), reverse=True)[:2]
-        assert sorted(top.values_NK[row, K:].tolist(), reverse=True) == pytest.approx(allowed)
-    torch.testing.assert_close(pre_NF.gather(1, top.indices_NK), top.values_NK)
+def test_a_batch_in_small_chunks_gives_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rewardscope.sae import activations
+
+    for activation in ACTIVATIONS:
+        whole = gradients(make_layer(activation), rows(), torch.arange(5))[0]
+        monkeypatch.setitem(activations._CHUNK, "cpu", 3 * F)
+        chunked = gradients(make_layer(activation), rows(), torch.arange(5))[0]
+        monkeypatch.undo()
+        for name in whole:
+            torch.testing.assert_close(chunked[name], whole[name], rtol=1e-12, atol=1e-13)
 
 
-def test_decoding_is_the_product_with_the_dense_codes() -> None:
-    random = torch.Generator().manual_seed(2)
-    W_dec_FD = torch.randn(F, D, generator=random)
-    codes = Codes(torch.rand(N, K, generator=random), torch.stack([torch.randperm(F, generator=random)[:K] for _ in range(N)]))
-    dense_NF = torch.zeros(N, F).scatter(1, codes.indices_NK, codes.values_NK)
-    torch.testing.assert_close(decode(codes, W_dec_FD), dense_NF @ W_dec_FD)
+def test_an_encoder_product_of_bfloat16_copies_stays_close_and_its_gradients_are_float64() -> None:
+    exact, rough = (gradients(make_layer("jumprelu", bf16=bf16), rows()) for bf16 in (False, True))
+    assert all(gradient.dtype == torch.float64 for gradient in rough[0].values())
+    assert rough[1].fvu.item() != exact[1].fvu.item()
+    assert rough[1].fvu.item() == pytest.approx(exact[1].fvu.item(), rel=0.05)
 
 
 def test_rows_since_a_feature_fired_are_counted_in_rows() -> None:
-    sae = make_sae(k_aux=0)
-    x_ND = torch.randn(N, D, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    pre_NF = ((x_ND - sae.b_dec_D) @ sae.W_enc_FD.T + sae.b_enc_F).detach()
-    fired = {f for row in pre_NF for f in row.topk(K).indices.tolist() if row[f] > 0}
-    sae.losses(x_ND, dead_F=None, alpha=0.0)
-    sae.losses(x_ND, dead_F=None, alpha=0.0)
-    assert sae.rows_since_fired_F.tolist() == [0 if f in fired else 2 * N for f in range(F)]
+    layer, x_ND = make_layer("topk"), rows(seed=4)
+    z_NF = (x_ND - layer.b_dec_D) @ layer.W_enc_FD.T + layer.b_enc_F
+    fired = {f for row in z_NF for f in row.topk(K).indices.tolist() if row[f] > 0}
+    gradients(layer, x_ND)
+    gradients(layer, x_ND)
+    assert layer.rows_since_fired_F.tolist() == [0 if f in fired else 2 * N for f in range(F)]
+
+
+def test_a_closed_gate_near_its_threshold_does_not_count_as_firing() -> None:
+    layer, x_ND = make_layer("jumprelu"), rows()
+    z_NF = (x_ND - layer.b_dec_D) @ layer.W_enc_FD.T + layer.b_enc_F
+    open_NF = z_NF > layer.log_threshold_F.exp()
+    report = gradients(layer, x_ND)[1]
+    assert report.l0.item() == pytest.approx(float(open_NF.sum()) / N)
+    assert layer.rows_since_fired_F.tolist() == [0 if fired else N for fired in open_NF.any(dim=0)]
+
+
+def test_the_threshold_of_batchtopk_follows_the_smallest_active_value() -> None:
+    layer, least = make_layer("batchtopk"), []
+    for seed in (1, 2):
+        x_ND = rows(seed=seed)
+        z_NF = (x_ND - layer.b_dec_D) @ layer.W_enc_FD.T + layer.b_enc_F
+        least.append(float(z_NF.flatten().sort(descending=True).values[K * N - 1]))
+        gradients(layer, x_ND)
+    assert layer.batch_threshold.item() == pytest.approx(0.99 * least[0] + 0.01 * least[1])
 
 
 def test_the_projected_gradient_leaves_the_decoder_rows_length_alone() -> None:
-    sae = make_sae()
-    x_ND = torch.randn(N, D, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    sae.losses(x_ND, dead_F=None, alpha=0.0).total.backward()
-    sae.project_gradient()
-    assert sae.W_dec_FD.grad is not None
-    assert (sae.W_dec_FD.grad * sae.W_dec_FD).sum(dim=1).abs().max() < 1e-12
-    with torch.no_grad():
-        sae.W_dec_FD *= 3.0
-    sae.normalise_decoder()
-    torch.testing.assert_close(sae.W_dec_FD.norm(dim=1), torch.ones(F, dtype=torch.float64))
+    layer = make_layer("topk")
+    gradient_FD = layer.project_gradient(gradients(layer, rows())[0]["W_dec_FD"])
+    assert (gradient_FD * layer.W_dec_FD).sum(dim=1).abs().max() < 1e-12
+    layer.W_dec_FD *= 3.0
+    layer.normalise_decoder()
+    torch.testing.assert_close(layer.W_dec_FD.norm(dim=1), torch.ones(F, dtype=torch.float64))
+
+
+def test_two_processes_with_half_the_rows_each_have_the_gradients_of_one() -> None:
+    """The sums that `ranks` adds up are all that processes need of one another."""
+    x_ND, dead = rows(n=2 * N), torch.arange(6)
+    whole = gradients(make_layer("matryoshka"), x_ND, dead)[0]
+    told: list[Tensor] = []
+
+    class Recorder:
+        def sum_(self, tensor: Tensor) -> Tensor:
+            told.append(tensor.clone())
+            return tensor
+
+    for half_ND in x_ND.split(N):
+        make_layer("matryoshka").gradients(half_ND, dead=dead, alpha=ALPHA, kernels=TorchKernels(), ranks=Recorder())
+    sums = [one + other for one, other in zip(told[: len(told) // 2], told[len(told) // 2 :], strict=True)]
+
+    class Summed:
+        def __init__(self) -> None:
+            self.left = list(sums)
+
+        def sum_(self, tensor: Tensor) -> Tensor:
+            return self.left.pop(0)
+
+    halves = [
+        make_layer("matryoshka").gradients(half, dead=dead, alpha=ALPHA, kernels=TorchKernels(), ranks=Summed())[0]
+        for half in x_ND.split(N)
+    ]
+    for name, gradient in whole.items():
+        torch.testing.assert_close(halves[0][name] + halves[1][name], gradient, rtol=1e-10, atol=1e-12)
+
+
+def test_the_width_is_that_of_the_rows() -> None:
+    assert {name: tuple(tensor.shape) for name, tensor in make_layer("jumprelu").parameters().items()} == {
+        "W_enc_FD": (F, D), "b_enc_F": (F,), "W_dec_FD": (F, D), "b_dec_D": (D,), "log_threshold_F": (F,),
+    }  # fmt: skip

@@ -1,12 +1,11 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from rewardscope.errors import BadRecord, ConfigError
 from rewardscope.sae.rows import load_rows
-from rewardscope.sae.stream import ActStream, Split, held_batches, shard_rows, split_rows
+from rewardscope.sae.stream import ActStream, Shard, ShardSource, Split, read_ahead, shard_rows, split_rows
 from rewardscope.storage.shards import ActStore
 from tests.unit.sae.planted import STEP_TAG, Acts, make_rows, write_acts
 
@@ -35,6 +34,12 @@ def numbers(batch: dict[int, torch.Tensor]) -> list[int]:
     return batch[0][:, 0].int().tolist()
 
 
+def stream_of(
+    shards: list[Shard], layers: tuple[int, ...] = (0, 1), *, batch: int = 8, buffer_bytes: int = 2**20, seed: int = 0
+) -> ActStream:
+    return ActStream(ShardSource(shards, layers), batch=batch, buffer_bytes=buffer_bytes, seed=seed, device=torch.device("cpu"))
+
+
 def test_no_problem_is_on_both_sides_in_any_store(stores: list[ActStore]) -> None:
     found = split(stores)
     assert len(found.problems) == 9
@@ -44,10 +49,8 @@ def test_no_problem_is_on_both_sides_in_any_store(stores: list[ActStore]) -> Non
         for store, first in zip(stores, (0, 1000), strict=True)
         for row, name in enumerate((r.problem for r in store.rows()), first)
     }
-    held = [n for x_ND, _ in held_batches(found.held, 0, device=torch.device("cpu")) for n in x_ND[:, 0].int().tolist()]
-    trained = [
-        n for batch in ActStream(found.train, (0,), batch=1000, buffer_bytes=2**20, seed=0).batches(120 - len(held)) for n in numbers(batch)
-    ]
+    held = [n for acts, _ in ShardSource(found.held, (0,)).held() for n in numbers(acts)]
+    trained = [n for batch in stream_of(found.train, (0,), batch=1000).batches(0, 120 - len(held)) for n in numbers(batch)]
     assert {problems[n] for n in held} == set(found.held_out)
     assert {problems[n] for n in trained} == set(found.problems) - set(found.held_out)
     assert sorted(held + trained) == [*range(60), *range(1000, 1060)]
@@ -55,45 +58,84 @@ def test_no_problem_is_on_both_sides_in_any_store(stores: list[ActStore]) -> Non
 
 def test_held_rows_come_with_their_problems(stores: list[ActStore]) -> None:
     found = split(stores)
-    for x_ND, problem_N in held_batches(found.held, 0, device=torch.device("cpu")):
-        expected = [f"p/{n // 10}" if n < 1000 else f"p/{(n - 1000) // 10 + 3}" for n in x_ND[:, 0].int().tolist()]
+    for acts, problem_N in ShardSource(found.held, (0, 1)).held():
+        expected = [f"p/{n // 10}" if n < 1000 else f"p/{(n - 1000) // 10 + 3}" for n in numbers(acts)]
         assert [found.problems[code] for code in problem_N] == expected
 
 
-@pytest.mark.parametrize("buffer_bytes", [2**20, 2 * 4 * 2 * 20])
+SMALL = 2 * 4 * 2 * 20  # bytes of 20 rows at two layers: pools of ten rows, or of one shard
+
+
+@pytest.mark.parametrize("buffer_bytes", [2**20, SMALL])
 def test_each_pass_gives_every_row_once_at_every_layer(stores: list[ActStore], buffer_bytes: int) -> None:
-    found = split(stores)
-    stream = ActStream(found.train, (0, 1), batch=8, buffer_bytes=buffer_bytes, seed=0)
-    batches = list(stream.batches(2 * stream.n_rows))
+    stream = stream_of(split(stores).train, buffer_bytes=buffer_bytes)
+    n_rows = stream.n_rows
+    batches = list(stream.batches(0, 3 * n_rows))
     assert [len(batch[0]) for batch in batches[:-1]] == [8] * (len(batches) - 1)
-    seen = [n for batch in batches for n in numbers(batch)]
     assert all(torch.equal(batch[1][:, 1], batch[0][:, 0] + 0.5) for batch in batches)
-    assert len(seen) == 2 * stream.n_rows
-    if buffer_bytes == 2**20:  # one buffer: a pass ends where the batches of it end, its rest goes to the next
-        assert set(np.bincount(np.array(seen) % 1000 + 60 * (np.array(seen) >= 1000))) <= {0, 1, 2, 3}
-    assert len(set(seen)) == stream.n_rows
-    assert seen[:20] != sorted(seen[:20])
-    assert {n >= 1000 for n in seen[:24]} == {True, False}
+    seen = [n for batch in batches for n in numbers(batch)]
+    passes = [seen[start : start + n_rows] for start in range(0, 3 * n_rows, n_rows)]
+    assert [len(set(one)) for one in passes] == [n_rows] * 3
+    assert passes[0] != passes[1] and passes[0] != sorted(passes[0])
+
+
+def test_rows_of_both_stores_mix_in_a_buffer_and_a_small_one_holds_few_units_at_a_time(stores: list[ActStore]) -> None:
+    shards = split(stores).train
+    whole, small = ([n for batch in stream_of(shards, buffer_bytes=size).batches(0, 24) for n in numbers(batch)] for size in (2**20, SMALL))
+    assert {n >= 1000 for n in whole} == {True, False}
+    assert len({n // 7 for n in small}) < len({n // 7 for n in whole})
+
+
+@pytest.mark.parametrize("buffer_bytes", [2**20, SMALL])
+@pytest.mark.parametrize("first", [8, 40, 80, 200])
+def test_a_stream_goes_on_in_the_middle_as_it_would_have(stores: list[ActStore], buffer_bytes: int, first: int) -> None:
+    shards = split(stores).train
+    whole = [numbers(batch) for batch in stream_of(shards, buffer_bytes=buffer_bytes).batches(0, 250)]
+    rest = [numbers(batch) for batch in stream_of(shards, buffer_bytes=buffer_bytes).batches(first, 250)]
+    assert whole[first // 8 :] == rest
 
 
 def test_the_order_depends_on_the_seed_only(stores: list[ActStore]) -> None:
-    found = split(stores)
-    orders = [
-        [n for b in ActStream(found.train, (0,), batch=8, buffer_bytes=100, seed=s).batches(40) for n in numbers(b)] for s in (0, 0, 1)
-    ]
+    shards = split(stores).train
+    orders = [[n for b in stream_of(shards, (0,), buffer_bytes=100, seed=s).batches(0, 40) for n in numbers(b)] for s in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
+
+
+def test_a_sample_holds_distinct_rows_of_every_layer(stores: list[ActStore]) -> None:
+    stream = stream_of(split(stores).train)
+    sample = stream.sample(20)
+    assert len(set(numbers(sample))) == 20
+    assert torch.equal(sample[1][:, 1], sample[0][:, 0] + 0.5)
+    assert len(stream.sample(10_000)[0]) == stream.n_rows
 
 
 def test_files_that_fit_the_buffer_are_read_once(stores: list[ActStore], monkeypatch: pytest.MonkeyPatch) -> None:
     found = split(stores)
-    stream = ActStream(found.train, (0, 1), batch=8, buffer_bytes=2**20, seed=0)
+    stream = stream_of(found.train)
     from rewardscope.sae import stream as module
 
     calls: list[Path] = []
     real = module.read_layer
     monkeypatch.setattr(module, "read_layer", lambda path, layer: calls.append(path) or real(path, layer))
-    list(stream.batches(5 * stream.n_rows))
+    list(stream.batches(0, 5 * stream.n_rows))
     assert len(calls) == 2 * len(found.train)
+
+
+def test_reading_ahead_keeps_the_order_is_one_ahead_and_passes_errors_on() -> None:
+    read: list[int] = []
+
+    def items():
+        for number in range(5):
+            read.append(number)
+            yield number
+        raise BadRecord("torn")
+
+    ahead = read_ahead(items())
+    for number in range(5):
+        assert next(ahead) == number
+        assert len(read) <= number + 2
+    with pytest.raises(BadRecord, match="torn"):
+        next(ahead)
 
 
 def test_a_single_problem_cannot_be_split(tmp_path: Path) -> None:

@@ -1,73 +1,179 @@
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from rewardscope.log import NullRunLog
-from rewardscope.sae.bank import TopKSae
+from rewardscope.sae.bank import BankLayer, Rule
+from rewardscope.sae.optimizer import LayerOptimizer, Schedule
 from rewardscope.sae.quality import measure_quality
-from rewardscope.sae.rows import load_rows
-from rewardscope.sae.stream import ActStream, split_rows
-from rewardscope.sae.train import TrainOptions, _folded, auto_lr, geometric_median, train_saes
-from rewardscope.storage.shards import ActStore
-from tests.unit.sae.planted import dictionary, planted_acts, write_acts
+from rewardscope.sae.train import Shape, Trainer, TrainOptions, auto_lr, folded, geometric_median
+from tests.unit.sae.planted import dictionary, sparse_codes
 
 CPU = torch.device("cpu")
+WIDTH, N_TRUE, N_FEATURES, K = 16, 20, 32, 2
 
 
 def options(**changes: Any) -> TrainOptions:
-    values: dict[str, Any] = {"n_features": 32, "k": 2, "n_rows": 40_000, "lr": 5e-3, "aux_alpha": 1 / 32, "seed": 0, "device": CPU}
+    values: dict[str, Any] = {
+        "shapes": {0: Shape(N_FEATURES, K), 3: Shape(N_FEATURES, K)}, "activation": "topk", "prefixes": (0.25, 0.5, 1.0), "l0_weight": 1.0,
+        "bandwidth": 0.02, "n_steps": 300, "lr": 5e-3, "warmup": 0.05, "decay": 0.2, "clip": 0.0, "aux_alpha": 1 / 32, "k_aux": None,
+        "dead_after": 4000, "bf16": False, "seed": 0, "device": CPU,
+    }  # fmt: skip
     return TrainOptions(**(values | changes))
 
 
-@pytest.fixture(scope="module")
-def stream_of(tmp_path_factory: pytest.TempPathFactory):
-    made = planted_acts(n_problems=20, rows_per_problem=100, layers=(0, 3), n_features=20, width=16, k=2, seed=1)
-    store = ActStore(write_acts(tmp_path_factory.mktemp("acts") / "math-rm-x", made))
-    split = split_rows([store], [load_rows(store, store.sequences())], share=0.1, seed=0)
-    return lambda: ActStream(split.train, (0, 3), batch=128, buffer_bytes=2**30, seed=0)
+def batch(n: int, seed: int) -> dict[int, Tensor]:
+    """Return raw rows of two layers, sparse sums of a planted dictionary each."""
+    codes_NF = sparse_codes(n, N_TRUE, k=K, seed=seed)
+    return {layer: 5 * (codes_NF @ dictionary(N_TRUE, WIDTH, seed=layer)) + 7.0 for layer in (0, 3)}
 
 
-def test_training_finds_a_planted_dictionary_at_every_layer(stream_of) -> None:
-    saes = train_saes(stream_of(), options(), run_log=NullRunLog())
-    for layer, sae in saes.items():
-        cosine_FF = dictionary(20, 16, seed=layer) @ sae.W_dec_FD.T
+def trained(steps: int | None = None, **changes: Any) -> Trainer:
+    """Return a trainer after all steps of its options, or after the first `steps`."""
+    trainer = Trainer(batch(2000, seed=0), options(**changes))
+    for step in range(steps or trainer.options.n_steps):
+        trainer.step(batch(128, seed=step))
+    return trainer
+
+
+@pytest.mark.parametrize(("activation", "n_steps"), [("topk", 300), ("batchtopk", 600), ("jumprelu", 400)])
+def test_training_finds_a_planted_dictionary_at_every_layer(activation: str, n_steps: int) -> None:
+    for layer, sae in trained(activation=activation, n_steps=n_steps).export().items():
+        cosine_FF = dictionary(N_TRUE, WIDTH, seed=layer) @ sae.W_dec_FD.T
         assert (cosine_FF.max(dim=1).values > 0.9).float().mean() >= 0.9
-        torch.testing.assert_close(sae.W_dec_FD.norm(dim=1), torch.ones(32))
+        torch.testing.assert_close(sae.W_dec_FD.norm(dim=1), torch.ones(N_FEATURES))
 
 
-def test_the_same_seed_trains_the_same_weights_and_another_seed_others(stream_of) -> None:
-    weights = [train_saes(stream_of(), options(n_rows=1000, seed=seed), run_log=NullRunLog())[0].W_enc_DF for seed in (0, 0, 1)]
+@pytest.mark.parametrize("activation", ["batchtopk", "jumprelu"])
+def test_a_threshold_keeps_about_k_features_active_on_new_rows(activation: str) -> None:
+    trainer = trained(activation=activation, n_steps=400)
+    x_ND = batch(1000, seed=12345)[0]
+    sae = trainer.export()[0]
+    assert sae.k is None and sae.activation == activation
+    active = float((sae.encode(x_ND).values_NK > 0).sum() / len(x_ND))
+    assert active == pytest.approx(K, rel=0.25)
+    error = (x_ND - sae.reconstruct(x_ND)).square().sum() / (x_ND - x_ND.mean(dim=0)).square().sum()
+    assert error < 0.15
+
+
+def test_the_smallest_prefix_of_matryoshka_reconstructs_better_than_that_of_topk() -> None:
+    x_ND, left = batch(1000, seed=777)[0], {}
+    for activation in ("topk", "matryoshka"):
+        sae = trained(activation=activation, n_steps=400, shapes={0: Shape(N_FEATURES, 4)}).export()[0]
+        codes = sae.encode(x_ND)
+        codes = codes._replace(values_NK=codes.values_NK * (codes.indices_NK < N_FEATURES // 4))
+        left[activation] = float((x_ND - sae.decode(codes)).square().sum() / (x_ND - x_ND.mean(dim=0)).square().sum())
+    assert left["matryoshka"] < 0.8 * left["topk"]
+
+
+def test_the_same_seed_trains_the_same_weights_and_another_seed_others() -> None:
+    weights = [trained(5, seed=seed).export()[0].W_enc_DF for seed in (0, 0, 1)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_curves_of_every_layer_reach_the_log(stream_of) -> None:
-    logged: list[tuple[int, set[str]]] = []
-
-    class Log(NullRunLog):
-        def log(self, metrics: dict[str, float], *, step: int) -> None:
-            logged.append((step, set(metrics)))
-
-    train_saes(stream_of(), options(n_rows=1280), run_log=Log())
-    assert [step for step, _ in logged] == [0, 9]
-    assert logged[0][1] == {f"{name}/layer_{layer}" for name in ("fvu", "aux", "dead") for layer in (0, 3)}
+def test_a_layer_trains_the_same_alone_and_beside_others_of_another_size() -> None:
+    together = trained(5, shapes={0: Shape(N_FEATURES, K), 3: Shape(50, 5)})
+    alone = trained(5, shapes={3: Shape(50, 5)})
+    assert together.export()[3].k == 5
+    assert together.export()[3].W_enc_DF.shape == (WIDTH, 50)
+    assert torch.equal(together.export()[3].W_enc_DF, alone.export()[3].W_enc_DF)
 
 
-def test_folding_the_scale_gives_the_same_reconstruction_of_raw_states() -> None:
+def test_a_trainer_that_takes_over_the_state_of_another_goes_on_as_it_would_have() -> None:
+    for activation in ("batchtopk", "jumprelu"):
+        one = trained(6, activation=activation, clip=0.01)
+        other = Trainer(batch(50, seed=99), options(activation=activation, clip=0.01, seed=5))
+        for layer in one.layers:
+            other.load(layer, {name: tensor.clone() for name, tensor in one.tensors(layer).items()})
+        other.n_done = one.n_done
+        for trainer in (one, other):
+            for step in range(6, 9):
+                trainer.step(batch(128, seed=step))
+        for layer in one.layers:
+            for name, tensor in one.tensors(layer).items():
+                assert torch.equal(tensor, other.tensors(layer)[name]), name
+
+
+def test_dead_features_come_back_with_the_auxiliary_loss_and_stay_dead_without() -> None:
+    shares = []
+    for aux_alpha in (1 / 32, 0.0):
+        trainer = Trainer(batch(2000, seed=0), options(aux_alpha=aux_alpha, dead_after=500, shapes={0: Shape(N_FEATURES, K)}))
+        trainer.layers[0].b_enc_F[:16] = -3.0  # half of the features cannot win
+        for step in range(200):
+            report = trainer.step(batch(128, seed=step))[0]
+        shares.append(float(report.dead))
+    assert shares[0] < 0.4
+    assert shares[1] >= 0.5
+
+
+def test_the_schedule_rises_stays_and_falls() -> None:
+    schedule = Schedule(lr=2.0, n_steps=100, warmup=0.1, decay=0.2)
+    assert [schedule.at(step) for step in (0, 4, 9, 50, 79)] == pytest.approx([0.2, 1.0, 2.0, 2.0, 2.0])
+    assert [schedule.at(step) for step in (80, 90, 99, 100)] == pytest.approx([2.0, 1.0, 0.1, 0.0])
+    flat = Schedule(lr=2.0, n_steps=100, warmup=0.0, decay=0.0)
+    assert {flat.at(step) for step in range(100)} == {2.0}
+
+
+def layer_of(width: int, n_features: int, k: int) -> BankLayer:
+    rule = Rule(activation="topk", k=k, k_aux=0, prefixes=(n_features,), l0_weight=0.0, bandwidth=1.0, bf16=False)
+    return BankLayer(width, n_features, rule=rule, random=torch.Generator().manual_seed(0))
+
+
+def test_the_optimizer_is_adam_on_the_projected_gradient_with_unit_rows() -> None:
+    """Two steps by hand, from the formulas of Adam."""
+    layer = layer_of(3, 4, 1)
+    optimizer = LayerOptimizer(layer, clip=0.0)
+    random = torch.Generator().manual_seed(1)
+    enc_FD, dec_FD, m, v = layer.W_enc_FD.clone().double(), layer.W_dec_FD.clone().double(), {}, {}
+    for step in (1, 2):
+        grads = {name: torch.randn(tensor.shape, generator=random) for name, tensor in layer.parameters().items()}
+        g = {name: gradient.clone().double() for name, gradient in grads.items()}
+        g["W_dec_FD"] -= (g["W_dec_FD"] * dec_FD).sum(1, keepdim=True) * dec_FD
+        norm = optimizer.step(grads, lr=0.1)
+        assert norm.item() == pytest.approx(math.sqrt(sum(float((x**2).sum()) for x in g.values())), rel=1e-5)
+        for name in ("W_enc_FD", "W_dec_FD"):
+            m[name] = 0.9 * m.get(name, 0) + 0.1 * g[name]
+            v[name] = 0.999 * v.get(name, 0) + 0.001 * g[name] ** 2
+            update = 0.1 * (m[name] / (1 - 0.9**step)) / ((v[name] / (1 - 0.999**step)).sqrt() + 1e-8)
+            enc_FD, dec_FD = (enc_FD - update, dec_FD) if name == "W_enc_FD" else (enc_FD, dec_FD - update)
+        dec_FD /= dec_FD.norm(dim=1, keepdim=True)
+        torch.testing.assert_close(layer.W_enc_FD.double(), enc_FD, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(layer.W_dec_FD.double(), dec_FD, rtol=1e-4, atol=1e-5)
+
+
+def test_clipping_bounds_the_norm_and_leaves_smaller_gradients_alone() -> None:
+    given = []
+    for clip in (0.5, 1e9, 0.0):
+        layer = layer_of(3, 4, 1)
+        grads = {name: torch.ones_like(tensor) for name, tensor in layer.parameters().items()}
+        LayerOptimizer(layer, clip=clip).step(grads, lr=0.0)
+        given.append(math.sqrt(sum(float((gradient**2).sum()) for gradient in grads.values())))
+    assert given[0] == pytest.approx(0.5, rel=1e-5)
+    assert given[1] == given[2] > 0.5
+
+
+@pytest.mark.parametrize("activation", ["topk", "jumprelu", "batchtopk"])
+def test_folding_the_scale_gives_the_same_reconstruction_of_raw_states(activation: Any) -> None:
     random = torch.Generator().manual_seed(0)
-    trained = TopKSae(6, 20, k=3, k_aux=0, random=random)
-    with torch.no_grad():
-        trained.b_enc_F.copy_(torch.randn(20, generator=random))
-        trained.b_dec_D.copy_(torch.randn(6, generator=random))
+    rule = Rule(activation=activation, k=3, k_aux=0, prefixes=(20,), l0_weight=0.0, bandwidth=0.1, bf16=False)
+    layer = BankLayer(6, 20, rule=rule, random=random)
+    layer.b_enc_F.copy_(torch.randn(20, generator=random))
+    layer.b_dec_D.copy_(torch.randn(6, generator=random))
+    layer.log_threshold_F.copy_(0.3 * torch.randn(len(layer.log_threshold_F), generator=random))
+    layer.batch_threshold = torch.tensor(0.8)
     x_ND, scale = 40 * torch.randn(11, 6, generator=random), 0.037
-    scaled_ND = scale * x_ND
-    pre_NF = (scaled_ND - trained.b_dec_D) @ trained.W_enc_FD.T + trained.b_enc_F
-    kept_NF = torch.zeros_like(pre_NF).scatter(1, pre_NF.topk(3).indices, pre_NF.topk(3).values.clamp(min=0))
-    expected_ND = (kept_NF @ trained.W_dec_FD + trained.b_dec_D) / scale
-    folded = _folded(trained, scale, layer=0)
-    torch.testing.assert_close(folded.decode(folded.encode(x_ND)), expected_ND.detach(), rtol=1e-4, atol=1e-4)
+    pre_NF = (scale * x_ND - layer.b_dec_D) @ layer.W_enc_FD.T + layer.b_enc_F
+    if activation == "topk":
+        kept_NF = torch.zeros_like(pre_NF).scatter(1, pre_NF.topk(3).indices, pre_NF.topk(3).values.clamp(min=0))
+    else:
+        kept_NF = pre_NF * (pre_NF > (layer.log_threshold_F.exp() if activation == "jumprelu" else 0.8))
+    expected_ND = (kept_NF @ layer.W_dec_FD + layer.b_dec_D) / scale
+    sae = folded(layer, scale, layer=0)
+    torch.testing.assert_close(sae.decode(sae.encode(x_ND)), expected_ND, rtol=1e-4, atol=1e-4)
 
 
 def test_the_geometric_median_of_a_line_is_its_middle_point_whatever_the_outlier() -> None:
@@ -84,9 +190,8 @@ def test_the_learning_rate_follows_the_scaling_law_and_is_larger_for_short_runs(
 
 
 def test_quality_is_the_dense_computation_on_all_rows() -> None:
-    random = torch.Generator().manual_seed(0)
-    sae = _folded(TopKSae(6, 20, k=3, k_aux=0, random=random), 1.0, layer=0)
-    x_ND = torch.randn(50, 6, generator=random) + 3
+    sae = folded(layer_of(6, 20, 3), 1.0, layer=0)
+    x_ND = torch.randn(50, 6, generator=torch.Generator().manual_seed(1)) + 3
     problem_N = np.repeat(np.arange(5), 10)
     quality = measure_quality(sae, [(x_ND[:20], problem_N[:20]), (x_ND[20:], problem_N[20:])], n_problems=9, seed=0)
     codes = sae.encode(x_ND)
