@@ -24,7 +24,7 @@ def find(settings: Settings) -> list[Path]:
 
 def draw(paths: list[Path]) -> Figure:
     """Draw a row for each table: heat maps of some layers, the within-policy probes on the diagonal, then the loss by layer."""
-    figure = Figure(figsize=(2.3 * _MAPS + 3.6, 2.7 * len(paths)))
+    figure = Figure(figsize=(2.3 * _MAPS + 5.6, 2.7 * len(paths)))
     grid = figure.subplots(len(paths), _MAPS + 1, squeeze=False, width_ratios=[1] * _MAPS + [1.5])
     for axes, path in zip(grid, paths, strict=True):
         _draw_row(figure, axes, read_csv(path))
@@ -46,9 +46,9 @@ def _draw_row(figure: Figure, axes: np.ndarray, rows: list[dict[str, str]]) -> N
             panel.text(x, y, f"{number:.2f}" if number > -10 else "< -10", ha="center", va="center", fontsize=7, color=colour)
         panel.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=6)
         panel.set_yticks(range(len(names)), names if panel is axes[0] else [""] * len(names), fontsize=6)
-        panel.set(title=f"{metric} of {rows[0]['target']}, layer {layer}")
+        panel.set(title=f"layer {layer}", xlabel="scored on")
         panel.grid(visible=False)
-    axes[0].set_ylabel("fitted to")
+    axes[0].set_ylabel(f"{metric} of {rows[0]['target']}\nfitted to")
     for panel in axes[len(shown) : _MAPS]:
         panel.set_visible(False)
     if image is not None:
