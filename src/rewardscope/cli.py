@@ -11,7 +11,8 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from invoke.exceptions import Exit, ParseError
 from invoke.parser import Parser
 from invoke.tasks import Task
 
-from rewardscope.errors import ConfigError, PipelineError, UnknownName
+from rewardscope.errors import ConfigError, PipelineError, ToldElsewhere, UnknownName
 from rewardscope.paths import PROJECT
-from rewardscope.settings import Settings, load_settings, publish_hf_token
+from rewardscope.settings import Settings, launched, load_settings, publish_hf_token
 from rewardscope.stage import StageConfig
 
 Run = Callable[[Any, Settings], object]
@@ -35,12 +36,15 @@ def stage_task(name: str, config_class: type[StageConfig], run: Run) -> Task:
 
     def body(_context: Context, **flags: Any) -> None:
         try:
-            given = {key: value for key, value in flags.items() if value not in (None, "")}
-            _check_required(fields, given)
-            config = config_class(**{key: _convert(key, value, hints[key]) for key, value in given.items()})
-            settings = load_settings()
+            with _told_once():
+                given = {key: value for key, value in flags.items() if value not in (None, "")}
+                _check_required(fields, given)
+                config = config_class(**{key: _convert(key, value, hints[key]) for key, value in given.items()})
+                settings = load_settings()
             publish_hf_token(settings)
             run(config, settings)
+        except ToldElsewhere:
+            raise Exit(code=1) from None
         except PipelineError as error:
             raise Exit(f"{name}: {error}", code=1) from None
         except KeyboardInterrupt:
@@ -54,6 +58,18 @@ def stage_task(name: str, config_class: type[StageConfig], run: Run) -> Task:
     body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     body.__doc__ = inspect.getdoc(config_class)
     return Task(body, name=name, help={f.name: _help(f) for f in fields}, auto_shortflags=False)
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Leave an error that all of torchrun's processes meet alike to the first of them."""
+    try:
+        yield
+    except (PipelineError, ParseError):
+        launch = launched()
+        if launch and launch.rank:
+            raise ToldElsewhere from None
+        raise
 
 
 def _help(f: dataclasses.Field) -> str:
@@ -107,7 +123,10 @@ def _parse_argv(self: Parser, argv: list[str]) -> Any:
             flag = flag.replace("_", "-")
         tidy.append(flag + equals + value)
     try:
-        return _invoke_parse_argv(self, _with_files(self, tidy))
+        with _told_once():
+            return _invoke_parse_argv(self, _with_files(self, tidy))
+    except ToldElsewhere:
+        raise Exit(code=1) from None
     except ParseError as error:
         unknown = str(error).split("'")[1:2]
         task = error.context.name if error.context else None

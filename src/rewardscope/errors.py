@@ -20,6 +20,10 @@ class BadRecord(PipelineError):
     """A row of an input breaks its schema."""
 
 
+class ToldElsewhere(PipelineError):
+    """Another process of the same run tells the user what is wrong."""
+
+
 class UnknownName(PipelineError):
     """A name is not in its registry; the message gives the nearest known one."""
 

@@ -36,14 +36,18 @@ def progress(items: Iterable[T], what: str, *, total: int | None = None, unit: s
     """Wrap `items` in a progress bar, on a terminal only."""
     from tqdm import tqdm
 
-    return tqdm(items, desc=what, total=total, unit=unit, leave=False, disable=not sys.stderr.isatty())
+    return tqdm(items, desc=what, total=total, unit=unit, leave=False, disable=not _shows_progress())
 
 
 def progress_bar(what: str, *, total: int, unit: str, initial: int = 0) -> "tqdm":
     """Return a bar to update by hand, with the rate and the time left, on a terminal only."""
     from tqdm import tqdm
 
-    return tqdm(desc=what, total=total, unit=f" {unit}s", initial=initial, unit_scale=True, leave=False, disable=not sys.stderr.isatty())
+    return tqdm(desc=what, total=total, unit=f" {unit}s", initial=initial, unit_scale=True, leave=False, disable=not _shows_progress())
+
+
+def _shows_progress() -> bool:
+    return sys.stderr.isatty() and get_logger().isEnabledFor(logging.INFO)
 
 
 class RunLog(Protocol):

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from rewardscope.errors import ConfigError
 
@@ -40,6 +41,22 @@ def load_settings(env: Mapping[str, str] | None = None, dotenv: Path = Path(".en
         wandb_api_key=merged.get("WANDB_API_KEY"),
         hf_token=merged.get("HF_TOKEN"),
     )
+
+
+class Launch(NamedTuple):
+    """Which process of how many this is, in all and on this machine."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+
+
+def launched() -> Launch | None:
+    """Return the place of this process among those that torchrun started, None where it was not torchrun."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    return Launch(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))
 
 
 def publish_hf_token(settings: Settings) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rewardscope.sae.ranks import OneProcess, Ranks
 from rewardscope.sae.sparse import Entries, starts_of
 
 # Shape legend: N rows, n rows of a chunk, D width, F features, M stored entries.
@@ -58,31 +59,37 @@ class TopK:
 
 
 class BatchTopK:
-    """The `k` N largest pre-activations of N rows together. Source: arXiv 2412.06410."""
+    """The `k` N largest pre-activations of N rows together, which `ranks` may share; of equal ones the first.
 
-    def __init__(self, k: int, n_rows: int) -> None:
-        self.k, self.n_rows = k, n_rows
+    Source: arXiv 2412.06410.
+    """
+
+    def __init__(self, k: int, n_rows: int, *, ranks: Ranks | None = None) -> None:
+        self.k, self.n_rows, self._ranks = k, n_rows, ranks or OneProcess()
         self._floor: Tensor | None = None
         self._margin = _MARGIN
 
     def floor(self, pre_nF: Tensor) -> Tensor:
         if self._floor is None:
             wanted = min(int(self._margin * self.k * len(pre_nF)), pre_nF.numel())
-            self._floor = _positive(_kth_largest(pre_nF.flatten(), wanted))
+            self._floor = self._ranks.least_(_positive(_kth_largest(pre_nF.flatten(), wanted)))
         return self._floor
 
     def trim(self, found: Entries) -> Entries | None:
         assert self._floor is not None
         wanted = self.k * self.n_rows
-        if len(found.values_M) < wanted:
+        everywhere, start = self._ranks.gather(found.values_M)
+        if len(everywhere) < wanted:
             if self._floor <= torch.finfo(self._floor.dtype).tiny:
                 return found  # no more are positive
             self._floor, self._margin = None, 2 * self._margin
             return None
-        keep_M = found.values_M >= _kth_largest(found.values_M, wanted)
+        least = _kth_largest(everywhere, wanted)
+        keep_M = everywhere >= least
         if int(keep_M.sum()) != wanted:
-            keep_M = torch.zeros_like(keep_M).index_fill_(0, found.values_M.topk(wanted).indices, True)
-        return keep(found, keep_M)
+            above_M, equal_M = everywhere > least, everywhere == least
+            keep_M = above_M | (equal_M & (equal_M.cumsum(0) <= wanted - above_M.sum()))
+        return keep(found, keep_M[start : start + len(found.values_M)])
 
 
 class Above:

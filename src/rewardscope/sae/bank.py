@@ -79,7 +79,7 @@ class BankLayer:
         return self
 
     def pickers(self, n_rows: int, dead: Tensor | None, *, ranks: Ranks) -> list[Picker | Among]:
-        """Return the rule for a batch of which `n_rows` are here, and the one for its dead features (given by index) where there are any."""
+        """Return the rule for a batch with `n_rows` rows here, and the one for its dead features (by index) where there are any."""
         rule, main = self.rule, TopK(self.rule.k)
         if rule.activation == "batchtopk":
             main = BatchTopK(rule.k, int(ranks.sum_(torch.tensor(n_rows))), ranks=ranks)

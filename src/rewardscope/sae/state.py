@@ -14,11 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from rewardscope.errors import ConfigError
 from rewardscope.log import get_logger
+from rewardscope.sae.ranks import Alone, Team
 from rewardscope.sae.train import Trainer
 from rewardscope.storage.files import replacing, write_json
 from rewardscope.storage.tables import read_json
 
 STATE, LATEST = "state", "latest.json"
+_ASK_EVERY = 10  # steps after which several processes agree on the time
 
 
 class Every(NamedTuple):
@@ -38,44 +40,57 @@ def parse_every(text: str) -> Every:
 
 
 class RunState:
-    """The state folder of a run. `key` says which settings and inputs it belongs to; another's state is removed, never used."""
+    """The state folder of a run. `key` says which settings and inputs it belongs to; another's state is removed, never used.
 
-    def __init__(self, run: Path, key: str, *, every: Every) -> None:
-        self.folder, self._key, self._every = run / STATE, key, every
+    Of several processes each writes its own layers, and reads those that it trains.
+    """
+
+    def __init__(self, run: Path, key: str, *, every: Every, team: Team | None = None) -> None:
+        self.folder, self._key, self._every, self._team = run / STATE, key, every, team or Alone()
         self._saved_at = time.monotonic()
 
     def load(self, trainer: Trainer) -> int:
         """Bring the trainer to the step that was saved last; return it, 0 where there is none."""
+        step = self._team.decide(self._saved_step)
+        if not step:
+            return 0
+        folder = self._step_folder(step)
+        for layer in trainer.layers:
+            trainer.load(layer, load_file(folder / f"layer_{layer:02d}.safetensors", device=str(trainer.options.device)))
+        trainer.n_done = step
+        get_logger().info(f"train-sae: going on after step {step} of {trainer.options.n_steps}")
+        return step
+
+    def _saved_step(self) -> int:
         latest = self.folder / LATEST
         if not latest.is_file():
             return 0
         saved = read_json(latest)
-        if saved["key"] != self._key:
-            get_logger().info(f"train-sae: {self.folder} is of a run with other settings or inputs; starting anew")
-            self.remove()
-            return 0
-        folder = self._step_folder(saved["step"])
-        for layer in trainer.layers:
-            trainer.load(layer, load_file(folder / f"layer_{layer:02d}.safetensors", device=str(trainer.options.device)))
-        trainer.n_done = saved["step"]
-        get_logger().info(f"train-sae: going on after step {saved['step']} of {trainer.options.n_steps}")
-        return saved["step"]
+        if saved["key"] == self._key:
+            return saved["step"]
+        get_logger().info(f"train-sae: {self.folder} is of a run with other settings or inputs; starting anew")
+        self.remove()
+        return 0
 
     def is_due(self, step: int) -> bool:
         """Say whether the state should be written after `step` steps."""
         steps, seconds = self._every
-        return (steps is not None and step % steps == 0) or (seconds is not None and time.monotonic() - self._saved_at >= seconds)
+        if seconds is None:
+            return steps is not None and step % steps == 0
+        asked = self._team.size == 1 or step % _ASK_EVERY == 0
+        return asked and self._team.decide(lambda: time.monotonic() - self._saved_at >= seconds)
 
     def save(self, trainer: Trainer) -> None:
         """Write the state; the one before stays whole until this one is."""
         folder = self._step_folder(trainer.n_done)
-        for layer in trainer.layers:
+        for layer in self._team.writes(trainer.layers):
             with replacing(folder / f"layer_{layer:02d}.safetensors") as temporary:
                 save_file({name: tensor.contiguous() for name, tensor in trainer.tensors(layer).items()}, temporary)
-        write_json(self.folder / LATEST, {"key": self._key, "step": trainer.n_done})
-        for other in self.folder.glob("step_*"):
-            if other != folder:
-                shutil.rmtree(other)
+        if self._team.collect(None):  # in the first process, once all have written theirs
+            write_json(self.folder / LATEST, {"key": self._key, "step": trainer.n_done})
+            for other in self.folder.glob("step_*"):
+                if other.name < folder.name:  # a later one is what another process writes already
+                    shutil.rmtree(other)
         self._saved_at = time.monotonic()
 
     def remove(self) -> None:

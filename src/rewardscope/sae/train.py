@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from rewardscope.sae.activations import BatchTopK, TopK, encode
-from rewardscope.sae.bank import ActivationName, BankLayer, OneProcess, Ranks, Rule
+from rewardscope.sae.bank import ActivationName, BankLayer, Rule
 from rewardscope.sae.inference import Sae
 from rewardscope.sae.optimizer import LayerOptimizer, Schedule
+from rewardscope.sae.ranks import OneProcess, Ranks
 from rewardscope.sae.sparse import Kernels, pick_kernels
 
 # Shape legend: N rows, D width, F features.
@@ -88,7 +89,14 @@ class Trainer:
             median_D = geometric_median(x_ND)
             self.scales[layer] = _scale(x_ND - median_D)
             self.layers[layer] = _initial(x_ND * self.scales[layer], median_D * self.scales[layer], options, layer=layer)
+            self._agree(layer)
         self.optimizers = {layer: LayerOptimizer(sae, clip=options.clip) for layer, sae in self.layers.items()}
+
+    def _agree(self, layer: int) -> None:
+        """Start from the same weights to the last bit, whatever the processes' devices are."""
+        self.scales[layer] = float(self._ranks.same_(torch.tensor(self.scales[layer], dtype=torch.float64)))
+        for tensor in self.layers[layer].tensors().values():
+            self._ranks.same_(tensor)
 
     @torch.no_grad()
     def step(self, batch: LayerBatch) -> dict[int, StepReport]:

@@ -15,19 +15,23 @@ if TYPE_CHECKING:
 
     from rewardscope.prms.items import Item
     from rewardscope.prms.scorer import HfScorer
+    from rewardscope.sae.ranks import Team
     from rewardscope.sae.stream import LayerBatch, Source
     from rewardscope.stages.train_sae import Config
     from rewardscope.storage.shards import ActStore
 
 
 class Rows(NamedTuple):
-    """What to train on and what to measure on, with no problem on both sides."""
+    """What to train on and what to measure on, with no problem on both sides.
+
+    `layers` are those of all processes; the rows are those of the layers of this one.
+    """
 
     layers: tuple[int, ...]
     width: int
     train: "Source"
     held: "Callable[[], Iterator[tuple[LayerBatch, np.ndarray]]]"
-    """Gives held-out rows at every layer, with the code of each row's problem: its position in `problems`."""
+    """Gives held-out rows at these layers, with the code of each row's problem: its position in `problems`."""
     problems: tuple[str, ...]
     held_out: frozenset[str]
     names: list[str]
@@ -35,7 +39,7 @@ class Rows(NamedTuple):
     prm: str | None
 
 
-def open_shards(folders: list[Path], config: "Config") -> Rows:
+def open_shards(folders: list[Path], config: "Config", *, team: "Team") -> Rows:
     """Read where the rows of the folders come from. Raises: ConfigError where they do not go together."""
     from rewardscope.sae.rows import load_rows
     from rewardscope.sae.stream import ShardSource, split_rows
@@ -43,10 +47,11 @@ def open_shards(folders: list[Path], config: "Config") -> Rows:
 
     stores = [ActStore(folder) for folder in folders]
     layers = _common_layers(config, stores)
+    own = team.own_layers(layers)
     tables = [load_rows(store, store.sequences()) for store in stores]
     split = split_rows(stores, tables, share=config.holdout, seed=config.seed)
     return Rows(
-        layers, stores[0].width, ShardSource(split.train, layers), ShardSource(split.held, layers).held, split.problems, split.held_out,
+        layers, stores[0].width, ShardSource(split.train, own), ShardSource(split.held, own).held, split.problems, split.held_out,
         [slug(folder) for folder in folders], stores[0].manifest["extra"].get("prm"),
     )  # fmt: skip
 
@@ -64,7 +69,7 @@ def _common_layers(config: "Config", stores: "list[ActStore]") -> tuple[int, ...
     return pick_layers(config.layers, shared)
 
 
-def open_forward(files: list[Path], config: "Config") -> Rows:
+def open_forward(files: list[Path], config: "Config", *, team: "Team") -> Rows:
     """Encode the solutions of the files and load the PRM. Raises: ConfigError, MissingInput where it can take none of them."""
     import numpy as np
 
@@ -75,13 +80,14 @@ def open_forward(files: list[Path], config: "Config") -> Rows:
     where = ", ".join(map(str, files))
     scorer = HfScorer(config.prm, device=config.device)
     layers = parse_layers(config.layers, scorer.n_layers)
+    own = team.own_layers(layers)
     items = _encoded(files, config, scorer)
     problems, is_held_P = hold_out({item.problem for item in items}, share=config.holdout, seed=config.seed, where=where)
     codes = {name: code for code, name in enumerate(problems)}
     held_out = frozenset(problems[code] for code in np.flatnonzero(is_held_P))
     batch_tokens = config.batch_tokens or (CPU_BATCH_TOKENS if scorer.model.device.type == "cpu" else MAX_BATCH_TOKENS)
     train, held = (
-        ForwardSource(scorer, chosen, layers, width=scorer.width, batch_tokens=batch_tokens)
+        ForwardSource(scorer, chosen, own, width=scorer.width, batch_tokens=batch_tokens)
         for chosen in (
             [item for item in items if item.problem not in held_out],
             [item for item in items if item.problem in held_out],

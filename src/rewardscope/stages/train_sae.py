@@ -1,19 +1,21 @@
 """`train-sae`: sparse autoencoders on the states of several layers, trained together in one pass over the rows."""
 
 import dataclasses
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rewardscope.cli import show
-from rewardscope.errors import ConfigError
+from rewardscope.errors import ConfigError, ToldElsewhere
 from rewardscope.layers import check_layers, parse_by_layer, show_layers
-from rewardscope.log import get_logger, open_run_log
+from rewardscope.log import NullRunLog, get_logger, open_run_log
 from rewardscope.paths import find_input, sae_layer_dir, slug
 from rewardscope.prms import DEFAULT_PRM
 from rewardscope.sae.card import write_card
+from rewardscope.sae.ranks import Alone, Team
 from rewardscope.sae.runs import QUALITY
-from rewardscope.settings import Settings
+from rewardscope.settings import Settings, launched
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.stages.sae_rows import Rows, open_forward, open_shards
 from rewardscope.storage.files import write_json
@@ -39,6 +41,7 @@ class Config(StageConfig):
     Reads folders of save-acts (their rows are mixed), or with --source stream runs the PRM over generated solutions while it
     trains, without a disk; holds out some problems for the quality numbers. Writes <SAE checkpoint dir>/<run>/layer_XX/ with
     sae.safetensors, cfg.json and quality.json. A run that was stopped goes on where its state was saved.
+    On several GPUs, or processes: torchrun --nproc-per-node 2 -m invoke train-sae --distributed rows, with the flags as ever.
     Sources: TopK and AuxK arXiv 2406.04093, BatchTopK 2412.06410, JumpReLU 2407.14435, Matryoshka 2503.17547.
     """
 
@@ -84,6 +87,9 @@ class Config(StageConfig):
         "10m", help="when the state is saved, to go on after a stop: 500 (steps), 10m (minutes) or 0 (never)", key=False
     )
     device: str = option("auto", help="auto, cpu or cuda", key=False)
+    distributed: Literal["none", "rows", "layers"] = option(
+        "none", help="under torchrun: rows (processes share every batch) or layers (each trains some layers)", key=False
+    )
     wandb: bool = option(False, help="send the training curves to wandb", key=False)
 
     def __post_init__(self) -> None:
@@ -116,7 +122,20 @@ def _flag(name: str) -> str:
 
 
 def run(config: Config, settings: Settings) -> Path:
-    """Train, measure and save one SAE a layer; return the run's folder."""
+    """Train, measure and save one SAE a layer, alone or with other processes; return the run's folder."""
+    if config.distributed == "none":
+        launch = launched()
+        if launch and launch.size > 1:
+            wrong = ConfigError(f"torchrun started {launch.size} processes; add --distributed rows or layers")
+            raise ToldElsewhere if launch.rank else wrong
+        return _run(config, settings, Alone())
+    from rewardscope.sae.distributed import joined
+
+    with joined(config.distributed, device=config.device) as team:
+        return _run(dataclasses.replace(config, device=team.device), settings, team)
+
+
+def _run(config: Config, settings: Settings, team: Team) -> Path:
     from_shards = config.source == "shards"
     names, suffix, made_by = (config.ds_names, "", "save-acts") if from_shards else (config.generations, ".jsonl", "infer")
     paths = [require(find_input(name, settings.data_dir, suffix=suffix), name, made_by) for name in names]
@@ -124,23 +143,29 @@ def run(config: Config, settings: Settings) -> Path:
     inputs: dict[str, Path | str] = {f"{'acts' if from_shards else 'generations'} {number}": path for number, path in enumerate(paths)}
     named = dataclasses.replace(config, **{"ds_names" if from_shards else "generations": tuple(slug(path) for path in paths)})
     stage = Stage("train-sae", named, inputs=inputs if from_shards else inputs | {"prm": config.prm}, out=out)
-    if stage.is_done():
+    if team.decide(stage.is_done):
         return out
-    rows = open_shards(paths, config) if from_shards else open_forward(paths, config)
+    rows = open_shards(paths, config, team=team) if from_shards else open_forward(paths, config, team=team)
     n_features = parse_by_layer("--n-features", config.n_features or str(config.expansion * rows.width), rows.layers)
     k = parse_by_layer("--k", config.k, rows.layers)
     for layer in rows.layers:
         if k[layer] > n_features[layer]:
             raise ConfigError(f"--k {k[layer]} is more than the {n_features[layer]} features of layer {layer}")
-    state = open_state(out, stage, config)
-    with stage:
-        saes = _train(rows, n_features, k, config, settings, state=state)
+    state = open_state(out, stage, config, team)
+    with stage if team.is_first else nullcontext():
+        saes = _train(rows, n_features, k, config, settings, state=state, team=team)
         info = {"trained_on": rows.names, "prm": rows.prm, "hook": "residual stream after the block"}
-        qualities = _measure(rows, saes, config)
-        files = []
-        for layer, sae in saes.items():
-            files += _save(sae_layer_dir(out, layer), dataclasses.replace(sae, info={**info, "k": k[layer]}), qualities[layer])
-        files.append(write_card(out, {layer: sae_layer_dir(out, layer) for layer in saes}))
+        qualities = _measure(rows, {layer: saes[layer] for layer in team.writes(saes)}, config)
+        written = {
+            layer: _save(sae_layer_dir(out, layer), dataclasses.replace(saes[layer], info={**info, "k": k[layer]}), quality)
+            for layer, quality in qualities.items()
+        }
+        parts = team.collect((qualities, written))
+        if not team.is_first:
+            return out
+        qualities = {layer: part[0][layer] for layer in rows.layers for part in parts if layer in part[0]}
+        files = [file for _, written in parts for layer_files in written.values() for file in layer_files]
+        files.append(write_card(out, {layer: sae_layer_dir(out, layer) for layer in rows.layers}))
         show(_show(list(qualities.values())))
         extra = {
             "layers": list(rows.layers), "width": rows.width, "n_features": _short(n_features), "k": _short(k),
@@ -151,13 +176,13 @@ def run(config: Config, settings: Settings) -> Path:
     return out
 
 
-def open_state(out: Path, stage: Stage, config: Config) -> "RunState":
+def open_state(out: Path, stage: Stage, config: Config, team: Team) -> "RunState":
     """Return where the run's state is kept. With --force that of an earlier run is removed. Raises: ConfigError."""
     from rewardscope.sae.state import RunState, parse_every
 
-    state = RunState(out, f"{stage.key} bf16={_bf16(config)}", every=parse_every(config.save_every))
+    state = RunState(out, f"{stage.key} bf16={_bf16(config)}", every=parse_every(config.save_every), team=team)
     if config.force:
-        state.remove()
+        team.decide(state.remove)
     return state
 
 
@@ -178,7 +203,7 @@ def _bf16(config: Config) -> bool:
 
 
 def _train(
-    rows: Rows, n_features: dict[int, int], k: dict[int, int], config: Config, settings: Settings, *, state: "RunState"
+    rows: Rows, n_features: dict[int, int], k: dict[int, int], config: Config, settings: Settings, *, state: "RunState", team: Team
 ) -> "dict[int, Sae]":
     from rewardscope.sae.loop import train_saes
     from rewardscope.sae.stream import ActStream
@@ -186,17 +211,28 @@ def _train(
     n_train = sum(rows.train.sizes)
     n_rows = config.tokens or config.epochs * n_train
     batch = config.batch or max(1, min(_BATCH, n_rows // _LEAST_STEPS))
-    stream = ActStream(rows.train, batch=batch, buffer_bytes=config.buffer_mib * 2**20, seed=config.seed, device=_device(config))
+    # So each process shuffles as many rows at a time as one that trains all layers would, and in the same order.
+    buffer_bytes = config.buffer_mib * 2**20 * len(rows.train.layers) // len(rows.layers)
+    stream = ActStream(rows.train, batch=batch, buffer_bytes=buffer_bytes, seed=config.seed, device=_device(config))
+    _check_shares(config, stream.batch, n_rows, team)
     options = train_options(config, n_features, k, n_rows=n_rows, n_steps=-(-n_rows // stream.batch))
+    options = dataclasses.replace(options, shapes={layer: options.shapes[layer] for layer in rows.train.layers})
     get_logger().info(
         f"train-sae: layers {show_layers(rows.layers)}, {_short(n_features)} features, k {_short(k)}, {n_train} rows of "
         f"{len(rows.problems) - len(rows.held_out)} problems, {n_rows} row visits, batch {stream.batch}, lr {options.lr:.2g}"
     )
-    run_log = open_run_log(config.wandb, config.run, config.result_settings(), settings)
+    run_log = open_run_log(config.wandb, config.run, config.result_settings(), settings) if team.is_first else NullRunLog()
     try:
-        return train_saes(stream, options, n_rows=n_rows, run_log=run_log, state=state)
+        return train_saes(stream, options, n_rows=n_rows, run_log=run_log, state=state, team=team)
     finally:
         run_log.finish()
+
+
+def _check_shares(config: Config, batch: int, n_rows: int, team: Team) -> None:
+    """Raises: ConfigError where processes that share rows would have none in some batch."""
+    least = min(batch, n_rows % batch or batch)
+    if config.distributed == "rows" and least < team.size:
+        raise ConfigError(f"--distributed rows: {team.size} processes, but a batch has {least} rows; change --batch or --tokens")
 
 
 def train_options(config: Config, n_features: dict[int, int], k: dict[int, int], *, n_rows: int, n_steps: int) -> "TrainOptions":
@@ -213,7 +249,9 @@ def train_options(config: Config, n_features: dict[int, int], k: dict[int, int],
 
 
 def _measure(rows: Rows, saes: "dict[int, Sae]", config: Config) -> "dict[int, Quality]":
-    """Measure all layers in one pass over the held-out rows."""
+    """Measure these layers in one pass over the held-out rows."""
+    if not saes:
+        return {}
     from rewardscope.sae.quality import QualitySums
 
     device = _device(config)

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rewardscope.sae.bank import BankLayer, OneProcess
+from rewardscope.sae.bank import BankLayer
+from rewardscope.sae.ranks import OneProcess
 from rewardscope.sae.sparse import TorchKernels
 from tests.unit.sae.dense import ALPHA, D, F, K, N, dense_loss, make_layer, rows
 
