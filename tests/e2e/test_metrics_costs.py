@@ -73,8 +73,8 @@ def test_each_method_gets_as_many_samples_as_the_search_could_have_paid(tmp_path
     points = {row["method"]: (row["k"], row["flops"], row["accuracy"]["value"], row["difference"]["value"]) for row in found["methods"]}
     assert points["a_beam: its answer"] == (2, 1000, 0.5, 0.0)
     assert points["a_bon: majority"] == (4, 1000, 1.0, 0.5)  # no PRM in it
-    assert points["a_bon: best_of"] == points["a_bon: weighted"] == (2, 1000, 1.0, 0.5)
-    assert found["beyond_budget"] == ["a_bon: its answer"]  # the best of all eight
+    assert points["a_bon: best of k"] == points["a_bon: weighted vote"] == (2, 1000, 1.0, 0.5)
+    assert points["a_beam: majority"] == (2, 1000, 0.5, 0.0)  # the votes of a search are paid for with all of it
 
 
 def test_files_of_one_name_are_seeds_of_one_method(tmp_path: Path) -> None:

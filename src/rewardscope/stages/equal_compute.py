@@ -6,20 +6,20 @@ and votes that do not look at scores cost nothing of the PRM. Operations are the
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rewardscope.errors import BadRecord
-from rewardscope.records import SolvedProblem
-from rewardscope.stages.measures import amount, share
-from rewardscope.stages.votes import Judged
+from rewardscope.records import Cost, SolvedProblem
+from rewardscope.stages.measures import VOTES, amount, share
+from rewardscope.stages.votes import Judged, majority, subsets
 from rewardscope.storage.files import manifest_of
 from rewardscope.storage.tables import read_json, show_table
 
-_SLACK = 1.02  # a method may take so much more: votes are over whole samples
 _BY_SCORE = ("weighted", "best_of")
+_NAMES = {"answer": "its answer", "majority": "majority", "weighted": "weighted vote", "best_of": "best of k"}
 
 
 class Measured(NamedTuple):
@@ -28,12 +28,10 @@ class Measured(NamedTuple):
     source: Path
     solved: Sequence[SolvedProblem]
     judged: Sequence[Judged]
-    values: dict[str, list[float]]
-    """One number a problem for each metric, in the order of `solved`."""
 
 
 class Point(NamedTuple):
-    """A method at one number of samples, over all files of one name (the seeds of one method): one number a problem and file."""
+    """A method over all files of one name (the seeds of one method): one number a problem and file."""
 
     method: str
     k: int
@@ -46,9 +44,10 @@ class Point(NamedTuple):
 
 
 def compare(files: Sequence[Measured], *, seed: int) -> dict[str, Any]:
-    """Return what every method reaches within the operations of the first file's own answer.
+    """Return what every method reaches with as many samples as the operations of the first file's own answer pay for.
 
-    Only problems that all files have count. Raises: BadRecord where there are none, or where a file has no operations.
+    Searches cannot be cut: they stand with what they took. Only problems that all files have count.
+    Raises: BadRecord where there are none, or where a file has no operations.
     """
     shared = set.intersection(*({row.problem.id for row in file.solved} for file in files))
     if not shared:
@@ -56,55 +55,80 @@ def compare(files: Sequence[Measured], *, seed: int) -> dict[str, Any]:
     for file in files:
         if not any(row.cost.policy_flops for row in file.solved):
             raise BadRecord(f"{file.source} has no operations in its costs; generate it anew to compare it")
-    points = [point for group in _groups(files) for point in _points(group, shared)]
-    main = points[0]
-    rows = []
-    for method in dict.fromkeys(point.method for point in points):
-        affordable = [p for p in points if p.method == method and p.mean_flops <= _SLACK * main.mean_flops]
-        if affordable:
-            rows.append(_row(max(affordable, key=lambda p: p.k), main, seed=seed))
-    dear = sorted({p.method for p in points} - {row["method"] for row in rows})
-    return {"budget_flops": main.mean_flops, "problems": len(shared), "methods": rows, "beyond_budget": dear}
-
-
-def _groups(files: Sequence[Measured]) -> list[list[Measured]]:
     groups: dict[str, list[Measured]] = defaultdict(list)
     for file in files:
-        groups[file.source.stem].append(file)
-    return list(groups.values())
+        groups[file.source.stem].append(_only(file, shared))
+    main = _whole(next(iter(groups.values())), "answer")
+    points = [main]
+    for group in groups.values():
+        points += _of_search(group) if _is_search(group[0].source) else _of_samples(group, main.mean_flops, seed=seed)
+    rows = {point.method: _row(point, main, seed=seed) for point in points}
+    return {"budget_flops": main.mean_flops, "problems": len(shared), "methods": list(rows.values())}
 
 
-def _points(files: Sequence[Measured], shared: set[str]) -> list[Point]:
-    """Return the methods that files of one name hold; the file's own answer comes first."""
-    name, searched = files[0].source.stem, _is_search(files[0].source)
+def _only(file: Measured, problems: set[str]) -> Measured:
+    pairs = [pair for pair in zip(file.solved, file.judged, strict=True) if pair[0].problem.id in problems]
+    return Measured(file.source, [row for row, _ in pairs], [each for _, each in pairs])
+
+
+def _of_search(files: Sequence[Measured]) -> list[Point]:
+    """Return a search's own answer and the votes over its traces, all of which cost the whole of it."""
+    return [_whole(files, kind) for kind in ("answer", *VOTES)]
+
+
+def _whole(files: Sequence[Measured], kind: str) -> Point:
+    """Return a method over all traces of every file, for all that it took."""
+
+    def right(row: SolvedProblem, each: Judged) -> float:
+        return float(each.correct[row.chosen] is True) if kind == "answer" else VOTES[kind](each, range(len(each.correct)))
+
+    return _point(files, kind, max(len(row.traces) for file in files for row in file.solved), right, lambda cost: _total(cost))
+
+
+def _of_samples(files: Sequence[Measured], budget: float, *, seed: int) -> list[Point]:
+    """Return the votes over as many samples as the budget pays for, at least one and at most all."""
+    n = min(len(row.traces) for file in files for row in file.solved)
+    scored = any(row.cost.prm_flops for file in files for row in file.solved)
     points = []
-    for metric in files[0].values:
-        kind, _, size = metric.partition("@")
-        n = max(len(row.traces) for row in files[0].solved)
-        if kind in ("mean_accuracy", "pass") or (searched and size not in ("", str(n))) or any(metric not in f.values for f in files):
-            continue
-        k = n if kind == "accuracy" and searched else int(size or 1)
-        method = f"{name}: {'its answer' if kind == 'accuracy' else kind}"
-        pays_prm = searched or kind in _BY_SCORE or (kind == "accuracy" and _is_scored(files[0]))
-        part = 1.0 if searched or (kind == "accuracy" and pays_prm) else k / n
-        right, flops = defaultdict(list), defaultdict(list)
-        for file in files:
-            for row, value in zip(file.solved, file.values[metric], strict=True):
-                if row.problem.id in shared:
-                    right[row.problem.id].append(value)
-                    flops[row.problem.id].append(part * (row.cost.policy_flops + pays_prm * row.cost.prm_flops))
-        points.append(Point(method, n if part == 1.0 else k, dict(right), dict(flops)))
+    for kind in VOTES if scored else ("majority",) if n > 1 else ("answer",):
+
+        def cost_of(cost: Cost, kind: str = kind) -> int:
+            return cost.policy_flops + (cost.prm_flops if kind in _BY_SCORE else 0)
+
+        each_sample = _mean([cost_of(row.cost) / len(row.traces) for file in files for row in file.solved])
+        k = max(1, min(n, int(budget / each_sample)))
+
+        def right(row: SolvedProblem, each: Judged, kind: str = kind, k: int = k) -> float:
+            vote = VOTES.get(kind, majority)
+            return _mean([vote(each, subset) for subset in subsets(len(each.correct), k, seed=f"{seed}-{row.problem.id}")])
+
+        points.append(_point(files, kind, k, right, lambda cost, cost_of=cost_of, k=k: k / n * cost_of(cost)))
     return points
+
+
+def _point(
+    files: Sequence[Measured],
+    kind: str,
+    k: int,
+    right: Callable[[SolvedProblem, Judged], float],
+    flops: Callable[[Cost], float],
+) -> Point:
+    found = Point(f"{files[0].source.stem}: {_NAMES[kind]}", k, defaultdict(list), defaultdict(list))
+    for file in files:
+        for row, each in zip(file.solved, file.judged, strict=True):
+            found.right[row.problem.id].append(right(row, each))
+            found.flops[row.problem.id].append(flops(row.cost))
+    return found
+
+
+def _total(cost: Cost) -> int:
+    return cost.policy_flops + cost.prm_flops
 
 
 def _is_search(source: Path) -> bool:
     """Say whether the traces of a file depend on one another."""
     manifest = manifest_of(source)
     return manifest.is_file() and read_json(manifest)["settings"].get("search") in ("beam", "dvts")
-
-
-def _is_scored(file: Measured) -> bool:
-    return any(row.cost.prm_flops for row in file.solved)
 
 
 def _row(point: Point, main: Point, *, seed: int) -> dict[str, Any]:
@@ -136,7 +160,4 @@ def show_comparison(found: dict[str, Any]) -> str:
         a, d = row["accuracy"], row["difference"]
         shown = [f"{value:.3f}" for value in (a["value"], a["low"], a["high"], d["value"], d["low"], d["high"])]
         rows.append((row["method"], row["k"], f"{row['flops'] / 1e9:.2f}", f"{row['share_of_budget']:.2f}", *shown, a["n"]))
-    lines = [show_table(header, rows)]
-    if found["beyond_budget"]:
-        lines.append(f"beyond the budget even with one sample: {', '.join(found['beyond_budget'])}")
-    return "\n".join(lines)
+    return show_table(header, rows)

@@ -68,7 +68,7 @@ def run(config: Config, settings: Settings) -> Path:
         with stage:
             judged = judge(solved, aggregation=config.aggregation or "last", regrade=config.regrade)
             compared = (
-                compare([_measured(source, solved, judged, config), *_judged(others, given, config)], seed=config.seed) if others else None
+                compare([Measured(source, solved, judged["strict"]), *_judged(others, given, config)], seed=config.seed) if others else None
             )
             write_json(out, _report(solved, judged, config) | {"equal_compute": compared})
             stage.finish([out], rows=len(solved), skipped=skipped)
@@ -96,12 +96,8 @@ def _judged(sources: Sequence[Path], given: Aggregation | None, config: Config) 
     """Judge the files to compare with as the main one was."""
     for source in sources:
         solved, _ = _known(source)
-        yield _measured(source, solved, judge(solved, aggregation=given or _of_search(source), regrade=config.regrade), config)
-
-
-def _measured(source: Path, solved: Sequence[SolvedProblem], judged: Mapping[Grading, Sequence[Judged]], config: Config) -> Measured:
-    strict = judged["strict"]
-    return Measured(source, solved, strict, verdict_values(solved, strict, seed=config.seed, scored=_is_scored(strict)))
+        judged = judge(solved, aggregation=given or _of_search(source), regrade=config.regrade)
+        yield Measured(source, solved, judged["strict"])
 
 
 def _is_scored(judged: Sequence[Judged]) -> bool:
