@@ -19,7 +19,8 @@ _TIE = 5  # decimals that rank: batches of other shapes change a score by some 1
 class Beam:
     """A partial or whole solution. `finish` is `stop` while it can grow; `steps` are whole and not blank.
 
-    Beams compete with those of the same `branch`. `thinking`, `n_thinking` and `in_window` are those of a trace.
+    Beams compete with those of the same `branch`; `copies` counts the samples that were merged into this one.
+    `thinking`, `n_thinking` and `in_window` are those of a trace.
 
     `scores` may lag behind `steps` until the PRM has seen the new ones. Text after the last delimiter of an open beam is
     the start of its next step and in no step yet.
@@ -34,6 +35,7 @@ class Beam:
     thinking: str = ""
     n_thinking: int = 0
     in_window: bool | None = None
+    copies: int = 1
 
     @property
     def is_open(self) -> bool:
@@ -44,7 +46,7 @@ class Beam:
         token_ids, text = self.token_ids + completion.token_ids, self.text + completion.text
         finish = "length" if completion.finish == "stop" and len(token_ids) >= room else completion.finish
         thinking, steps, n_thinking = form.split(text, finished=finish != "stop")
-        return replace(self, token_ids=token_ids, text=text, steps=steps, finish=finish, thinking=thinking, n_thinking=n_thinking)
+        return replace(self, token_ids=token_ids, text=text, steps=steps, finish=finish, thinking=thinking, n_thinking=n_thinking, copies=1)
 
     def value(self, how: Aggregation) -> float:
         """Return the aggregated score; a beam without a step yet is worth less than any other."""
@@ -86,7 +88,8 @@ class Tree:
         for beam, completions in zip(self.frontier, samples, strict=True):
             for completion in completions:
                 grown = beam.grow(completion, form=form, room=room)
-                merged.setdefault((grown.branch, grown.token_ids, grown.finish), grown)
+                key = (grown.branch, grown.token_ids, grown.finish)
+                merged[key] = replace(merged[key], copies=merged[key].copies + 1) if key in merged else grown
         lengths = [len(completion.token_ids) for completions in samples for completion in completions]
         self.cost += Cost(policy_tokens=sum(lengths), policy_forwards=max(lengths), merged=len(lengths) - len(merged))
         return list(merged.values())
@@ -109,14 +112,17 @@ class Tree:
         if self.frontier:
             self.best_prefix = self.frontier[0]
 
-    def solved(self, *, how: Aggregation) -> SolvedProblem:
+    def solved(self, *, how: Aggregation, each_sample: bool) -> SolvedProblem:
         """Return all traces, those that ended before those that were cut, each group by score; the first is chosen.
+
+        `each_sample` is a trace of its own, also where it equals another: in a vote over samples every one counts.
 
         Where no candidate was left, the best prefix stands in, as a trace that was cut.
         """
         beams = self.ended or [replace(self.best_prefix, finish="length")]
         ordered = sorted(ranked(beams, how), key=lambda beam: beam.finish != "eos")
-        traces = tuple(_trace(self.problem.id, index, beam) for index, beam in enumerate(ordered))
+        repeated = [beam for beam in ordered for _ in range(beam.copies if each_sample else 1)]
+        traces = tuple(_trace(self.problem.id, index, beam) for index, beam in enumerate(repeated))
         return SolvedProblem(problem=self.problem, traces=traces, chosen=0, cost=self.cost)
 
 

@@ -216,3 +216,11 @@ def test_the_operations_of_a_small_tree_by_hand() -> None:
     drawn = 2 * FLOPS.of_sampling(prompt, 3) + 2 * FLOPS.of_sampling(prompt + 3, 1)
     assert cost.policy_flops == FLOPS.of(0, prompt) + drawn and cost.policy_forwards == 3 + 1
     assert cost.prm_flops == FLOPS.of(0, 2) + 2 * FLOPS.of(2, 4) + FLOPS.of(4, 6) and cost.prm_forwards == 2
+
+
+def test_best_of_n_gives_every_sample_also_equal_ones_which_are_scored_once() -> None:
+    prm = FakePrm({"a": 0.4, "b": 0.9})
+    ((solved, _),) = search([problem("Q")], FakePolicy({"Q|": ["a", "b", "a", "a"]}), scorer=prm, config=config(max_steps=1))
+    assert [trace.steps for trace in solved.traces] == [("b",), ("a",), ("a",), ("a",)]
+    assert [trace.index for trace in solved.traces] == [0, 1, 2, 3] and solved.cost.merged == 2
+    assert [len(call) for call in prm.calls] == [2]
