@@ -3,7 +3,8 @@
 A problem starts with n / width roots; each beam is continued `width` times a round, and the best candidates live on: the best
 n / width of all in beam search, the best one of each root's own in DVTS. The last round is sampled without a stop string: a
 solution ends there or is cut. So with `max_steps` 1 either is best-of-n, where every sample is a trace. A problem that ends
-makes room for the next one at once, so the engine stays full. Source of DVTS: Beeching, Tunstall and Rush 2024, Scaling test-time compute with open models.
+makes room for the next one at once, so the engine stays full.
+Source of DVTS: Beeching, Tunstall and Rush 2024, Scaling test-time compute with open models.
 """
 
 import time
