@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,13 @@ from rewardscope.prms.acts import plan_batches, plan_groups, stream_acts
 from rewardscope.prms.items import Item, act_rows
 from rewardscope.prms.saving import number_groups, save_groups
 from rewardscope.prms.token_text import token_reader
-from rewardscope.records import Encoded, Trace
+from rewardscope.records import ActRow, Encoded, Trace
 from rewardscope.storage.journal import Journal
-from rewardscope.storage.shards import write_act_rows
+from rewardscope.storage.shards import write_traces
 from rewardscope.tiny.tokenizer import build_tokenizer
 
 STEP_TOKENS = 30  # of a step, on average: every 30th token is a step end
-ROUNDS, PEER_ROUNDS = 4, 1
+N_SEQUENCES, ROUNDS, PEER_ROUNDS = 300, 4, 1
 PEER = PROJECT / ".peers" / "nnsight" / "bin" / "python"
 
 
@@ -80,9 +80,13 @@ def save(source: Source, items: Sequence[Item], folder: Path, *, layers: Sequenc
     journal, groups = Journal(folder, "benchmark", resume=False), number_groups(items)
     save_groups(source, dict(enumerate(groups)), journal, layers=layers, dtype=dtype, batch_tokens=batch_tokens)
     read = token_reader(source.tokenizer)
-    ordered = [item for group in groups for item in group.items]
-    rows = (row for item in ordered for row in act_rows(item, None, read(item.encoded.input_ids), window=source.window))
-    write_act_rows(folder, rows, ({"problem": item.problem, "tokens": read(item.encoded.input_ids)} for item in ordered))
+
+    def traces() -> Iterator[tuple[Iterator[ActRow], dict]]:
+        for item in (item for group in groups for item in group.items):
+            texts = read(item.encoded.input_ids)
+            yield act_rows(item, None, texts, window=source.window), {"problem": item.problem, "trace": 0, "tokens": texts}
+
+    write_traces(folder, traces())
 
 
 @torch.no_grad()
@@ -103,7 +107,7 @@ def main() -> None:
         vocab_size=2000, hidden_size=256, intermediate_size=1024, num_hidden_layers=n_layers, num_attention_heads=4, num_key_value_heads=2
     )
     source = Source(Qwen2Model(config).eval(), tokenizer, n_layers)
-    ends = make_items(300, 50, 400, vocabulary=min(2000, len(tokenizer)))
+    ends = make_items(N_SEQUENCES, 50, 400, vocabulary=min(2000, len(tokenizer)))
     tokens = all_tokens(ends)
     n_tokens = sum(len(item.positions) for item in tokens)
     layers, batches = range(n_layers), {}

@@ -9,6 +9,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import nnsight
 import numpy as np
 import torch
 from nnsight import NNsight
@@ -31,7 +32,7 @@ def main() -> None:
     def capture() -> None:
         for number, (ids, lengths) in enumerate(batches):
             with wrapped.trace(input_ids=ids, use_cache=False):
-                states = [layer.output.save() for layer in wrapped.layers]
+                states = nnsight.save([layer.output for layer in wrapped.layers])
             for layer, states_BTD in enumerate(states):
                 kept = torch.cat([states_BTD[row, :length] for row, length in enumerate(lengths)])
                 np.save(out / f"{number:04d}_{layer:02d}.npy", kept.half().numpy())

@@ -185,7 +185,7 @@ def test_a_part_that_is_done_is_skipped_and_a_join_that_was_stopped_goes_on(
     made = (place / "manifest.json").read_text()
     assert run_stage(path, prm=prm, part=1, total=2) == place and (place / "manifest.json").read_text() == made
     with monkeypatch.context() as patch:
-        patch.setattr("rewardscope.storage.shards.write_act_rows", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("rewardscope.storage.shards.write_traces", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run_stage(path, prm=prm, part=2, total=2)  # its shards are moved by now
     monkeypatch.setattr("rewardscope.prms.scorer.HfScorer.__init__", None)  # to load the PRM would fail

@@ -16,23 +16,30 @@ def token_reader(tokenizer: PreTrainedTokenizerBase) -> ReadTokens:
     A character that is spelled by several tokens is given to the last of them; the others are "".
     """
 
-    @cache
-    def decode(ids: tuple[int, ...]) -> str:
+    def decode(ids: Sequence[int]) -> str:
         text = tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         assert isinstance(text, str), type(text)
         return text
 
+    @cache
+    def whole(token: int) -> str | None:
+        """Return the text of a token, or None where it ends within a character."""
+        text = decode([token])
+        return None if text.endswith(_UNFINISHED) else text
+
     def read(ids: Sequence[int]) -> list[str]:
         texts: list[str] = []
-        held: tuple[int, ...] = ()
+        held: list[int] = []
         for token in ids:
-            held += (token,)
-            text = decode(held)
-            if text.endswith(_UNFINISHED) and len(held) < _MAX_PIECES:
-                texts.append("")
-            else:
-                texts.append(text)
-                held = ()
+            text = None if held else whole(token)
+            if text is None:
+                held.append(token)
+                text = decode(held)
+                if text.endswith(_UNFINISHED) and len(held) < _MAX_PIECES:
+                    text = ""
+                else:
+                    held = []
+            texts.append(text)
         if held:
             texts[-1] = decode(held)
         return texts

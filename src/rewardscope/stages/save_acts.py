@@ -17,12 +17,11 @@ from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.stages.acts_plan import MAX_BATCH_TOKENS, Plan, check_disk, make_plan
 from rewardscope.stages.parts import check_part
 from rewardscope.storage.files import manifest_of
-from rewardscope.storage.journal import Journal, Scores, drop_damaged
+from rewardscope.storage.journal import Journal, drop_damaged
 from rewardscope.storage.tables import read_json
 
 if TYPE_CHECKING:
     from rewardscope.prms.acts import StateSource
-    from rewardscope.prms.items import Item
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +113,11 @@ def _drop_damaged(whole: Stage) -> bool:
 
 def _run_part(whole: Stage, stage: Stage, parts: Sequence[Path], config: Config, source: Path) -> Path:
     """Do a part, and join the parts where it was the last one. A join that was killed goes on, whichever part is called."""
-    if config.force or _n_done(parts, whole) < len(parts):
-        if stage.is_done():
-            return stage.out
-        plan = make_plan(config, source, whole)
+    unfinished = config.force or _n_done(parts, whole) < len(parts)
+    if unfinished and stage.is_done():
+        return stage.out
+    plan = make_plan(config, source, whole)
+    if unfinished:
         mine = plan.numbers[config.part - 1 :: config.total]  # every total-th, so that parts have traces of every length
         with stage:
             journal = _capture(plan, mine, stage.out, config, whole, resume=not config.force)
@@ -126,7 +126,6 @@ def _run_part(whole: Stage, stage: Stage, parts: Sequence[Path], config: Config,
     if _n_done(parts, whole) < len(parts):
         get_logger().info(f"save-acts: {_n_done(parts, whole)} of {len(parts)} parts of {whole.out} are there")
         return stage.out
-    plan = make_plan(config, source, whole)
     with whole:
         key = plan.key(whole)
         Journal(whole.out, key, resume=True).adopt([Journal(part, key, resume=True) for part in parts])
@@ -168,24 +167,18 @@ def _load(config: Config, plan: Plan) -> "StateSource":
 def _finish(stage: Stage, plan: Plan, journal: Journal, config: Config, source: Path) -> None:
     """Write where the rows come from, and the manifest with what each shard was when it was written."""
     from rewardscope.prms.items import act_rows
-    from rewardscope.storage.shards import write_act_rows
+    from rewardscope.storage.shards import write_traces
 
-    def scored() -> "Iterator[tuple[Item, Scores]]":
+    def traces() -> Iterator[tuple[Iterator[ActRow], dict]]:
         for number, group in enumerate(plan.groups):
-            yield from zip(group.items, journal.done[number].scores, strict=True)
+            for item, scores in zip(group.items, journal.done[number].scores, strict=True):
+                texts = plan.read(item.encoded.input_ids)
+                yield act_rows(item, scores, texts, window=plan.window), {
+                    "problem": item.problem, "trace": item.trace.index, "tokens": texts, "step_ends": item.encoded.step_ends,
+                    "scores": scores, "correct": item.trace.correct,
+                }  # fmt: skip
 
-    def rows() -> Iterator[ActRow]:
-        for item, scores in scored():
-            yield from act_rows(item, scores, plan.read(item.encoded.input_ids), window=plan.window)
-
-    sequences = (
-        {
-            "problem": item.problem, "trace": item.trace.index, "tokens": plan.read(item.encoded.input_ids),
-            "step_ends": item.encoded.step_ends, "scores": scores, "correct": item.trace.correct,
-        }
-        for item, scores in scored()
-    )  # fmt: skip
-    text_files, shards = write_act_rows(stage.out, rows(), sequences), {stage.out / mark.name: mark.sha256 for mark in journal.marks()}
+    text_files, shards = write_traces(stage.out, traces()), {stage.out / mark.name: mark.sha256 for mark in journal.marks()}
     items = plan.items
     extra = {
         "layers": list(plan.layers), "width": plan.width, "mode": config.mode, "model": config.model,

@@ -6,6 +6,7 @@ compression of hidden states saves 8 % of the space for a third of the time.
 
 import hashlib
 import io
+import itertools
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ from rewardscope.errors import BadRecord, MissingInput, UnknownName
 from rewardscope.records import ActRow
 from rewardscope.storage.files import replacing, sha256
 from rewardscope.storage.journal import HIDDENS, ShardMark
-from rewardscope.storage.jsonl import read_rows, write_rows
+from rewardscope.storage.jsonl import read_rows
 from rewardscope.storage.tables import read_json
 
 # Shape legend: N rows, D width.
@@ -162,9 +163,19 @@ class ActStore:
 
 def write_act_rows(folder: Path, rows: Iterable[ActRow], sequences: Iterable[dict]) -> tuple[Path, Path]:
     """Write `rows.jsonl` and `sequences.jsonl`; return their paths."""
-    with replacing(folder / ROWS) as temporary, temporary.open("w", encoding="utf-8") as out:
-        out.writelines(map(_row_line, rows))
-    write_rows(folder / SEQUENCES, sequences)
+    return write_traces(folder, itertools.chain([(rows, None)], (((), sequence) for sequence in sequences)))
+
+
+def write_traces(folder: Path, traces: Iterable[tuple[Iterable[ActRow], dict | None]]) -> tuple[Path, Path]:
+    """Write `rows.jsonl` and `sequences.jsonl` from the rows and the sequence of each trace; return their paths."""
+    with (
+        replacing(folder / ROWS) as rows_path, replacing(folder / SEQUENCES) as sequences_path,
+        rows_path.open("w", encoding="utf-8") as rows_out, sequences_path.open("w", encoding="utf-8") as sequences_out,
+    ):  # fmt: skip
+        for rows, sequence in traces:
+            rows_out.writelines(map(_row_line, rows))
+            if sequence is not None:
+                sequences_out.write(json.dumps(sequence, ensure_ascii=False, allow_nan=False) + "\n")
     return folder / ROWS, folder / SEQUENCES
 
 
