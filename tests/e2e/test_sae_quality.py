@@ -86,6 +86,13 @@ def test_what_is_not_there_is_named_before_the_prm_is_loaded(settings: Settings)
         measure(settings)
 
 
+def test_the_states_of_a_policy_have_no_rewards_to_keep(settings: Settings) -> None:
+    extra = {"mode": "policy", "generations": str(settings.data_dir / "toy.jsonl")}
+    write_json(settings.data_dir / "math-policy-toy" / "manifest.json", {"stage": "save-acts", "extra": extra})
+    with pytest.raises(ConfigError, match="states of a policy"):
+        measure(settings, ds_name="math-policy-toy")
+
+
 @pytest.mark.parametrize("layout", ["saelens", "sparsify", "dictionary-learning"])
 def test_a_run_goes_to_another_library_and_comes_back(settings: Settings, layout: str) -> None:
     there, back = settings.data_dir / "there", settings.data_dir / "back"

@@ -96,6 +96,8 @@ def _origin(named: Path, config: Config, sae: SaeRun) -> tuple[Path, str]:
         captured = manifest["extra"]
         if "generations" not in captured:
             raise MissingInput(f"{named} is no finished folder of save-acts; name one, or a generations file")
+        if captured.get("mode", "rm") != "rm":
+            raise ConfigError(f"{named} holds the states of a policy, which has no rewards; name one of save-acts --mode rm")
         named = require(Path(captured["generations"]), captured["generations"], "infer")
     prm = config.prm or captured.get("prm") or _trained_with(sae)
     if prm is None:

@@ -5,7 +5,7 @@ function card(entry) {
   const q = entry.quality, total = entry.kinds.reduce((a, b) => a + b, 0) || 1;
   const facts = [
     q && ["variance left", `${percent(q.fvu.value)} (${percent(q.fvu.low)} to ${percent(q.fvu.high)})`],
-    q && ["active a row", `${fixed(q.l0.value, 1)} of at most ${entry.k}`],
+    q && ["active a row", fixed(q.l0.value, 1) + (entry.k ? ` of at most ${entry.k}` : "")],
     ["features that fire", `${number(entry.n_firing)} of ${number(entry.n_features)}`],
     entry.compared > 0 && ["favour reasoning", `${entry.reasoning} of ${number(entry.compared)} comparisons`],
     entry.reasoning > 0 && ["of these, formatting", `${percent(entry.formatting / entry.reasoning)} (${entry.formatting} of ${entry.reasoning})`],

@@ -38,7 +38,7 @@ function drawSummary() {
   const q = data.quality;
   const facts = [
     ["features", `${data.features.length} shown of ${number(data.n_firing)} that fire, ${number(data.n_features)} in all`],
-    ["active a row", `${q ? fixed(q.l0.value, 1) : "–"} of at most ${data.k}`],
+    ["active a row", (q ? fixed(q.l0.value, 1) : "–") + (data.k ? ` of at most ${data.k}` : "")],
     q && ["variance left", `${percent(q.fvu.value)} (${percent(q.fvu.low)} to ${percent(q.fvu.high)})`],
     q && ["measured on", `${count(q.n_rows, "row")} of ${count(q.n_problems, "held-out problem")}`],
   ].filter(Boolean);
