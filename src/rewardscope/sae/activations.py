@@ -106,10 +106,10 @@ class Above:
 
 
 class Among:
-    """Another picker's choice among the features at `indices` alone."""
+    """Another picker's choice among the features at `indices` alone, on every `stride`-th row of the batch from the first."""
 
-    def __init__(self, picker: Picker, indices: Tensor) -> None:
-        self.picker, self.indices = picker, indices
+    def __init__(self, picker: Picker, indices: Tensor, *, stride: int) -> None:
+        self.picker, self.indices, self.stride = picker, indices, stride
 
 
 @torch.no_grad()
@@ -154,8 +154,10 @@ def _pre_activations(x_ND: Tensor, W_enc_FD: Tensor, b_enc_F: Tensor, *, bf16: b
 def _above_floor(pre_nF: Tensor, picker: Picker | Among, start: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return values, features and rows of the entries that reach the floor, row after row."""
     if isinstance(picker, Among):
-        values, features, rows = _above_floor(pre_nF.index_select(1, picker.indices), picker.picker, start)
-        return values, picker.indices.index_select(0, features).int(), rows
+        first = -start % picker.stride
+        chosen_nF = pre_nF[first :: picker.stride].index_select(1, picker.indices)
+        values, features, rows = _above_floor(chosen_nF, picker.picker, 0)
+        return values, picker.indices.index_select(0, features).int(), rows * picker.stride + (start + first)
     at = _reached(pre_nF, picker.floor(pre_nF))
     n_features = pre_nF.shape[1]
     rows = at // n_features

@@ -18,6 +18,7 @@ from rewardscope.sae.sparse import Entries, Kernels, stable_order, starts_of
 
 # Shape legend: N rows, D width, F features, M stored entries, B blocks of N rows, P prefixes.
 ActivationName = Literal["topk", "batchtopk", "jumprelu", "matryoshka"]
+AUX_STRIDE = 2  # AuxK looks at every second row: the same gradient in the mean, for half of what costs as much as all the rest
 _SMOOTH = 0.99  # of BatchTopK's threshold for single rows, a batch
 
 
@@ -86,7 +87,7 @@ class BankLayer:
         elif rule.activation == "jumprelu":
             main = Above(self.log_threshold_F.exp() - rule.bandwidth / 2)
         k_aux = 0 if dead is None else min(rule.k_aux, len(dead))
-        return [main, Among(TopK(k_aux), dead)] if dead is not None and k_aux else [main]
+        return [main, Among(TopK(k_aux), dead, stride=AUX_STRIDE)] if dead is not None and k_aux else [main]
 
     @torch.no_grad()
     def gradients(
@@ -95,7 +96,7 @@ class BankLayer:
         """Return the gradients of the loss by parameter, still to be summed over `ranks`, and count which features fired.
 
         The loss is fvu, the squared error over the batch's variance (summed over prefixes), plus `alpha` times AuxK's: the
-        share of the error, taken as a constant, that the features `dead` leave when they reconstruct it.
+        share of the error of some rows, taken as a constant, that the features `dead` leave when they reconstruct it.
         """
         n, prefixes = len(x_ND), self.rule.prefixes
         centred_ND = x_ND - self.b_dec_D
@@ -192,30 +193,34 @@ def _by_prefix(main: Entries, n: int, prefixes: tuple[int, ...]) -> tuple[Tensor
 
 
 def _errors_in_place(parts_BND: Tensor, centred_ND: Tensor, n_prefixes: int) -> Tensor:
-    """Turn decoded blocks into errors (last, with AuxK: what it leaves of the error).
+    """Turn decoded blocks into errors (last, with AuxK: what it leaves of the error of its rows).
 
-    Returns: for the sums over ranks, the squares of each block, the sum of the rows [D] and their squares.
+    Returns: for the sums over ranks, the squares of each prefix, of AuxK's block and of the error there, the sum of the rows [D]
+    and their squares.
     """
     for prefix in range(1, n_prefixes):
         parts_BND[prefix] += parts_BND[prefix - 1]
     parts_BND[:n_prefixes] -= centred_ND
+    squares = [torch.dot(part.flatten(), part.flatten()) for part in parts_BND[:n_prefixes]]
     if len(parts_BND) > n_prefixes:
-        parts_BND[n_prefixes] += parts_BND[n_prefixes - 1]
-    squares = [torch.dot(part.flatten(), part.flatten()) for part in (*parts_BND, centred_ND)]
-    return torch.cat([torch.stack(squares[:-1]), centred_ND.sum(dim=0), squares[-1][None]])
+        aux_ND, error_ND = parts_BND[n_prefixes], parts_BND[n_prefixes - 1]
+        aux_ND[::AUX_STRIDE] += error_ND[::AUX_STRIDE]  # its other rows are empty
+        squares += [aux_ND.square().sum(), error_ND[::AUX_STRIDE].square().sum()]
+    return torch.cat([torch.stack(squares), centred_ND.sum(dim=0), torch.dot(centred_ND.flatten(), centred_ND.flatten())[None]])
 
 
 def _losses(total: Tensor, n_prefixes: int, width: int, alpha: float, rule: Rule) -> tuple[Report, Tensor]:
     """Return the losses and, for each block, what its errors are multiplied by to be gradients."""
     n_active, n = total[-2:].unbind()
-    n_blocks = len(total) - width - 3
-    square_B, sum_D, square = total[:n_blocks], total[n_blocks : n_blocks + width], total[n_blocks + width]
-    variance, left = square - sum_D.square().sum() / n, square_B[n_prefixes - 1]
-    fvu_P, zero = square_B[:n_prefixes] / variance, total.new_zeros(())
-    aux = square_B[n_prefixes] / left if n_blocks > n_prefixes else zero
+    n_squares = len(total) - width - 3
+    square_P, sum_D, square = total[:n_prefixes], total[n_squares : n_squares + width], total[n_squares + width]
+    variance = square - sum_D.square().sum() / n
+    fvu_P, aux, scale_B = square_P / variance, total.new_zeros(()), (2 / variance).expand(n_prefixes)
+    if n_squares > n_prefixes:
+        left, error = total[n_prefixes:n_squares]
+        aux, scale_B = left / error, torch.cat([scale_B, (2 * alpha / error)[None]])
     l0 = n_active / n
-    l0_loss = rule.l0_weight * (l0 / rule.k - 1).square() if rule.activation == "jumprelu" else zero
-    scale_B = torch.cat([(2 / variance).expand(n_prefixes), (2 * alpha / left).expand(n_blocks - n_prefixes)])
+    l0_loss = rule.l0_weight * (l0 / rule.k - 1).square() if rule.activation == "jumprelu" else 0.0
     return Report(fvu_P.sum() + alpha * aux + l0_loss, fvu_P[-1], l0, aux), scale_B
 
 

@@ -89,9 +89,9 @@ def dense_loss(p: dict[str, Tensor], rule: Rule, x_ND: Tensor, dead: Tensor | No
         error_ND = x_ND - p["b_dec_D"] - codes_NF[:, :end] @ p["W_dec_FD"][:end]
         total = total + (error_ND**2).sum() / variance
     if dead is not None:
-        rest_ND, is_dead_F = error_ND.detach(), torch.zeros(len(p["b_enc_F"]), dtype=torch.bool)
+        rest_nD, is_dead_F = error_ND.detach()[::2], torch.zeros(len(p["b_enc_F"]), dtype=torch.bool)
         is_dead_F[dead] = True
-        scores_NF = torch.where(is_dead_F, z_NF.detach(), -torch.inf)
-        aux_NF = _kept(z_NF, scores_NF, min(rule.k_aux, len(dead)))
-        total = total + ALPHA * ((rest_ND - aux_NF @ p["W_dec_FD"]) ** 2).sum() / (rest_ND**2).sum()
+        scores_nF = torch.where(is_dead_F, z_NF.detach()[::2], -torch.inf)
+        aux_nF = _kept(z_NF[::2], scores_nF, min(rule.k_aux, len(dead)))
+        total = total + ALPHA * ((rest_nD - aux_nF @ p["W_dec_FD"]) ** 2).sum() / (rest_nD**2).sum()
     return total

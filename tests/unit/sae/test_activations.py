@@ -83,13 +83,16 @@ def test_every_feature_has_a_floor_of_its_own() -> None:
     torch.testing.assert_close(dense(entries, 50), torch.where(pre_NF >= floor_F, pre_NF.relu(), 0.0))
 
 
-def test_a_choice_among_some_features_leaves_the_others_out() -> None:
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_choice_among_some_features_leaves_the_others_out_and_skips_rows(monkeypatch: pytest.MonkeyPatch, stride: int) -> None:
+    monkeypatch.setitem(activations._CHUNK, "cpu", 7 * 50)
     x_ND, W_FD, b_F = inputs(30, 50)
     among = torch.tensor([3, 4, 17, 30, 49])
-    every, some = encode(x_ND, W_FD, b_F, [TopK(2), Among(TopK(3), among)], bf16=False)
+    every, some = encode(x_ND, W_FD, b_F, [TopK(2), Among(TopK(3), among, stride=stride)], bf16=False)
     pre_NF = pre_activations(x_ND, W_FD, b_F)
     expected_NF = torch.zeros(30, 50)
     expected_NF[:, among] = largest(pre_NF[:, among], 3)
+    expected_NF[[row for row in range(30) if row % stride]] = 0.0
     torch.testing.assert_close(dense(some, 50), expected_NF)
     torch.testing.assert_close(dense(every, 50), largest(pre_NF, 2))
 

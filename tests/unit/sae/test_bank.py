@@ -110,8 +110,8 @@ def test_the_projected_gradient_leaves_the_decoder_rows_length_alone() -> None:
     torch.testing.assert_close(layer.W_dec_FD.norm(dim=1), torch.ones(F, dtype=torch.float64))
 
 
-def test_two_processes_with_half_the_rows_each_have_the_gradients_of_one() -> None:
-    """The sums that `ranks` adds up are all that processes need of one another."""
+def test_two_processes_with_some_of_the_rows_each_have_the_gradients_of_one() -> None:
+    """The sums that `ranks` adds up are all that processes need of one another. The first has an even number, as AuxK skips rows."""
     x_ND, dead = rows(n=2 * N), torch.arange(6)
     whole = gradients(make_layer("matryoshka"), x_ND, dead)[0]
     told: list[Tensor] = []
@@ -121,7 +121,7 @@ def test_two_processes_with_half_the_rows_each_have_the_gradients_of_one() -> No
             told.append(tensor.clone())
             return tensor
 
-    for half_ND in x_ND.split(N):
+    for half_ND in x_ND.split(N + 1):
         make_layer("matryoshka").gradients(half_ND, dead=dead, alpha=ALPHA, kernels=TorchKernels(), ranks=Recorder())
     sums = [one + other for one, other in zip(told[: len(told) // 2], told[len(told) // 2 :], strict=True)]
 
@@ -134,7 +134,7 @@ def test_two_processes_with_half_the_rows_each_have_the_gradients_of_one() -> No
 
     halves = [
         make_layer("matryoshka").gradients(half, dead=dead, alpha=ALPHA, kernels=TorchKernels(), ranks=Summed())[0]
-        for half in x_ND.split(N)
+        for half in x_ND.split(N + 1)
     ]
     for name, gradient in whole.items():
         torch.testing.assert_close(halves[0][name] + halves[1][name], gradient, rtol=1e-10, atol=1e-12)
