@@ -1,6 +1,6 @@
 """One training run on the processes that torchrun starts: they share every batch by rows, or each has layers of its own.
 
-    torchrun --nproc-per-node 2 -m invoke train-sae --distributed rows --ds-names ...
+    torchrun --nproc-per-node 2 -m -- invoke train-sae --distributed rows --ds-names ...
 
 Whatever ends one process ends them all, and one of them says why in one line.
 """
@@ -23,6 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from rewardscope.errors import ConfigError, PipelineError, ToldElsewhere
 from rewardscope.log import get_logger
+from rewardscope.sae.bank import AUX_STRIDE
 from rewardscope.sae.ranks import OneProcess, Ranks
 from rewardscope.settings import Launch, launched
 
@@ -38,7 +39,7 @@ def joined(mode: Mode, *, device: str) -> Iterator["Processes"]:
     """Work as one of torchrun's processes. Raises: ConfigError; PipelineError where another process is lost."""
     launch = launched()
     if launch is None:
-        raise ConfigError(f"--distributed {mode} needs several processes; start torchrun --nproc-per-node 2 -m invoke train-sae ...")
+        raise ConfigError(f"--distributed {mode} needs several processes; start torchrun --nproc-per-node 2 -m -- invoke train-sae ...")
     if launch.rank:
         get_logger().setLevel(ERROR)
     store, another = (next(iter(rendezvous("env://", timeout=_TIMEOUT)))[0] for _ in range(2))  # a store serves one call at a time
@@ -78,6 +79,7 @@ class Processes:
     def __init__(self, mode: Mode, launch: Launch, device: str, ending: "_Ending") -> None:
         self.size, self.is_first, self.device = launch.size, launch.rank == 0, device
         self.ranks: Ranks = _SharedRows(launch) if mode == "rows" else OneProcess()
+        self.least_batch = AUX_STRIDE * (launch.size - 1) + 1 if mode == "rows" else 1
         self._mode, self._rank, self._ending = mode, launch.rank, ending
 
     def own_layers(self, layers: tuple[int, ...]) -> tuple[int, ...]:
@@ -90,7 +92,11 @@ class Processes:
     def own_rows(self, batch: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
         if self._mode == "layers":
             return batch
-        return {layer: x_ND.tensor_split(self.size)[self._rank] for layer, x_ND in batch.items()}
+        return {layer: x_ND[self._start(len(x_ND), self._rank) : self._start(len(x_ND), self._rank + 1)] for layer, x_ND in batch.items()}
+
+    def _start(self, n_rows: int, rank: int) -> int:
+        """Return where the rows of a process begin: where AuxK, which takes every so many of the rows, takes one."""
+        return min(n_rows, AUX_STRIDE * (rank * -(-n_rows // AUX_STRIDE) // self.size))
 
     def writes(self, layers: Iterable[int]) -> tuple[int, ...]:
         return tuple(layers) if self._mode == "layers" or self.is_first else ()
@@ -198,7 +204,7 @@ class _Ending:
         again = "the same command goes on from the state that was saved last"
         if not silent:
             return f"the {self._launch.size} processes were stopped; {again}"
-        named = f"process{'es' * (len(silent) > 1)} {', '.join(map(str, silent))} of 0-{self._launch.size - 1}"
+        named = f"process{'es' * (len(silent) > 1)} {', '.join(map(str, silent))} of {self._launch.size} (the first is 0)"
         return f"{named} died or stopped answering (killed, or out of memory?), so all were ended; {again}"
 
     def _has_left(self, rank: int) -> bool:

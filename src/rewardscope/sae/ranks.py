@@ -51,6 +51,8 @@ class Team(Protocol):
     size: int
     is_first: bool
     ranks: Ranks
+    least_batch: int
+    """Rows that a batch must have for every process to get some."""
 
     def own_layers(self, layers: tuple[int, ...]) -> tuple[int, ...]:
         """Return the layers that this process trains. Raises: ConfigError where there are none for it."""
@@ -76,7 +78,7 @@ class Team(Protocol):
 class Alone:
     """A run of one process."""
 
-    size, is_first = 1, True
+    size, is_first, least_batch = 1, True, 1
 
     def __init__(self) -> None:
         self.ranks: Ranks = OneProcess()

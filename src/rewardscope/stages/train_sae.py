@@ -41,7 +41,7 @@ class Config(StageConfig):
     Reads folders of save-acts (their rows are mixed), or with --source stream runs the PRM over generated solutions while it
     trains, without a disk; holds out some problems for the quality numbers. Writes <SAE checkpoint dir>/<run>/layer_XX/ with
     sae.safetensors, cfg.json and quality.json. A run that was stopped goes on where its state was saved.
-    On several GPUs, or processes: torchrun --nproc-per-node 2 -m invoke train-sae --distributed rows, with the flags as ever.
+    On several GPUs, or processes: torchrun --nproc-per-node 2 -m -- invoke train-sae --distributed rows, with the flags as ever.
     Sources: TopK and AuxK arXiv 2406.04093, BatchTopK 2412.06410, JumpReLU 2407.14435, Matryoshka 2503.17547.
     """
 
@@ -214,7 +214,7 @@ def _train(
     # So each process shuffles as many rows at a time as one that trains all layers would, and in the same order.
     buffer_bytes = config.buffer_mib * 2**20 * len(rows.train.layers) // len(rows.layers)
     stream = ActStream(rows.train, batch=batch, buffer_bytes=buffer_bytes, seed=config.seed, device=_device(config))
-    _check_shares(config, stream.batch, n_rows, team)
+    _check_shares(stream.batch, n_rows, team)
     options = train_options(config, n_features, k, n_rows=n_rows, n_steps=-(-n_rows // stream.batch))
     options = dataclasses.replace(options, shapes={layer: options.shapes[layer] for layer in rows.train.layers})
     get_logger().info(
@@ -228,11 +228,11 @@ def _train(
         run_log.finish()
 
 
-def _check_shares(config: Config, batch: int, n_rows: int, team: Team) -> None:
+def _check_shares(batch: int, n_rows: int, team: Team) -> None:
     """Raises: ConfigError where processes that share rows would have none in some batch."""
     least = min(batch, n_rows % batch or batch)
-    if config.distributed == "rows" and least < team.size:
-        raise ConfigError(f"--distributed rows: {team.size} processes, but a batch has {least} rows; change --batch or --tokens")
+    if least < team.least_batch:
+        raise ConfigError(f"--distributed rows: a batch has {least} rows, too few for {team.size} processes; change --batch or --tokens")
 
 
 def train_options(config: Config, n_features: dict[int, int], k: dict[int, int], *, n_rows: int, n_steps: int) -> "TrainOptions":
