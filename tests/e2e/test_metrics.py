@@ -75,8 +75,7 @@ def test_every_metric_of_a_file_made_by_hand(tmp_path):
         "majority@4": (1 / 2 + 1) / 2,
         # pairs: (5,6) and (6,5.0) tie, 4 of 6, one pair is right, one wrong; then (7,8) and (8,7) tie, 3 pairs are right, one wrong
         "majority@2": ((1 + 4 / 2) / 6 + (3 + 2 / 2) / 6) / 2, "majority@1": 1 / 2,
-        # 0.6 for 5 and 1.2 for 6; 1.1 for 7 and 0.9 for 8
-        "weighted@4": 1 / 2, "weighted@1": 1 / 2,
+        "weighted@4": 1 / 2, "weighted@1": 1 / 2,  # 0.6 for 5 and 1.2 for 6; 1.1 for 7 and 0.9 for 8
         # pairs: 5 and 5.0 alone beat 6; in the second problem 7 wins wherever 8 is not in the pair
         "weighted@2": (2 / 6 + 3 / 6) / 2,
         "best_of@4": 0, "best_of@2": (2 / 6 + 3 / 6) / 2, "best_of@1": 1 / 2,

@@ -164,7 +164,7 @@ def _show(results: list[ProbeResult]) -> str:
     rows = []
     for r in states:
         beside = [value.get((r.layer, name)) or value[None, name] for name in controls]
-        numbers = [f"{number:.3f}" for number in (*(getattr(r, name) for name in metrics), r.low, r.high)]
+        numbers = [f"{getattr(r, name):{'.2e' if name == 'mse' else '.3f'}}" for name in (*metrics, "low", "high")]
         rows.append([r.layer, f"{r.ridge:.3g}", *numbers, *beside, f"{r.margin:.3f}", f"{r.margin_low:.3f}", str(r.beats_controls).lower()])
     lines = [show_table(header, rows)]
     one = states[0]
