@@ -37,7 +37,7 @@ def draw(paths: list[Path]) -> Figure:
             if by != "position" and _span(rows, by) > _WIDE:
                 panel.set_xscale("log")
         axes[0].set_ylabel("mean step score")
-        axes[0].legend(fontsize=6, loc="lower left")
+        axes[2].legend(fontsize=6, loc="best")
         note_n(axes[0], "\n".join(f"{_name(c)}: {c['right']} traces right, {c['wrong']} wrong" for c in report["counts"]))
         note_n(axes[1], "95 % over problems")
         _draw_reliability(axes[3], report["calibration"], names)
