@@ -1,7 +1,8 @@
 """`train-sae` as a user runs it against its bare steps: the share of the CPU time that is training.
 
-The run reads shards, shuffles, logs every 50 steps, has its state ready to save and measures its SAEs on held-out problems, all at its defaults; the bare
-steps take as many batches of the same rows from memory. Process CPU seconds with one thread, rounds alternate.
+The run reads shards, shuffles, logs every 50 steps, has its state ready to save and measures its SAEs on held-out problems, all
+at its defaults; the bare steps take as many batches of the same rows from memory. Process CPU seconds with one thread, rounds
+alternate.
 """
 
 import dataclasses
