@@ -25,6 +25,7 @@ from rewardscope.paths import PROJECT
 from rewardscope.prms.acts import plan_batches, plan_groups, stream_acts
 from rewardscope.prms.items import Item, act_rows
 from rewardscope.prms.saving import number_groups, save_groups
+from rewardscope.prms.scorer import padded_ids
 from rewardscope.prms.token_text import token_reader
 from rewardscope.records import ActRow, Encoded, Trace
 from rewardscope.storage.journal import Journal
@@ -65,8 +66,7 @@ def all_tokens(items: Sequence[Item]) -> list[Item]:
 
 def padded(batch: Sequence[Item]) -> torch.Tensor:
     """Return the right-padded ids [B, T] of a batch."""
-    ids = [torch.tensor(item.encoded.input_ids) for item in batch]
-    return torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
+    return padded_ids([item.encoded for item in batch])
 
 
 @torch.no_grad()

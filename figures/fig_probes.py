@@ -4,8 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from figures.style import GREY, colour_of, note_n
-from rewardscope.errors import MissingInput
+from figures.style import GREY, colour_of, note_n, whole_results
 from rewardscope.settings import Settings
 from rewardscope.storage.tables import read_csv
 
@@ -14,10 +13,7 @@ PANELS = {"reward": ("r2", "R² on held-out problems", 0.0), "correct": ("auroc"
 
 def find(settings: Settings) -> list[Path]:
     """Return the probe tables of every save-acts folder. Raises: MissingInput."""
-    found = sorted(p for p in settings.data_dir.glob("math-*/linreg/*/results.csv") if (p.parent / "manifest.json").is_file())
-    if not found:
-        raise MissingInput("no probe results; run invoke train-linreg")
-    return found
+    return whole_results(settings.data_dir, "math-*/linreg/*/results.csv", missing="no probe results; run invoke train-linreg")
 
 
 def draw(paths: list[Path]) -> Figure:

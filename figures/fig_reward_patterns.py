@@ -5,8 +5,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import GREY, colour_of, note_n
-from rewardscope.errors import MissingInput
+from figures.style import GREY, colour_of, note_n, whole_results
 from rewardscope.settings import Settings
 from rewardscope.storage.tables import read_csv, read_json
 
@@ -18,10 +17,7 @@ _WIDE = 20
 
 def find(settings: Settings) -> list[Path]:
     """Return the tables of reward-patterns. Raises: MissingInput."""
-    found = sorted(p for p in settings.data_dir.glob("reward-patterns/*/patterns.csv") if (p.parent / "manifest.json").is_file())
-    if not found:
-        raise MissingInput("no reward patterns; run invoke reward-patterns")
-    return found
+    return whole_results(settings.data_dir, "reward-patterns/*/patterns.csv", missing="no reward patterns; run invoke reward-patterns")
 
 
 def draw(paths: list[Path]) -> Figure:

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from figures.style import GREY, colour_of, note_n
-from rewardscope.errors import MissingInput
+from figures.style import GREY, colour_of, note_n, whole_results
 from rewardscope.settings import Settings
 from rewardscope.storage.tables import read_csv
 
@@ -16,10 +15,7 @@ _MAPS = 3
 
 def find(settings: Settings) -> list[Path]:
     """Return the tables of probe-transfer. Raises: MissingInput."""
-    found = sorted(p for p in settings.data_dir.glob("probe-transfer/*/*/results.csv") if (p.parent / "manifest.json").is_file())
-    if not found:
-        raise MissingInput("no transfer results; run invoke probe-transfer")
-    return found
+    return whole_results(settings.data_dir, "probe-transfer/*/*/results.csv", missing="no transfer results; run invoke probe-transfer")
 
 
 def draw(paths: list[Path]) -> Figure:

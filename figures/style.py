@@ -1,9 +1,12 @@
-"""One look for every figure: colour-blind safe colours, a colour per policy, light grids, editable text in PDFs."""
+"""One look for every figure: colour-blind safe colours, a colour per policy, light grids, editable text in PDFs; and what to draw."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+
+from rewardscope.errors import MissingInput
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#888888"
@@ -19,6 +22,14 @@ def use_style() -> None:
             "legend.frameon": False, "axes.axisbelow": True, "figure.constrained_layout.use": True,
         }
     )  # fmt: skip
+
+
+def whole_results(data_dir: Path, pattern: str, *, missing: str) -> list[Path]:
+    """Return the files of a pattern whose folder has a manifest. Raises: MissingInput with `missing` where there are none."""
+    found = sorted(path for path in data_dir.glob(pattern) if (path.parent / "manifest.json").is_file())
+    if not found:
+        raise MissingInput(missing)
+    return found
 
 
 def colour_of(name: str, names: Sequence[str]) -> str:

@@ -7,7 +7,8 @@ import torch
 
 from rewardscope.records import ActRow
 from rewardscope.storage.files import write_json
-from rewardscope.storage.shards import ActStore, shard_file, write_act_rows, write_shard
+from rewardscope.storage.shards import ActStore, shard_file, write_shard
+from tests.act_files import write_act_rows
 
 WIDTH, PLANTED, NAME = 8, 2, "math-rm-toy-1.5B_tinymath"
 

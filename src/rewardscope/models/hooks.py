@@ -26,10 +26,7 @@ def watch(model: PreTrainedModel, see: Mapping[int, Callable[[Tensor], None]], *
     With `stop` the pass ends behind the last of these blocks, and with it the body of the `with` statement.
     Raises: UnknownName for a layer that the model does not have.
     """
-    blocks = find_blocks(model).layers
-    for layer in see:
-        if not 0 <= layer < len(blocks):
-            raise UnknownName("layer", str(layer), [str(known) for known in range(len(blocks))])
+    blocks = {layer: _block(model, layer) for layer in see}
     with ExitStack() as hooks:
         for layer, look in see.items():
             hooks.callback(blocks[layer].register_forward_hook(_hook(look, ends=stop and layer == max(see))).remove)
@@ -57,20 +54,25 @@ def edit(model: PreTrainedModel, layer: int, change: Callable[[Tensor], Tensor])
 
     A `watch` or `capture` that begins inside sees what was changed. Raises: UnknownName for a layer that the model does not have.
     """
-    blocks = find_blocks(model).layers
-    if not 0 <= layer < len(blocks):
-        raise UnknownName("layer", str(layer), [str(known) for known in range(len(blocks))])
 
     def hook(_block: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         changed = change(output)
         assert changed.shape == output.shape and changed.dtype == output.dtype, (changed.shape, changed.dtype)
         return changed
 
-    handle = blocks[layer].register_forward_hook(hook)
+    handle = _block(model, layer).register_forward_hook(hook)
     try:
         yield
     finally:
         handle.remove()
+
+
+def _block(model: PreTrainedModel, layer: int) -> nn.Module:
+    """Return a decoder block. Raises: UnknownName for a layer that the model does not have."""
+    blocks = find_blocks(model).layers
+    if not 0 <= layer < len(blocks):
+        raise UnknownName("layer", str(layer), [str(known) for known in range(len(blocks))])
+    return blocks[layer]
 
 
 def _hook(look: Callable[[Tensor], None], *, ends: bool) -> Callable[[nn.Module, object, Tensor], None]:

@@ -17,7 +17,7 @@ from rewardscope.models.blocks import find_blocks
 from rewardscope.models.hooks import watch
 from rewardscope.prms import PrmAdapter
 from rewardscope.prms.items import Item, act_rows
-from rewardscope.prms.scorer import runs_within
+from rewardscope.prms.scorer import padded_ids, runs_within
 from rewardscope.prms.token_text import token_reader
 from rewardscope.records import ActRow
 
@@ -68,12 +68,19 @@ def stream_acts(
     `batch_tokens` bounds the padded tokens of a forward pass.
     """
     read = token_reader(source.tokenizer)
-    batches = (batch for group in plan_groups(items, rows=1) for batch in plan_batches(group, batch_tokens=batch_tokens))
-    for captured in capture_batches(source, batches, layers, dtype=dtype):
+    for captured in stream_batches(source, items, layers, dtype=dtype, batch_tokens=batch_tokens):
         rows: list[ActRow] = []
         for item, scores in zip(captured.items, captured.scores, strict=True):
             rows += act_rows(item, scores, read(item.encoded.input_ids), window=source.window)
         yield ActBatch(captured.acts, rows)
+
+
+def stream_batches(
+    source: StateSource, items: Iterable[Item], layers: Sequence[int], *, dtype: torch.dtype, batch_tokens: int
+) -> Iterator[Captured]:
+    """Yield what each forward pass of `stream_acts` gives, without the rows' records."""
+    batches = (batch for group in plan_groups(items, rows=1) for batch in plan_batches(group, batch_tokens=batch_tokens))
+    return capture_batches(source, batches, layers, dtype=dtype)
 
 
 def plan_groups(items: Iterable[Item], *, rows: int) -> Iterator[list[Item]]:
@@ -149,12 +156,9 @@ class _Pass(NamedTuple):
 
 @torch.no_grad()
 def _run(source: StateSource, items: Sequence[Item], layers: Sequence[int], *, dtype: torch.dtype, outbox: "_Outbox | None") -> _Pass:
-    """Run one batch and send off what is kept. Padding is on the right and the models are causal, so no mask is needed."""
-    lengths, device = [len(item.encoded.input_ids) for item in items], source.model.device
-    longest, last = max(lengths), source.n_layers - 1
-    ids_BT = torch.zeros(len(items), longest, dtype=torch.long)
-    for row, item in enumerate(items):
-        ids_BT[row, : lengths[row]] = torch.tensor(item.encoded.input_ids)
+    """Run one batch and send off what is kept."""
+    ids_BT = padded_ids([item.encoded for item in items])
+    longest, last, device = ids_BT.shape[1], source.n_layers - 1, source.model.device
     kept_N = torch.tensor([row * longest + position for row, item in enumerate(items) for position in item.positions])
     ends_S = torch.tensor([row * longest + end for row, item in enumerate(items) for end in item.encoded.step_ends])
     ids_BT, kept_N, ends_S = (tensor.to(device) if outbox is None else outbox.bring(tensor) for tensor in (ids_BT, kept_N, ends_S))

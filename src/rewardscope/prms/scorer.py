@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from rewardscope.errors import TooLong
@@ -80,9 +81,7 @@ class HfScorer:
     def _forward(self, batch: Sequence[Encoded], layers: Sequence[int]) -> list[Captured]:
         """Run one batch. The score is read from the states after the last block, so that no head runs over other tokens."""
         lengths, device = [len(encoded.input_ids) for encoded in batch], self.model.device
-        ids_BT = torch.zeros(len(batch), max(lengths), dtype=torch.long)
-        for row, encoded in enumerate(batch):
-            ids_BT[row, : lengths[row]] = torch.tensor(encoded.input_ids)
+        ids_BT = padded_ids(batch)
         row_N = [row for row, encoded in enumerate(batch) for _ in encoded.step_ends]
         end_N = [end for encoded in batch for end in encoded.step_ends]
         last = self.n_layers - 1
@@ -95,6 +94,11 @@ class HfScorer:
             Captured(tuple(per_input[row].tolist()), {layer: states[layer][row, : lengths[row]] for layer in layers})
             for row in range(len(batch))
         ]
+
+
+def padded_ids(batch: Sequence[Encoded]) -> Tensor:
+    """Return the ids [B, T] of inputs, with 0 to the right of the shorter ones. The models are causal, so they need no mask."""
+    return pad_sequence([torch.tensor(encoded.input_ids) for encoded in batch], batch_first=True)
 
 
 def runs_within(budget: int, lengths: Sequence[int], order: Sequence[int]) -> Iterator[list[int]]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rewardscope.prms.acts import StateSource, capture_batches, plan_batches, plan_groups
+from rewardscope.prms.acts import StateSource, stream_batches
 from rewardscope.prms.items import Item
 from rewardscope.sae.stream import LayerBatch
 
@@ -41,7 +41,5 @@ class ForwardSource:
             yield acts, np.repeat([codes[item.problem] for item in items], [len(item.positions) for item in items])
 
     def _captured(self, items: Sequence[Item]) -> Iterator[tuple[Sequence[Item], dict[int, Tensor]]]:
-        groups = plan_groups(items, rows=1)
-        batches = (batch for group in groups for batch in plan_batches(group, batch_tokens=self._batch_tokens))
-        for captured in capture_batches(self._model, batches, self.layers, dtype=torch.float32):
+        for captured in stream_batches(self._model, items, self.layers, dtype=torch.float32, batch_tokens=self._batch_tokens):
             yield captured.items, captured.acts

@@ -1,6 +1,5 @@
 """How good an SAE is on problems that it was not trained on: variance left, active features, dead features, how often each fires."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,14 +33,6 @@ class Quality:
     density: tuple[int, ...]
 
 
-def measure_quality(sae: Sae, batches: Iterable[tuple[Tensor, np.ndarray]], *, n_problems: int, seed: int) -> Quality:
-    """Measure on batches of raw activations [N, D] with the code (below `n_problems`) of each row's problem."""
-    sums = QualitySums(sae, n_problems=n_problems)
-    for x_ND, problem_N in batches:
-        sums.add(x_ND, problem_N)
-    return sums.quality(seed=seed)
-
-
 class QualitySums:
     """Sums by problem, in float64, from which the quality follows for any weights of problems."""
 
@@ -52,7 +43,7 @@ class QualitySums:
         self._fired_F = torch.zeros(sae.n_features, dtype=torch.int64, device=sae.b_enc_F.device)
 
     def add(self, x_ND: Tensor, problem_N: np.ndarray) -> None:
-        """Encode and decode these rows."""
+        """Encode and decode raw activations [N, D], with the code (below `n_problems`) of each row's problem."""
         codes = self._sae.encode(x_ND)
         fires_NK = codes.values_NK > 0
         centred, error = ((x_ND - other).double().cpu().numpy() for other in (self._sae.b_dec_D, self._sae.decode(codes)))

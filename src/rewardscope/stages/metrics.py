@@ -57,8 +57,8 @@ def run(config: Config, settings: Settings) -> Path:
     """Grade what has no verdict, compute, write the metrics beside the generations, and print them. Raises: MissingInput."""
     source, *others = (_source(name, settings) for name in (config.dataset, *config.against))
     out = metrics_file(source)
-    given = config.aggregation
-    config = dataclasses.replace(config, aggregation=given or _of_search(source), against=tuple(map(slug, others)))
+    given, aggregation = config.aggregation, config.aggregation or _of_search(source)
+    config = dataclasses.replace(config, aggregation=aggregation, against=tuple(map(slug, others)))
     stage = Stage("metrics", config, inputs={"generations": source} | {f"against {i}": other for i, other in enumerate(others)}, out=out)
     if not stage.is_done():
         solved, n_unknown = _known(source)
@@ -66,7 +66,7 @@ def run(config: Config, settings: Settings) -> Path:
         for reason, count in skipped.items():
             get_logger().warning(f"metrics: left out {count} times: {reason}")
         with stage:
-            judged = judge(solved, aggregation=config.aggregation or "last", regrade=config.regrade)
+            judged = judge(solved, aggregation=aggregation, regrade=config.regrade)
             compared = (
                 compare([Measured(source, solved, judged["strict"]), *_judged(others, given, config)], seed=config.seed) if others else None
             )
@@ -98,10 +98,6 @@ def _judged(sources: Sequence[Path], given: Aggregation | None, config: Config) 
         solved, _ = _known(source)
         judged = judge(solved, aggregation=given or _of_search(source), regrade=config.regrade)
         yield Measured(source, solved, judged["strict"])
-
-
-def _is_scored(judged: Sequence[Judged]) -> bool:
-    return any(score is not None for each in judged for score in each.scores)
 
 
 def _of_search(source: Path) -> Aggregation:
@@ -152,7 +148,8 @@ def _as_weights(scores: Sequence[float | None]) -> list[float | None]:
 def _report(solved: Sequence[SolvedProblem], judged: Mapping[Grading, Sequence[Judged]], config: Config) -> dict[str, Any]:
     counts = [len(row.traces) for row in solved]
     traces = [trace for row in solved for trace in row.traces]
-    scored, strict = _is_scored(judged["strict"]), judged["strict"]
+    strict = judged["strict"]
+    scored = any(score is not None for each in strict for score in each.scores)
     by_grading = {
         grading: estimated(verdict_values(solved, each, seed=config.seed, scored=scored), seed=config.seed)
         for grading, each in judged.items()
@@ -172,8 +169,8 @@ def _report(solved: Sequence[SolvedProblem], judged: Mapping[Grading, Sequence[J
         "cost": {name: asdict(estimate) for name, estimate in of_costs(solved, seed=config.seed).items()},
         "windows": of_windows(solved, strict, seed=config.seed),
         "verdicts": {grading: count_verdicts(each) for grading, each in judged.items()},
-        "published": _against_published(solved, judged["strict"], config.seed),
-        "chosen_correct": {row.problem.id: each.correct[row.chosen] for row, each in zip(solved, judged["strict"], strict=True)},
+        "published": _against_published(solved, strict, config.seed),
+        "chosen_correct": {row.problem.id: each.correct[row.chosen] for row, each in zip(solved, strict, strict=True)},
     }
 
 

@@ -6,7 +6,6 @@ compression of hidden states saves 8 % of the space for a third of the time.
 
 import hashlib
 import io
-import itertools
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -159,11 +158,6 @@ class ActStore:
                 raise MissingInput(f"{shard} is not there; re-run invoke save-acts")
             if sha256(shard) != self.manifest["outputs"][str(shard.relative_to(self.folder))]:
                 raise BadRecord(f"{shard} was altered after it was written; delete it and re-run invoke save-acts")
-
-
-def write_act_rows(folder: Path, rows: Iterable[ActRow], sequences: Iterable[dict]) -> tuple[Path, Path]:
-    """Write `rows.jsonl` and `sequences.jsonl`; return their paths."""
-    return write_traces(folder, itertools.chain([(rows, None)], (((), sequence) for sequence in sequences)))
 
 
 def write_traces(folder: Path, traces: Iterable[tuple[Iterable[ActRow], dict | None]]) -> tuple[Path, Path]:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from rewardscope.records import ActRow
 from rewardscope.stage import Stage, StageConfig
-from rewardscope.storage.shards import shard_file, write_act_rows, write_shard
+from rewardscope.storage.shards import shard_file, write_shard
+from tests.act_files import write_act_rows
 
 STEP_TAG = "<extra_0>"
 

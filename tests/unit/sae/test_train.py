@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rewardscope.sae.bank import BankLayer, Rule
 from rewardscope.sae.optimizer import LayerOptimizer, Schedule
-from rewardscope.sae.quality import measure_quality
+from rewardscope.sae.quality import QualitySums
 from rewardscope.sae.train import Shape, Trainer, TrainOptions, auto_lr, folded, geometric_median
 from tests.unit.sae.planted import dictionary, sparse_codes
 
@@ -193,7 +193,10 @@ def test_quality_is_the_dense_computation_on_all_rows() -> None:
     sae = folded(layer_of(6, 20, 3), 1.0, layer=0)
     x_ND = torch.randn(50, 6, generator=torch.Generator().manual_seed(1)) + 3
     problem_N = np.repeat(np.arange(5), 10)
-    quality = measure_quality(sae, [(x_ND[:20], problem_N[:20]), (x_ND[20:], problem_N[20:])], n_problems=9, seed=0)
+    sums = QualitySums(sae, n_problems=9)
+    sums.add(x_ND[:20], problem_N[:20])
+    sums.add(x_ND[20:], problem_N[20:])
+    quality = sums.quality(seed=0)
     codes = sae.encode(x_ND)
     error = float((x_ND - sae.decode(codes)).double().pow(2).sum())
     assert quality.fvu.value == pytest.approx(error / float(((x_ND - x_ND.mean(dim=0)) ** 2).double().sum()), rel=1e-5)

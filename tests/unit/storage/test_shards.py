@@ -11,7 +11,8 @@ import torch
 
 from rewardscope.errors import BadRecord, MissingInput, UnknownName
 from rewardscope.records import ActRow
-from rewardscope.storage.shards import ActStore, read_layer, shard_file, write_act_rows, write_shard
+from rewardscope.storage.shards import ActStore, read_layer, shard_file, write_shard
+from tests.act_files import write_act_rows
 
 WIDTH = 3
 
