@@ -7,7 +7,9 @@ compression of hidden states saves 8 % of the space for a third of the time.
 import hashlib
 import io
 import json
+import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rewardscope.errors import BadRecord, MissingInput, UnknownName
@@ -67,16 +70,31 @@ def _members(file: BinaryIO) -> str:
 def read_layer(path: Path, layer: int) -> Tensor:
     """Read one layer of one shard as float32 [N, D]; the other layers are not touched."""
     try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as shard:
-            array = shard[_member(layer)]
+        with path.open("rb") as file, zipfile.ZipFile(file) as shard:
+            info = shard.getinfo(f"{_member(layer)}.npy")
+            array = _read_stored(file, info) if info.compress_type == zipfile.ZIP_STORED else np.lib.format.read_array(shard.open(info))
     except FileNotFoundError:
         raise MissingInput(f"{path} is not there; re-run invoke save-acts") from None
     except KeyError:
         raise BadRecord(f"{path} has no layer {layer}") from None
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise BadRecord(f"{path} is damaged ({error}); delete it and re-run invoke save-acts") from None
     tensor = torch.from_numpy(array)
     return tensor.view(torch.bfloat16).float() if tensor.dtype == torch.uint16 else tensor
+
+
+def _read_stored(file: BinaryIO, info: zipfile.ZipInfo) -> NDArray:
+    """Read a member that is not compressed from the file itself, in one piece: through zipfile, numpy reads and copies many."""
+    file.seek(info.header_offset + 26)
+    name, extra = file.read(2), file.read(2)  # how long the two are that stand before the data
+    file.seek(int.from_bytes(name, "little") + int.from_bytes(extra, "little"), os.SEEK_CUR)
+    data = np.fromfile(file, dtype=np.uint8, count=min(info.file_size, info.compress_size))
+    if len(data) != info.file_size or zlib.crc32(data.data) != info.CRC:
+        raise zipfile.BadZipFile(f"Bad CRC-32 for {info.filename!r}")
+    header = io.BytesIO(data[:1024].tobytes())  # numpy writes 128 bytes
+    np.lib.format.read_magic(header)
+    shape, by_column, dtype = np.lib.format.read_array_header_1_0(header)
+    return data[header.tell() :].view(dtype).reshape(shape, order="F" if by_column else "C")
 
 
 class ActStore:

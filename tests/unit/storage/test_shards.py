@@ -2,8 +2,10 @@
 
 import json
 import subprocess
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -89,6 +91,15 @@ def test_a_torn_shard_is_named(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:size])
         with pytest.raises(BadRecord, match=r"s\.npz is damaged .* re-run invoke save-acts"):
             read_layer(path, 0)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("rows", [0, 5])
+def test_a_shard_that_numpy_wrote_is_read(tmp_path: Path, save: Callable[..., None], order: Literal["C", "F"], rows: int) -> None:
+    acts = np.arange(rows * WIDTH, dtype=np.float32).reshape(rows, WIDTH)
+    save(tmp_path / "s.npz", layer_01=acts + 100, layer_04=np.asarray(acts, order=order))
+    np.testing.assert_array_equal(read_layer(tmp_path / "s.npz", 4).numpy(), acts)
 
 
 def test_a_missing_shard_and_a_missing_layer_are_named(tmp_path: Path) -> None:
