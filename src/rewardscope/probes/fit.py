@@ -34,7 +34,7 @@ def fit_probe(source: Source, value_N: Array, fold_N: NDArray, *, folds: int, pe
     The penalty is chosen over the folds; with one penalty one fold will do. Raises: BadRecord, ConfigError.
     """
     sums = add_up(source, value_N[:, None], fold_N, folds=folds)
-    return _fit(sums, 0, source, value_N, fold_N, penalties=penalties, classes=classes)
+    return _fit(sums, source, value_N, fold_N, penalties=penalties, classes=classes)[0]
 
 
 def fit_layer(
@@ -47,16 +47,13 @@ def fit_layer(
     """
     how = {"penalties": penalties, "classes": classes}
     sums = add_up(source, np.column_stack([value_N, shuffled_NS]), fold_N, folds=folds)
-    probes = {STATES: _fit(sums, 0, source, value_N, fold_N, **how)}
-    first_step = warm_start if classes else fit_ridge
-    for number in range(1, shuffled_NS.shape[1] + 1):
-        probe = first_step(sums, penalties, target=number)
-        probes[f"{SHUFFLED} {number}"] = probe._replace(mean=probes[STATES].mean, scale=probes[STATES].scale)
+    states, *shuffled = _fit(sums, source, value_N, fold_N, **how)
+    probes = {STATES: states, **{f"{SHUFFLED} {number}": probe for number, probe in enumerate(shuffled, 1)}}
     basis_DK = _random_directions(sums, seed=seed)
     few = [fold.projected(basis_DK) for fold in sums]
     shift_D = sums[0].shift_E[: sums[0].width]
-    narrow = _fit(few, 0, lambda: ((block_ND - shift_D) @ basis_DK for block_ND in source()), value_N, fold_N, **how)
-    return {**probes, PROJECTION: _widened(narrow, basis_DK, shift_D, probes[STATES])}
+    narrow = _fit(few, lambda: ((block_ND - shift_D) @ basis_DK for block_ND in source()), value_N, fold_N, **how)[0]
+    return {**probes, PROJECTION: _widened(narrow, basis_DK, shift_D, states)}
 
 
 def predict_chosen(source: Source, probes: Sequence[LinearProbe], chosen_N: NDArray) -> Array:
@@ -70,10 +67,11 @@ def predict_chosen(source: Source, probes: Sequence[LinearProbe], chosen_N: NDAr
 
 
 def _fit(
-    sums: list[Sums], target: int, source: Source, value_N: Array, fold_N: NDArray, *, penalties: Sequence[float], classes: bool
-) -> LinearProbe:
+    sums: list[Sums], source: Source, value_N: Array, fold_N: NDArray, *, penalties: Sequence[float], classes: bool
+) -> list[LinearProbe]:
+    """Return a probe for each target of the sums; for classes the first, which is `value_N`, goes on after the first Newton step."""
     if not classes:
-        return fit_ridge(sums, penalties, target=target)
+        return fit_ridge(sums, penalties)
 
     def training() -> Iterator[tuple[NDArray, Array]]:
         start = 0
@@ -83,12 +81,13 @@ def _fit(
             yield block_ND[train_N], value_N[start:end][train_N]
             start = end
 
-    return fit_logistic(training, warm_start(sums, penalties, target=target))
+    first, *others = warm_start(sums, penalties)
+    return [fit_logistic(training, first), *others]
 
 
 def _random_directions(sums: list[Sums], *, seed: int) -> Array:
     """Return Gaussian directions [D, K] of the standardised features."""
-    scale_D = standardise(total(sums), target=0).scale
+    scale_D = standardise(total(sums)).scale
     n_directions = max(1, min(MAX_PROJECTED, len(scale_D) // 8))
     return np.random.default_rng(seed).standard_normal((len(scale_D), n_directions)) / scale_D[:, None]
 

@@ -14,7 +14,7 @@ from rewardscope.errors import ConfigError
 from rewardscope.probes.moments import Sums, total, without
 from rewardscope.storage.files import replacing
 
-# Shape legend: N rows, D features, R penalties, E features, targets and 1.
+# Shape legend: N rows, D features, Y targets, R penalties, E = D + Y + 1 (features, targets and 1).
 Array = NDArray[np.float64]
 Link = Literal["identity", "logit"]
 
@@ -51,69 +51,75 @@ def sigmoid(x: Array) -> Array:
 
 
 class Standardised(NamedTuple):
-    """Centred and scaled normal equations of a set of rows: minimise over weights, intercept free."""
+    """Centred and scaled normal equations of a set of rows: minimise over weights, intercepts free."""
 
     mean: Array  # [D]
     scale: Array  # [D]
-    mean_y: float
+    mean_Y: Array
     gram_DD: Array  # n times the correlation matrix
-    cross_D: Array
+    cross_DY: Array
 
 
-def standardise(sums: Sums, *, target: int) -> Standardised:
-    """Return the normal equations of one target from sums; a column that does not vary keeps scale 1."""
+def standardise(sums: Sums) -> Standardised:
+    """Return the normal equations from sums; a column that does not vary keeps scale 1."""
     n, D = sums.n, sums.width
-    offset_D, mean_D = sums.product_EE[-1, :D] / n, sums.shift_E[:D] + sums.product_EE[-1, :D] / n
-    offset_y = sums.product_EE[-1, D + target] / n
-    covariance_DD = sums.product_EE[:D, :D] / n - np.outer(offset_D, offset_D)
-    variance_D = covariance_DD.diagonal()
+    offset_E, mean_D = sums.product_EE[-1] / n, sums.shift_E[:D] + sums.product_EE[-1, :D] / n
+    covariance_DE = sums.product_EE[:D] / n - np.outer(offset_E[:D], offset_E)
+    variance_D = covariance_DE.diagonal()
     # Below this a column is constant and its variance is rounding only.
     eps = np.finfo(np.float64).eps
-    noise_D = n * eps * offset_D**2 + (16 * eps * mean_D) ** 2
+    noise_D = n * eps * offset_E[:D] ** 2 + (16 * eps * mean_D) ** 2
     scale_D = np.where(variance_D > noise_D, np.sqrt(np.maximum(variance_D, 0)), 1.0)
-    gram_DD = covariance_DD * n / np.outer(scale_D, scale_D)
-    cross_D = (sums.product_EE[:D, D + target] - n * offset_D * offset_y) / scale_D
-    return Standardised(mean_D, scale_D, float(sums.shift_E[D + target] + offset_y), gram_DD, cross_D)
+    gram_DD = covariance_DE[:, :D] * n / np.outer(scale_D, scale_D)
+    cross_DY = covariance_DE[:, D:-1] * n / scale_D[:, None]
+    return Standardised(mean_D, scale_D, sums.shift_E[D:] + offset_E[D:-1], gram_DD, cross_DY)
 
 
-def ridge_path(system: Standardised, ridges: Sequence[float]) -> Array:
-    """Return the weights [D, R] that minimise `sum (y - prediction)^2 + ridge |weights|^2` for each penalty.
+def ridge_path(system: Standardised, ridges_YR: Array) -> Array:
+    """Return the weights [D, Y, R] that minimise `sum (y - prediction)^2 + ridge |weights|^2`, from one eigendecomposition.
 
     The intercept is the mean of y and is not penalised. Raises: ConfigError where the columns are dependent and a penalty too small.
     """
     eigenvalue_D, basis_DD = np.linalg.eigh(system.gram_DD)
-    eigenvalue_D = np.maximum(eigenvalue_D, 0)
-    if eigenvalue_D[0] + min(ridges) <= 10 * np.finfo(np.float64).eps * eigenvalue_D[-1] or eigenvalue_D[0] + min(ridges) == 0:
-        raise ConfigError(f"--ridge {min(ridges):g}: the columns of the training rows are dependent; pass a larger --ridge")
-    cross_D = basis_DD.T @ system.cross_D
-    return basis_DD @ (cross_D[:, None] / (eigenvalue_D[:, None] + np.asarray(ridges)))
+    eigenvalue_D, least = np.maximum(eigenvalue_D, 0), float(ridges_YR.min())
+    if eigenvalue_D[0] + least <= 10 * np.finfo(np.float64).eps * eigenvalue_D[-1] or eigenvalue_D[0] + least == 0:
+        raise ConfigError(f"--ridge {least:g}: the columns of the training rows are dependent; pass a larger --ridge")
+    weights_DYR = (basis_DD.T @ system.cross_DY)[:, :, None] / (eigenvalue_D[:, None, None] + ridges_YR)
+    return (basis_DD @ weights_DYR.reshape(len(basis_DD), -1)).reshape(weights_DYR.shape)
 
 
-def held_out_errors(folds: list[Sums], ridges: Sequence[float], *, target: int) -> Array:
-    """Return for each penalty the sum of squared errors [R], each fold predicted by a fit to the others."""
-    whole, errors_R = total(folds), np.zeros(len(ridges))
+def held_out_errors(folds: list[Sums], ridges_YR: Array) -> Array:
+    """Return for each target and penalty the sum of squared errors [Y, R], each fold predicted by a fit to the others."""
+    whole, errors_YR = total(folds), np.zeros(ridges_YR.shape)
     for fold in folds:
-        system = standardise(without(whole, fold), target=target)
-        slope_DR = ridge_path(system, ridges) / system.scale[:, None]
+        system = standardise(without(whole, fold))
+        slope_DYR = ridge_path(system, ridges_YR) / system.scale[:, None, None]
         # The error of a row is its vector (features, targets, 1) times these, so the sum of squares is a quadratic form.
         D, Y = fold.width, fold.n_targets
-        errors_ER = np.zeros((D + Y + 1, len(ridges)))
-        errors_ER[:D] = -slope_DR
-        errors_ER[D + target] = 1
-        errors_ER[-1] = (system.mean - fold.shift_E[:D]) @ slope_DR - (system.mean_y - fold.shift_E[D + target])
-        errors_R += np.einsum("er,er->r", errors_ER, fold.product_EE @ errors_ER)
-    return errors_R
+        errors_EYR = np.zeros((D + Y + 1, *ridges_YR.shape))
+        errors_EYR[:D] = -slope_DYR
+        errors_EYR[D:-1] = np.eye(Y)[:, :, None]
+        errors_EYR[-1] = np.tensordot(system.mean - fold.shift_E[:D], slope_DYR, axes=1) - (system.mean_Y - fold.shift_E[D:])[:, None]
+        errors_YR += np.einsum("eyr,eyr->yr", errors_EYR, np.tensordot(fold.product_EE, errors_EYR, axes=1))
+    return errors_YR
 
 
-def fit_ridge(folds: list[Sums], ridges: Sequence[float], *, target: int = 0) -> LinearProbe:
-    """Fit to all rows with the penalty that errs least on held-out folds, or with the only one.
+def fit_ridge(folds: list[Sums], ridges: Sequence[float] | Array) -> list[LinearProbe]:
+    """Fit a probe for each target to all rows, with the penalty that errs least on held-out folds, or with the only one.
 
+    `ridges` are the same [R] for all targets, or those of each [Y, R]. The probes stand on one scaler.
     Raises: ConfigError where columns are dependent and a penalty too small.
     """
-    chosen = ridges[0] if len(ridges) == 1 else ridges[int(np.argmin(held_out_errors(folds, ridges, target=target)))]
-    system = standardise(total(folds), target=target)
-    weights_D = ridge_path(system, [chosen])[:, 0]
-    return LinearProbe(weights=weights_D, intercept=system.mean_y, mean=system.mean, scale=system.scale, ridge=float(chosen))
+    ridges_YR = np.broadcast_to(ridges, (folds[0].n_targets, np.shape(ridges)[-1]))
+    chosen_Y1 = ridges_YR
+    if ridges_YR.shape[1] > 1:
+        chosen_Y1 = np.take_along_axis(ridges_YR, held_out_errors(folds, ridges_YR).argmin(axis=1)[:, None], axis=1)
+    system = standardise(total(folds))
+    weights_DY = ridge_path(system, chosen_Y1)[:, :, 0]
+    return [
+        LinearProbe(weights=weights_D, intercept=float(mean_y), mean=system.mean, scale=system.scale, ridge=float(chosen))
+        for weights_D, mean_y, chosen in zip(weights_DY.T, system.mean_Y, chosen_Y1[:, 0], strict=True)
+    ]
 
 
 def write_probes(path: Path, probes: dict[str, LinearProbe], *, key: str) -> None:

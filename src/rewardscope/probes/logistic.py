@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from rewardscope.errors import ConfigError
 from rewardscope.probes.linreg import Array, LinearProbe, fit_ridge, sigmoid
-from rewardscope.probes.moments import Sums
+from rewardscope.probes.moments import Sums, total
 
-# Shape legend: N rows, D features, C = D + 1 (features and intercept).
+# Shape legend: N rows, D features, Y targets, C = D + 1 (features and intercept).
 Blocks = Callable[[], Iterator[tuple[NDArray, Array]]]
 """Yields features [N, D] and classes [N] of the training rows, from the start at every call."""
 
@@ -32,17 +32,20 @@ class _Curve(NamedTuple):
     hessian_CC: Array
 
 
-def warm_start(folds: list[Sums], penalties: Sequence[float], *, target: int = 0) -> LinearProbe:
-    """Return the first Newton step, with the penalty that errs least on held-out folds as a ridge regression on the classes.
+def warm_start(folds: list[Sums], penalties: Sequence[float]) -> list[LinearProbe]:
+    """Return the first Newton step for each target, with the penalty that errs least on held-out folds as a ridge regression.
 
     `ridge` of the result is the penalty of the logistic regression, `sum log loss + ridge / 2 |weights|^2` (C = 1 / ridge).
     """
-    D, n = folds[0].width, sum(fold.n for fold in folds)
-    share = float(folds[0].shift_E[D + target]) + sum(float(fold.product_EE[-1, D + target]) for fold in folds) / n
-    variance = share * (1 - share)
-    step = fit_ridge(folds, [penalty / variance for penalty in penalties], target=target)
-    ridge = min(penalties, key=lambda penalty: abs(penalty - step.ridge * variance))  # without the rounding of the way there and back
-    return step._replace(weights=step.weights / variance, intercept=float(np.log(share / (1 - share))), ridge=ridge, link="logit")
+    whole = total(folds)
+    share_Y = whole.shift_E[whole.width :] + whole.product_EE[-1, whole.width : -1] / whole.n
+    variance_Y, probes = share_Y * (1 - share_Y), []
+    steps = fit_ridge(folds, np.asarray(penalties) / variance_Y[:, None])
+    for step, share, variance in zip(steps, share_Y, variance_Y, strict=True):
+        ridge = min(penalties, key=lambda penalty: abs(penalty - step.ridge * variance))  # without the rounding of the way there and back
+        logit = float(np.log(share / (1 - share)))
+        probes.append(step._replace(weights=step.weights / variance, intercept=logit, ridge=ridge, link="logit"))
+    return probes
 
 
 def fit_logistic(blocks: Blocks, start: LinearProbe) -> LinearProbe:

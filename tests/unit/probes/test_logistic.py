@@ -45,14 +45,16 @@ def test_classes_that_part_completely_need_a_penalty() -> None:
         fit(acts, classes, (0.0,))
 
 
-def test_the_start_is_a_newton_step_from_the_intercept_alone() -> None:
+def test_the_start_is_a_newton_step_from_the_intercept_alone_for_each_target() -> None:
     acts, classes = make_rows()
-    start = warm_start(add_up(lambda: iter([acts]), classes[:, None], np.zeros(len(acts), dtype=int), folds=1), [3.0])
-    scaled, share = StandardScaler().fit_transform(acts.astype(np.float64)), classes.mean()
-    hessian = share * (1 - share) * scaled.T @ scaled + 3.0 * np.eye(acts.shape[1])
-    np.testing.assert_allclose(start.weights, np.linalg.solve(hessian, scaled.T @ (classes - share)), rtol=1e-8)
-    assert start.intercept == pytest.approx(np.log(share / (1 - share)))
-    assert start.ridge == 3.0
+    targets = np.stack([classes, acts[:, 0] > 51], axis=1).astype(np.float64)
+    starts = warm_start(add_up(lambda: iter([acts]), targets, np.zeros(len(acts), dtype=int), folds=1), [3.0])
+    scaled = StandardScaler().fit_transform(acts.astype(np.float64))
+    for start, target, share in zip(starts, targets.T, targets.mean(axis=0), strict=True):
+        hessian = share * (1 - share) * scaled.T @ scaled + 3.0 * np.eye(acts.shape[1])
+        np.testing.assert_allclose(start.weights, np.linalg.solve(hessian, scaled.T @ (target - share)), rtol=1e-8)
+        assert start.intercept == pytest.approx(np.log(share / (1 - share)))
+        assert start.ridge == 3.0
 
 
 def test_noise_gets_a_larger_penalty_than_a_clear_signal() -> None:
