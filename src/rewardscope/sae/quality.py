@@ -46,12 +46,12 @@ class QualitySums:
         """Encode and decode raw activations [N, D], with the code (below `n_problems`) of each row's problem."""
         codes = self._sae.encode(x_ND)
         fires_NK = codes.values_NK > 0
-        centred, error = ((x_ND - other).double().cpu().numpy() for other in (self._sae.b_dec_D, self._sae.decode(codes)))
-        np.add.at(self._rows_P, problem_N, 1)
-        np.add.at(self._active_P, problem_N, fires_NK.sum(dim=1).cpu().numpy())
-        np.add.at(self._error_P, problem_N, (error**2).sum(axis=1))
-        np.add.at(self._square_P, problem_N, (centred**2).sum(axis=1))
-        np.add.at(self._total_PD, problem_N, centred)
+        centred_ND, error_ND = ((x_ND - other).double().cpu() for other in (self._sae.b_dec_D, self._sae.decode(codes)))
+        _add(self._rows_P, problem_N, torch.ones(len(x_ND)))
+        _add(self._active_P, problem_N, fires_NK.sum(dim=1))
+        _add(self._error_P, problem_N, error_ND.square().sum(dim=1))
+        _add(self._square_P, problem_N, centred_ND.square().sum(dim=1))
+        _add(self._total_PD, problem_N, centred_ND)
         self._fired_F += torch.bincount(codes.indices_NK[fires_NK], minlength=self._sae.n_features)
 
     def quality(self, *, seed: int) -> Quality:
@@ -75,6 +75,11 @@ class QualitySums:
 
     def _l0(self, seen_P: np.ndarray, weights_RP: np.ndarray) -> np.ndarray:
         return (weights_RP @ self._active_P[seen_P]) / (weights_RP @ self._rows_P[seen_P])
+
+
+def _add(sums_P: np.ndarray, problem_N: np.ndarray, values_N: Tensor) -> None:
+    """Add values to the sums of their problems, in place."""
+    torch.from_numpy(sums_P).index_add_(0, torch.from_numpy(problem_N), values_N.double().cpu())
 
 
 def _estimate(value_1: np.ndarray, drawn_R: np.ndarray, n: int) -> Estimate:
