@@ -56,9 +56,9 @@ def main() -> None:
         settings = Settings(data_dir=Path(home), sae_checkpoint_dir=Path(home) / "checkpoints")
         write_store(Path(home) / "acts")
         store = ActStore(Path(home) / "acts")
-        held_in = ROWS * 9 // 10  # the default --holdout
-        n_steps = -(-EPOCHS * held_in // BATCH)
         config = train_sae.Config(ds_names=("acts",), n_features=str(FEATURES), k=str(K), batch=BATCH, epochs=EPOCHS, force=True)
+        held_in = ROWS - round(config.holdout * PROBLEMS) * ROWS // PROBLEMS  # so both take as many steps
+        n_steps = -(-EPOCHS * held_in // BATCH)
         rows = {layer: store.layer(layer)[:held_in] for layer in range(LAYERS)}
         n_features, k = dict.fromkeys(rows, FEATURES), dict.fromkeys(rows, K)
 
