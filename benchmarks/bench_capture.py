@@ -20,13 +20,14 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, Qwen2Model
 
-from benchmarks.measure import best_cpu_seconds, keep_row
+from benchmarks.measure import best_seconds, keep_row
 from rewardscope.paths import PROJECT
 from rewardscope.prms.acts import plan_batches, plan_groups, stream_acts
 from rewardscope.prms.items import Item, act_rows
 from rewardscope.prms.saving import number_groups, save_groups
 from rewardscope.prms.scorer import padded_ids
 from rewardscope.prms.token_text import token_reader
+from rewardscope.problems.tinymath import LEVELS, instruct_steps, make_problem
 from rewardscope.records import ActRow, Encoded, Trace
 from rewardscope.storage.journal import Journal
 from rewardscope.storage.shards import write_traces
@@ -48,14 +49,17 @@ class Source:
     adapter: None = None
 
 
-def make_items(n: int, low: int, high: int, *, vocabulary: int) -> list[Item]:
-    """Return `n` random solutions of `low` to `high` tokens; their kept positions are step ends."""
-    rng, items = random.Random(0), []
+def make_items(n: int, low: int, high: int, *, tokenizer: PreTrainedTokenizerBase) -> list[Item]:
+    """Return `n` solutions of `low` to `high` tokens of tinymath text; their kept positions are step ends."""
+    rng, items, text = random.Random(0), [], []
     for number in range(n):
         length = rng.randint(low, high)
+        while len(text) < length:
+            problem = make_problem(rng, level=1 + number % len(LEVELS))
+            text += tokenizer("\n".join([problem.question, *instruct_steps(problem, rng)]))["input_ids"]
+        ids, text = tuple(text[:length]), text[length:]
         ends = tuple(sorted({*range(STEP_TOKENS - 1, length, STEP_TOKENS), length - 1}))
         trace = Trace(problem_id=f"random/{number}", index=0, steps=("s",) * len(ends), scores=None, finish="eos", n_tokens=length)
-        ids = tuple(rng.randrange(vocabulary) for _ in range(length))
         items.append(Item(trace.problem_id, "random", trace, Encoded(input_ids=ids, step_ends=ends), ends, None))
     return items
 
@@ -107,7 +111,7 @@ def main() -> None:
         vocab_size=2000, hidden_size=256, intermediate_size=1024, num_hidden_layers=n_layers, num_attention_heads=4, num_key_value_heads=2
     )
     source = Source(Qwen2Model(config).eval(), tokenizer, n_layers)
-    ends = make_items(N_SEQUENCES, 50, 400, vocabulary=min(2000, len(tokenizer)))
+    ends = make_items(N_SEQUENCES, 50, 400, tokenizer=tokenizer)
     tokens = all_tokens(ends)
     n_tokens = sum(len(item.positions) for item in tokens)
     layers, batches = range(n_layers), {}
@@ -118,7 +122,7 @@ def main() -> None:
         def ours(items: Sequence[Item], dtype: torch.dtype) -> Callable[[], None]:
             return lambda: save(source, items, Path(folder), layers=layers, dtype=dtype, batch_tokens=batch_tokens)
 
-        seconds = best_cpu_seconds(
+        seconds = best_seconds(
             {
                 "bare": lambda: bare_forward(source, batches["all tokens"]),
                 "bare, step ends": lambda: bare_forward(source, batches["step ends"]),
@@ -128,22 +132,23 @@ def main() -> None:
             },
             rounds=ROUNDS,
         )
-        slow = best_cpu_seconds(
+        slow = best_seconds(
             {"bare": lambda: bare_forward(source, batches["all tokens"]), "naive": lambda: naive(source, tokens, Path(folder))},
             rounds=PEER_ROUNDS,
         )
         peer = nnsight_seconds(source, batches["all tokens"], Path(folder))
-    bare = seconds["bare"]
+    tokens_in, ends_in, bare = seconds["all tokens, bfloat16"], seconds["step ends"], seconds["bare"]
     keep_row(
         "capture",
         {
             "what": "all layers of a random Qwen2, float32, one thread", "sequences": len(ends), "tokens": n_tokens, "layers": n_layers,
-            "width": 256, "batch_tokens": batch_tokens, "rounds": ROUNDS, "bare_tokens_per_cpu_s": round(n_tokens / bare),
-            "share_of_bare_all_tokens_bfloat16": round(bare / seconds["all tokens, bfloat16"], 3),
-            "share_of_bare_all_tokens_float32": round(bare / seconds["all tokens, float32"], 3),
-            "share_of_bare_step_ends": round(seconds["bare, step ends"] / seconds["step ends"], 3),
-            "rounds_of_peers": PEER_ROUNDS, "share_of_bare_naive_loop": round(slow["bare"] / slow["naive"], 3),
-            "times_naive_loop": round(slow["naive"] / slow["bare"] * bare / seconds["all tokens, bfloat16"], 2), **peer,
+            "width": 256, "batch_tokens": batch_tokens, "rounds": ROUNDS, "bare_tokens_per_cpu_s": round(n_tokens / bare.cpu),
+            "share_of_bare_all_tokens_bfloat16": round(bare.cpu / tokens_in.cpu, 3),
+            "share_of_bare_all_tokens_float32": round(bare.cpu / seconds["all tokens, float32"].cpu, 3),
+            "share_of_bare_step_ends": round(seconds["bare, step ends"].cpu / ends_in.cpu, 3),
+            "wall_share_of_bare_all_tokens_bfloat16": round(bare.wall / tokens_in.wall, 3),
+            "rounds_of_peers": PEER_ROUNDS, "share_of_bare_naive_loop": round(slow["bare"].cpu / slow["naive"].cpu, 3),
+            "times_naive_loop": round(slow["naive"].cpu / slow["bare"].cpu * bare.cpu / tokens_in.cpu, 2), **peer,
         },
     )  # fmt: skip
 
@@ -176,7 +181,7 @@ def gpu() -> None:
     torch.set_default_dtype(torch.float32)
     tokenizer = build_tokenizer(n_problems=20)
     source = Source(model, tokenizer, config.num_hidden_layers)
-    ends = make_items(512, 200, 2000, vocabulary=len(tokenizer))
+    ends = make_items(512, 200, 2000, tokenizer=tokenizer)
     tokens, every, some = all_tokens(ends), range(28), (6, 13, 20, 27)
     n_tokens, speed = sum(len(item.positions) for item in tokens), {}
     batches = [batch for group in plan_groups(tokens, rows=1) for batch in plan_batches(group, batch_tokens=16_384)]

@@ -45,7 +45,7 @@ def write_rows(folder: Path, rows: int, layers: int) -> None:
         n = min(SHARD_ROWS, rows - start)
         acts = {layer: torch.randn(n, WIDTH, generator=rng) @ mix for layer in range(layers)}
         targets.append(acts[0] @ direction + 0.5 * torch.randn(n, generator=rng))
-        write_shard(shard_file(folder, index), acts)
+        write_shard(shard_file(folder, index), {layer: [acts_ND] for layer, acts_ND in acts.items()})
     np.save(folder / "target.npy", torch.cat(targets).double().numpy())
 
 

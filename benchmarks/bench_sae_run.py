@@ -32,7 +32,7 @@ def write_store(folder: Path) -> None:
     for index, start in enumerate(range(0, ROWS, SHARD_ROWS)):
         acts = {layer: torch.randn(SHARD_ROWS, 64, generator=rng) @ mix for layer in range(LAYERS)}
         path = shard_file(folder, index)
-        write_shard(path, {layer: acts_ND + 0.3 * torch.randn(acts_ND.shape, generator=rng) for layer, acts_ND in acts.items()})
+        write_shard(path, {layer: [acts_ND + 0.3 * torch.randn(acts_ND.shape, generator=rng)] for layer, acts_ND in acts.items()})
         files.append(path)
         problem = f"synthetic/{start * PROBLEMS // ROWS}"
         rows = [

@@ -6,23 +6,37 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def best_cpu_seconds(alternatives: dict[str, Callable[[], object]], *, rounds: int) -> dict[str, float]:
-    """Return the least process CPU seconds of each alternative over alternating rounds, after one warm-up round.
+class Seconds(NamedTuple):
+    """The least that was seen; the two need not be of the same round."""
 
-    CPU seconds with one thread hold still on a shared machine, wall seconds do not.
+    cpu: float
+    wall: float
+
+
+def best_seconds(alternatives: dict[str, Callable[[], object]], *, rounds: int) -> dict[str, Seconds]:
+    """Time each alternative over alternating rounds, after one warm-up round.
+
+    CPU seconds of the process with one thread hold still on a shared machine, wall seconds do not.
     """
-    best = dict.fromkeys(alternatives, float("inf"))
+    best = dict.fromkeys(alternatives, Seconds(float("inf"), float("inf")))
     for number in range(rounds + 1):
         for name, run in alternatives.items():
-            started = time.process_time()
+            wall, cpu = time.perf_counter(), time.process_time()
             run()
+            took = Seconds(time.process_time() - cpu, time.perf_counter() - wall)
             if number > 0:
-                best[name] = min(best[name], time.process_time() - started)
+                best[name] = Seconds(*map(min, best[name], took))
     return best
+
+
+def best_cpu_seconds(alternatives: dict[str, Callable[[], object]], *, rounds: int) -> dict[str, float]:
+    """Return the least process CPU seconds of each alternative."""
+    return {name: seconds.cpu for name, seconds in best_seconds(alternatives, rounds=rounds).items()}
 
 
 def keep_row(what: str, row: dict[str, object]) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rewardscope.errors import BadRecord
 
@@ -154,9 +154,8 @@ class Encoded:
             raise BadRecord(f"step ends {self.step_ends} do not fit {len(self.input_ids)} tokens")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActRow:
-    """Where one captured activation comes from: one line of `rows.jsonl`, in the order of the shards.
+class ActRow(NamedTuple):
+    """Where one captured activation comes from: one line of `rows.jsonl`, in the order of the shards. A tuple, as there are many.
 
     `token` is the position in the model's input, `step` the step that the position belongs to (-1 before the first).
     `reward` is the PRM's score and is set at step ends only; `correct` is the grader's verdict on the whole trace.

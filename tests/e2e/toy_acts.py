@@ -37,14 +37,14 @@ def make_acts(
                     value = (planted if reward is None else reward(step)) if is_end else None
                     place = {"problem": f"{dataset}/{problem}", "trace": trace, "step": step, "token": 10 * step + is_end, "token_id": 7}
                     more = {"dataset": dataset, "in_window": True, "text_start": 0}
-                    known = {key: more[key] for key in more if key in ActRow.__dataclass_fields__}
+                    known = {key: more[key] for key in more if key in ActRow._fields}
                     rows.append(ActRow(**place, **known, is_step_end=is_end, reward=value, correct=verdict if correct else None))
                     states.append(acts)
             sequences.append({"problem": f"{dataset}/{problem}", "trace": trace, "tokens": [str(number) for number in range(40)]})
     folder = data / name
     acts_NLD, names = torch.stack(states), []
     for index, chunk in enumerate(acts_NLD.split(300)):
-        write_shard(shard_file(folder, index), {layer: chunk[:, layer] for layer in range(4)})
+        write_shard(shard_file(folder, index), {layer: [chunk[:, layer]] for layer in range(4)})
         names.append(f"hiddens/{index:05d}.npz")
     write_act_rows(folder, rows, sequences)
     outputs = dict.fromkeys(names, "")

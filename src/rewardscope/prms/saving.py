@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from rewardscope.log import progress
 from rewardscope.prms.acts import Captured, StateSource, capture_batches, plan_batches, plan_groups
 from rewardscope.prms.items import Item
-from rewardscope.storage.journal import Journal, Scores, ShardMark
+from rewardscope.storage.journal import Journal, Scores
 from rewardscope.storage.shards import SHARD_ROWS, shard_file, write_shard
 from rewardscope.storage.writer import BackgroundWriter
 
@@ -52,7 +51,7 @@ def save_groups(
             scores: list[Scores] = []
             chunks = recut(_chunks(captured, len(group.items), scores), rows=SHARD_ROWS)
             written = [
-                writer.submit(partial(_write, shard_file(journal.folder, shard), pieces))
+                writer.submit(partial(write_shard, shard_file(journal.folder, shard), pieces))
                 for shard, pieces in zip(group.shards, chunks, strict=True)
             ]
             writer.then(partial(_record, journal, number, written, scores))
@@ -85,10 +84,6 @@ def recut(chunks: Iterable[dict[int, Tensor]], *, rows: int) -> Iterator[dict[in
 
 def _pieces(held: list[dict[int, Tensor]]) -> dict[int, list[Tensor]]:
     return {layer: [chunk[layer] for chunk in held] for layer in held[0]}
-
-
-def _write(path: Path, pieces: dict[int, list[Tensor]]) -> ShardMark:
-    return write_shard(path, {layer: torch.cat(parts) for layer, parts in pieces.items()})
 
 
 def _record(journal: Journal, number: int, written: Sequence, scores: Sequence[Scores]) -> None:

@@ -10,10 +10,10 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 import torch
@@ -42,28 +42,59 @@ def shard_file(folder: Path, index: int) -> Path:
     return folder / HIDDENS / f"{index:05d}.npz"
 
 
-def write_shard(path: Path, acts: dict[int, Tensor]) -> ShardMark:
-    """Write one shard of a folder: for each layer a tensor [N, D] in float32 or bfloat16. Return what was written."""
-    arrays = {}
-    for layer, acts_ND in sorted(acts.items()):
-        assert len(acts_ND) <= SHARD_ROWS and acts_ND.dtype in (torch.float32, torch.bfloat16), (acts_ND.shape, acts_ND.dtype)
-        bits = acts_ND.view(torch.uint16) if acts_ND.dtype == torch.bfloat16 else acts_ND
-        arrays[_member(layer)] = bits.contiguous().cpu().numpy()
-    buffer = io.BytesIO()  # the checksum is of what was meant, and the disk is not read for it
-    np.savez(buffer, **arrays)
-    with replacing(path) as temporary, temporary.open("wb") as out:
-        out.write(buffer.getbuffer())
+def write_shard(path: Path, acts: Mapping[int, Sequence[Tensor]]) -> ShardMark:
+    """Write one shard of a folder: for each layer its rows, in tensors [N, D] in float32 or bfloat16. Return what was written."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        out = _HashedFile(file)
+        with zipfile.ZipFile(out, "w") as archive:
+            for layer, pieces in sorted(acts.items()):
+                with archive.open(f"{_member(layer)}.npy", "w") as member:
+                    _write_array(member, pieces)
     state = path.stat()
     return ShardMark(
         name=f"{path.parent.name}/{path.name}", bytes=state.st_size, mtime_ns=state.st_mtime_ns,
-        sha256=hashlib.sha256(buffer.getbuffer()).hexdigest(), members=_members(buffer),
+        sha256=out.hash.hexdigest(), members=_hash_members(archive),
     )  # fmt: skip
 
 
+class _HashedFile:
+    """A file that is written from its beginning to its end, with the hash of what was meant to be in it: it is not read again."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.hash = file, hashlib.sha256()
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.hash.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _write_array(out: IO[bytes], pieces: Sequence[Tensor]) -> None:
+    """Write the npy form of the rows of all pieces, one after the other."""
+    first, n_rows = pieces[0], sum(map(len, pieces))
+    assert n_rows <= SHARD_ROWS and first.dtype in (torch.float32, torch.bfloat16), (n_rows, first.dtype)
+    descr = "<u2" if first.dtype == torch.bfloat16 else "<f4"
+    np.lib.format.write_array_header_1_0(out, {"descr": descr, "fortran_order": False, "shape": (n_rows, first.shape[1])})
+    for piece_ND in pieces:
+        assert piece_ND.dtype == first.dtype and piece_ND.shape[1] == first.shape[1], (piece_ND.dtype, piece_ND.shape)
+        bits = piece_ND.view(torch.uint16) if piece_ND.dtype == torch.bfloat16 else piece_ND
+        out.write(bits.contiguous().cpu().numpy().data)
+
+
 def _members(file: BinaryIO) -> str:
-    """Return a hash of the members' names, sizes and checksums, which stand at the end of the file."""
+    """Return the hash of the members of a shard, which are listed at the end of the file."""
     with zipfile.ZipFile(file) as archive:
-        listed = [f"{info.filename} {info.file_size} {info.CRC:08x}" for info in archive.infolist()]
+        return _hash_members(archive)
+
+
+def _hash_members(archive: zipfile.ZipFile) -> str:
+    """Return a hash of the members' names, sizes and checksums."""
+    listed = [f"{info.filename} {info.file_size} {info.CRC:08x}" for info in archive.infolist()]
     return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
 
 

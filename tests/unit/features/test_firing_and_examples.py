@@ -1,4 +1,3 @@
-import dataclasses
 from pathlib import Path
 from typing import cast
 
@@ -158,7 +157,7 @@ def planted_rewards(*, n_problems: int, lift: float, seed: int) -> tuple[DataSet
     fires = rng.random(len(rows)) < 0.5
     problem_effect = np.repeat(rng.normal(0, 0.2, size=n_problems), n_steps)
     scores = 0.3 + lift * fires + problem_effect + rng.normal(0, 0.1, size=len(rows))
-    scored = [dataclasses.replace(row, reward=float(score)) for row, score in zip(rows, scores, strict=True)]
+    scored = [row._replace(reward=float(score)) for row, score in zip(rows, scores, strict=True)]
     table = row_table(scored, sequences, where="x")
     texts = row_texts([s["tokens"] for s in sequences], table.sequence_N, table.token_N, table.step_end_N, every_token=False)
     data = DataSet("x", cast(ActStore, None), table, sequences, texts, False)

@@ -30,7 +30,7 @@ def write_acts(folder: Path, made: Acts, *, shard_rows: int = 100, width: int | 
         files = list(write_act_rows(folder, made.rows, made.sequences))
         for number, start in enumerate(range(0, len(made.rows), shard_rows)):
             path = shard_file(folder, number)
-            write_shard(path, {layer: acts_ND[start : start + shard_rows].contiguous() for layer, acts_ND in made.acts.items()})
+            write_shard(path, {layer: [acts_ND[start : start + shard_rows]] for layer, acts_ND in made.acts.items()})
             files.append(path)
         first = next(iter(made.acts.values()))
         stage.finish(files, rows=len(made.rows), extra={"layers": sorted(made.acts), "width": width or first.shape[1]})

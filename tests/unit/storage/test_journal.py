@@ -15,7 +15,7 @@ SCORES = ((0.25, 0.1), None)
 def write_group(journal: Journal, group: int, *shards: int) -> list[Path]:
     """Write shards that hold the number of their group, and record them."""
     paths = [shard_file(journal.folder, shard) for shard in shards]
-    journal.add(group, shards=[write_shard(path, {0: torch.full((2, 3), float(group))}) for path in paths], scores=SCORES)
+    journal.add(group, shards=[write_shard(path, {0: [torch.full((2, 3), float(group))]}) for path in paths], scores=SCORES)
     return paths
 
 
