@@ -4,8 +4,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
