@@ -62,7 +62,7 @@ def stage_task(name: str, config_class: type[StageConfig], run: Run) -> Task:
 
 @contextmanager
 def _told_once() -> Iterator[None]:
-    """Leave an error that all of torchrun's processes meet alike to the first of them."""
+    """Leave an error that all processes of a run meet alike to the first of them."""
     try:
         yield
     except (PipelineError, ParseError):
@@ -107,6 +107,17 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
         except ValueError:
             raise ConfigError(f"{flag} {value}: not {'a whole number' if hint is int else 'a number'}") from None
     return Path(value) if hint is Path else value
+
+
+def as_flags(config: StageConfig) -> list[str]:
+    """Return the flags from which the task of this config makes the same config."""
+    flags = []
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if value != f.default and value is not None:
+            shown = "".join(f"{part}\n" for part in value) if isinstance(value, tuple) else value
+            flags.append(f"--{f.name.replace('_', '-')}" + ("" if value is True else f"={shown}"))
+    return flags
 
 
 def _parse_argv(self: Parser, argv: list[str]) -> Any:

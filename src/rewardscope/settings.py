@@ -43,6 +43,15 @@ def load_settings(env: Mapping[str, str] | None = None, dotenv: Path = Path(".en
     )
 
 
+def as_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables from which `load_settings` reads these settings in another process."""
+    values = {
+        "REWARD_SAES_DATA_DIR": settings.data_dir, "SAE_CHECKPOINT_DIR": settings.sae_checkpoint_dir,
+        "SAE_CHECKPOINT_PATH": settings.sae_checkpoint_path, "WANDB_API_KEY": settings.wandb_api_key, "HF_TOKEN": settings.hf_token,
+    }  # fmt: skip
+    return {name: str(value) for name, value in values.items() if value}
+
+
 class Launch(NamedTuple):
     """Which process of how many this is, in all and on this machine."""
 
@@ -50,13 +59,26 @@ class Launch(NamedTuple):
     size: int
     local_rank: int
     local_size: int
+    parent: int | None
+    """The process of this program that started it, None where torchrun did."""
+
+
+_OWN_RUN = "rewardscope-"
+
+
+def own_run_id() -> str:
+    """Return the name of a run whose processes this one starts."""
+    return f"{_OWN_RUN}{os.getpid()}"
 
 
 def launched() -> Launch | None:
-    """Return the place of this process among those that torchrun started, None where it was not torchrun."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    """Return the place of this process among those that torchrun, or --processes, started; None where it is alone."""
+    run_id = os.environ.get("TORCHELASTIC_RUN_ID")
+    if run_id is None:
         return None
-    return Launch(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))
+    rank, size, local_rank, local_size = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    parent = int(run_id.removeprefix(_OWN_RUN)) if run_id.startswith(_OWN_RUN) else None
+    return Launch(rank, size, local_rank, local_size, parent)
 
 
 def publish_hf_token(settings: Settings) -> None:

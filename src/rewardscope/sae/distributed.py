@@ -1,7 +1,9 @@
-"""One training run on the processes that torchrun starts: they share every batch by rows, or each has layers of its own.
+"""One training run on several processes: they share every batch by rows, or each has layers of its own.
 
-    torchrun --nproc-per-node 2 -m -- invoke train-sae --distributed rows --ds-names ...
+    invoke train-sae --processes 2 --distributed rows --ds-names ...
+    torchrun --nnodes 2 --nproc-per-node 8 ... -m -- invoke train-sae --distributed rows --ds-names ...
 
+Both start the processes with torch's elastic engine, torchrun on several machines too.
 Whatever ends one process ends them all, and one of them says why in one line.
 """
 
@@ -13,33 +15,38 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from logging import ERROR
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import PrefixStore, Store
+from torch._C._distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
+from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 
 from rewardscope.errors import ConfigError, PipelineError, ToldElsewhere
 from rewardscope.log import get_logger
 from rewardscope.sae.bank import AUX_STRIDE
-from rewardscope.sae.ranks import OneProcess, Ranks
+from rewardscope.sae.ranks import Mode, OneProcess, Ranks
 from rewardscope.settings import Launch, launched
 
 # Shape legend: M stored entries.
 T = TypeVar("T")
-Mode = Literal["rows", "layers"]
 _TIMEOUT = timedelta(minutes=30)  # how long a process waits for the others
 _GRACE = 3.0  # seconds in which those that are still there say so
+GO_ON = "the same command goes on from the state that was saved last"
 
 
 @contextmanager
 def joined(mode: Mode, *, device: str) -> Iterator["Processes"]:
-    """Work as one of torchrun's processes. Raises: ConfigError; PipelineError where another process is lost."""
+    """Work as one of the processes of a run. Raises: ConfigError; PipelineError where another process is lost."""
     launch = launched()
     if launch is None:
-        raise ConfigError(f"--distributed {mode} needs several processes; start torchrun --nproc-per-node 2 -m -- invoke train-sae ...")
+        raise ConfigError(f"--distributed {mode} needs several processes; add --processes 2, or start it with torchrun")
+    if launch.parent is not None:
+        _end_with(launch.parent)
+    if "OMP_NUM_THREADS" not in os.environ:  # torchrun sets it
+        torch.set_num_threads(max(1, torch.get_num_threads() // launch.local_size))
     if launch.rank:
         get_logger().setLevel(ERROR)
     store, another = (next(iter(rendezvous("env://", timeout=_TIMEOUT)))[0] for _ in range(2))  # a store serves one call at a time
@@ -59,6 +66,13 @@ def joined(mode: Mode, *, device: str) -> Iterator["Processes"]:
     ending.close()
 
 
+def _end_with(parent: int) -> None:
+    """Have this process killed when the one that started it is gone."""
+    _prctl_pr_set_pdeathsig(signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def _own_device(device: str, launch: Launch) -> torch.device:
     """Return this process's device: the CPU, or a GPU of its own. Raises: ConfigError."""
     wanted = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -67,7 +81,9 @@ def _own_device(device: str, launch: Launch) -> torch.device:
     if wanted != "cuda":
         raise ConfigError(f"--device {device}: every process takes a GPU of its own, so pass cuda, or cpu")
     if launch.local_size > torch.cuda.device_count():
-        raise ConfigError(f"torchrun started {launch.local_size} processes here for {torch.cuda.device_count()} GPUs; pass --device cpu")
+        raise ConfigError(
+            f"{launch.local_size} processes, but {torch.cuda.device_count()} GPUs here; start at most one a GPU, or pass --device cpu"
+        )
     own = torch.device("cuda", launch.local_rank)
     torch.cuda.set_device(own)
     return own
@@ -166,15 +182,24 @@ def _answered(collective: Callable[..., T], *arguments: Any, **named: Any) -> T:
         raise _Lost from error
 
 
+def is_first_to_tell(store: Store) -> bool:
+    """Say whether no other process of the run has told the user how it ends."""
+    return store.add("ending/told", 1) == 1
+
+
+def _leaves(rank: int) -> str:
+    return f"ending/{rank} leaves"
+
+
 class _Ending:
     """How a run ends that goes wrong. Each process that leaves says so, and only the first one to say it tells the user.
 
-    torchrun sends SIGTERM to those that are left when one has died. A process may then wait in a collective, where Python runs no
+    The engine sends SIGTERM to those that are left when one has died. A process may then wait in a collective, where Python runs no
     signal handler; the handler's wake-up file still is written, so a thread that reads it ends the process.
     """
 
     def __init__(self, launch: Launch, store: Store) -> None:
-        self._launch, self._store = launch, PrefixStore("ending", store)
+        self._launch, self._store = launch, store
         self._lock = threading.RLock()  # the first thread to leave keeps it
         self._claimed: bool | None = None
         self._read, self._write = os.pipe()
@@ -188,9 +213,9 @@ class _Ending:
         self._lock.acquire()
         if self._claimed is None:
             try:
-                self._store.set(str(self._launch.rank), "leaves")
-                self._claimed = self._store.add("told", 1) == 1
-            except RuntimeError:  # torchrun itself is gone
+                self._store.set(_leaves(self._launch.rank), "")
+                self._claimed = is_first_to_tell(self._store)
+            except RuntimeError:  # the engine itself is gone
                 self._claimed = True
         return self._claimed
 
@@ -201,15 +226,14 @@ class _Ending:
         while silent and time.monotonic() < until:
             silent = [rank for rank in silent if not self._has_left(rank)]
             time.sleep(0.02)
-        again = "the same command goes on from the state that was saved last"
         if not silent:
-            return f"the {self._launch.size} processes were stopped; {again}"
+            return f"the {self._launch.size} processes were stopped; {GO_ON}"
         named = f"process{'es' * (len(silent) > 1)} {', '.join(map(str, silent))} of {self._launch.size} (the first is 0)"
-        return f"{named} died or stopped answering (killed, or out of memory?), so all were ended; {again}"
+        return f"{named} died or stopped answering (killed, or out of memory?), so all were ended; {GO_ON}"
 
     def _has_left(self, rank: int) -> bool:
         try:
-            return self._store.check([str(rank)])
+            return self._store.check([_leaves(rank)])
         except RuntimeError:
             return True
 

@@ -1,12 +1,29 @@
 """What the processes of a training run ask of one another, and the answers where there is only one."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+from rewardscope.errors import ConfigError, ToldElsewhere
+from rewardscope.settings import Launch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
+Mode = Literal["rows", "layers"]
+
+
+def mode_of(distributed: Literal["none"] | Mode, processes: int, launch: Launch | None) -> Literal["none"] | Mode:
+    """Return how the processes share the work: by rows where only their number is given. Raises: ConfigError."""
+    if launch is None:
+        return "rows" if distributed == "none" and processes > 1 else distributed
+    if processes > 1:
+        wrong = f"--processes {processes} in a run that torchrun started with {launch.size}; leave --processes out"
+    elif distributed == "none" and launch.size > 1:
+        wrong = f"torchrun started {launch.size} processes; add --distributed rows or layers"
+    else:
+        return distributed
+    raise ToldElsewhere if launch.rank else ConfigError(wrong)
 
 
 class Ranks(Protocol):

@@ -1,21 +1,22 @@
 """`train-sae`: sparse autoencoders on the states of several layers, trained together in one pass over the rows."""
 
 import dataclasses
+import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rewardscope.cli import show
-from rewardscope.errors import ConfigError, ToldElsewhere
+from rewardscope.cli import as_flags, show
+from rewardscope.errors import ConfigError
 from rewardscope.layers import check_layers, parse_by_layer, show_layers
 from rewardscope.log import NullRunLog, get_logger, open_run_log
-from rewardscope.paths import find_input, sae_layer_dir, slug
+from rewardscope.paths import PROJECT, find_input, sae_layer_dir, slug
 from rewardscope.prms import DEFAULT_PRM
 from rewardscope.sae.card import write_card
-from rewardscope.sae.ranks import Alone, Team
+from rewardscope.sae.ranks import Alone, Team, mode_of
 from rewardscope.sae.runs import QUALITY
-from rewardscope.settings import Settings, launched
+from rewardscope.settings import Settings, as_environment, launched
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.stages.sae_rows import Rows, open_forward, open_shards
 from rewardscope.storage.files import write_json
@@ -41,7 +42,7 @@ class Config(StageConfig):
     Reads folders of save-acts (their rows are mixed), or with --source stream runs the PRM over generated solutions while it
     trains, without a disk; holds out some problems for the quality numbers. Writes <SAE checkpoint dir>/<run>/layer_XX/ with
     sae.safetensors, cfg.json and quality.json. A run that was stopped goes on where its state was saved.
-    On several GPUs, or processes: torchrun --nproc-per-node 2 -m -- invoke train-sae --distributed rows, with the flags as ever.
+    On several GPUs, or CPU processes: --processes 2. On several machines: torchrun ... -m -- invoke train-sae --distributed rows ...
     Sources: TopK and AuxK arXiv 2406.04093, BatchTopK 2412.06410, JumpReLU 2407.14435, Matryoshka 2503.17547.
     """
 
@@ -87,8 +88,9 @@ class Config(StageConfig):
         "10m", help="when the state is saved, to go on after a stop: 500 (steps), 10m (minutes) or 0 (never)", key=False
     )
     device: str = option("auto", help="auto, cpu or cuda", key=False)
+    processes: int = option(1, help="processes to train in on this machine, each with a GPU or a part of the CPU", key=False)
     distributed: Literal["none", "rows", "layers"] = option(
-        "none", help="under torchrun: rows (processes share every batch) or layers (each trains some layers)", key=False
+        "none", help="how processes share the work: rows (of every batch; as --processes alone does) or layers", key=False
     )
     wandb: bool = option(False, help="send the training curves to wandb", key=False)
 
@@ -97,7 +99,7 @@ class Config(StageConfig):
         if not (self.ds_names if self.source == "shards" else self.generations):
             wanted = ("--ds-names", "folder of save-acts") if self.source == "shards" else ("--generations", "generations file")
             raise ConfigError(f"{wanted[0]} is empty; name at least one {wanted[1]}")
-        for name in ("expansion", "batch", "epochs", "tokens", "buffer_mib", "aux_k", "batch_tokens"):
+        for name in ("expansion", "batch", "epochs", "tokens", "buffer_mib", "aux_k", "batch_tokens", "processes"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{_flag(name)} {value}: it must be at least 1")
@@ -123,29 +125,47 @@ def _flag(name: str) -> str:
 
 def run(config: Config, settings: Settings) -> Path:
     """Train, measure and save one SAE a layer, alone or with other processes; return the run's folder."""
-    if config.distributed == "none":
-        launch = launched()
-        if launch and launch.size > 1:
-            wrong = ConfigError(f"torchrun started {launch.size} processes; add --distributed rows or layers")
-            raise ToldElsewhere if launch.rank else wrong
+    launch = launched()
+    mode = mode_of(config.distributed, config.processes, launch)
+    if config.processes > 1:
+        return _start(config.processes, dataclasses.replace(config, processes=1, distributed=mode), settings)
+    if mode == "none":
         return _run(config, settings, Alone())
     from rewardscope.sae.distributed import joined
 
-    with joined(config.distributed, device=config.device) as team:
-        return _run(dataclasses.replace(config, device=team.device), settings, team)
+    with joined(mode, device=config.device) as team:
+        return _run(dataclasses.replace(config, device=team.device), settings, team, asked=bool(launch and launch.parent))
 
 
-def _run(config: Config, settings: Settings, team: Team) -> Path:
+def _start(n: int, config: Config, settings: Settings) -> Path:
+    """Start this task in `n` processes and wait for them."""
+    stage, _ = _open_stage(config, settings)
+    if not stage.is_done():
+        from rewardscope.sae.launch import run_processes
+
+        command = [sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "train-sae", *as_flags(config)]
+        run_processes(n, command, environment=as_environment(settings))
+    return stage.out
+
+
+def _open_stage(config: Config, settings: Settings) -> tuple[Stage, list[Path]]:
+    """Return the stage and the paths of its inputs. Raises: MissingInput."""
     from_shards = config.source == "shards"
     names, suffix, made_by = (config.ds_names, "", "save-acts") if from_shards else (config.generations, ".jsonl", "infer")
     paths = [require(find_input(name, settings.data_dir, suffix=suffix), name, made_by) for name in names]
     out = settings.sae_checkpoint_dir / config.run
     inputs: dict[str, Path | str] = {f"{'acts' if from_shards else 'generations'} {number}": path for number, path in enumerate(paths)}
     named = dataclasses.replace(config, **{"ds_names" if from_shards else "generations": tuple(slug(path) for path in paths)})
-    stage = Stage("train-sae", named, inputs=inputs if from_shards else inputs | {"prm": config.prm}, out=out)
-    if team.decide(stage.is_done):
+    return Stage("train-sae", named, inputs=inputs if from_shards else inputs | {"prm": config.prm}, out=out), paths
+
+
+def _run(config: Config, settings: Settings, team: Team, *, asked: bool = False) -> Path:
+    """Train in this process. `asked`: the one that started it has found that there is work."""
+    stage, paths = _open_stage(config, settings)
+    out = stage.out
+    if not asked and team.decide(stage.is_done):
         return out
-    rows = open_shards(paths, config, team=team) if from_shards else open_forward(paths, config, team=team)
+    rows = open_shards(paths, config, team=team) if config.source == "shards" else open_forward(paths, config, team=team)
     n_features = parse_by_layer("--n-features", config.n_features or str(config.expansion * rows.width), rows.layers)
     k = parse_by_layer("--k", config.k, rows.layers)
     for layer in rows.layers:
