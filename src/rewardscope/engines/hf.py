@@ -15,8 +15,9 @@ from transformers.cache_utils import Cache
 
 from rewardscope.engines.completions import Detokenizer, StopFinder, check_prompts, end_token_ids
 from rewardscope.models.cache import group_queries, growing_cache
+from rewardscope.models.device import pick_device, pick_dtype
 from rewardscope.models.flops import flops_of
-from rewardscope.models.load import load_causal_lm, load_tokenizer, pick_device, pick_dtype
+from rewardscope.models.load import load_causal_lm, load_tokenizer
 from rewardscope.models.prefix import Computed, PrefixCache, memory_for_prefixes
 from rewardscope.records import Completion, Finish
 

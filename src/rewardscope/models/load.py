@@ -11,28 +11,10 @@ import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from rewardscope.errors import ConfigError, MissingInput
+from rewardscope.errors import MissingInput
 
 T = TypeVar("T")
 HUB_TIMEOUT = 20.0  # seconds
-
-
-def pick_device(device: str) -> torch.device:
-    """Return the device; `auto` is cuda where there is one, else cpu. Raises: ConfigError for a device that is not there."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise ConfigError(f"device {device!r} is none of auto, cpu, cuda, cuda:0 ...") from None
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device {device!r} is not there (found {torch.cuda.device_count()} CUDA devices); pass auto or cpu")
-    return chosen
-
-
-def pick_dtype(device: torch.device) -> torch.dtype:
-    """Return bfloat16 on cuda, else float32."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

@@ -11,9 +11,10 @@ from transformers import PreTrainedTokenizerBase
 
 from rewardscope.errors import TooLong
 from rewardscope.models.blocks import find_blocks
+from rewardscope.models.device import pick_device, pick_dtype
 from rewardscope.models.flops import flops_of
 from rewardscope.models.hooks import capture
-from rewardscope.models.load import load_tokenizer, pick_device, pick_dtype
+from rewardscope.models.load import load_tokenizer
 from rewardscope.prms import Beyond, find_adapter
 from rewardscope.records import Encoded
 

@@ -63,7 +63,8 @@ def make_plan(config: "Config", source: Path, whole: Stage) -> Plan:
     from transformers import AutoConfig
 
     from rewardscope.models.blocks import check_family
-    from rewardscope.models.load import check_model_name, load_tokenizer, pick_device, pick_dtype
+    from rewardscope.models.device import pick_device, pick_dtype
+    from rewardscope.models.load import check_model_name, load_tokenizer
     from rewardscope.prms import find_adapter
     from rewardscope.prms.items import Pick, PrmEncoder, encode_items
     from rewardscope.prms.policy import PolicyEncoder

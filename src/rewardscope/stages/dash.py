@@ -90,7 +90,7 @@ def _write_pages(
 ) -> tuple[list[Path], list[dict[str, Any]]]:
     """Write a page a layer; return their paths and the numbers of each layer for the index."""
     from rewardscope.features.firing import open_data_set
-    from rewardscope.models.load import pick_device
+    from rewardscope.models.device import pick_device
     from rewardscope.storage.shards import ActStore
 
     device = pick_device(config.device)

@@ -97,7 +97,7 @@ def _compare_units(units: list[Unit], sae: SaeRun, config: Config) -> tuple[list
     """Return the rows of the units and how many features fire on neither side."""
     from rewardscope.features.diff import compare, favoured
     from rewardscope.features.firing import open_data_set
-    from rewardscope.models.load import pick_device
+    from rewardscope.models.device import pick_device
     from rewardscope.storage.shards import ActStore
 
     device = pick_device(config.device)

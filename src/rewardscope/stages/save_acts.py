@@ -154,7 +154,7 @@ def _capture(plan: Plan, numbers: Sequence[int], folder: Path, config: Config, w
 
 
 def _load(config: Config, plan: Plan) -> "StateSource":
-    from rewardscope.models.load import pick_device, pick_dtype
+    from rewardscope.models.device import pick_device, pick_dtype
     from rewardscope.prms.policy import PolicyStates
     from rewardscope.prms.scorer import HfScorer
 

@@ -213,7 +213,7 @@ def _short(by_layer: dict[int, int]) -> int | dict[str, int]:
 
 
 def _device(config: Config) -> "torch.device":
-    from rewardscope.models.load import pick_device
+    from rewardscope.models.device import pick_device
 
     return pick_device(config.device)
 
