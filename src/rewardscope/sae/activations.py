@@ -155,7 +155,8 @@ def _above_floor(pre_nF: Tensor, picker: Picker | Among, start: int) -> tuple[Te
     """Return values, features and rows of the entries that reach the floor, row after row."""
     if isinstance(picker, Among):
         first = -start % picker.stride
-        chosen_nF = pre_nF[first :: picker.stride].index_select(1, picker.indices)
+        some_nF = pre_nF[first :: picker.stride]
+        chosen_nF = some_nF.gather(1, picker.indices.expand(len(some_nF), -1))  # half the time of index_select
         values, features, rows = _above_floor(chosen_nF, picker.picker, 0)
         return values, picker.indices.index_select(0, features).int(), rows * picker.stride + (start + first)
     at = _reached(pre_nF, picker.floor(pre_nF))
@@ -189,9 +190,12 @@ def _kth_largest(values: Tensor, k: int) -> Tensor:
 
 
 def _group_maxima(pre_nF: Tensor, *, at_least: int) -> Tensor:
-    """Return the largest of each group of features [n, groups]: groups of equal size, strided, and what is left one by one."""
+    """Return the largest of each group of features [n, groups]: groups of equal size, strided, and what is left one by one.
+
+    Groups of less than 8 would save less than it takes to trim what they let through.
+    """
     n_features = pre_nF.shape[1]
-    size = next((size for size in (32, 16, 8, 4, 2) if n_features // size >= at_least), 1)
+    size = next((size for size in (32, 16, 8) if n_features // size >= at_least), 1)
     if size == 1:
         return pre_nF
     whole = n_features - n_features % size
