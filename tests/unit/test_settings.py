@@ -7,7 +7,7 @@ import huggingface_hub
 import pytest
 
 from rewardscope.errors import ConfigError
-from rewardscope.settings import load_settings, publish_hf_token
+from rewardscope.settings import Settings, as_environment, load_settings, publish_hf_token
 
 
 @pytest.fixture
@@ -20,6 +20,13 @@ def dotenv(tmp_path: Path) -> Path:
 def test_a_variable_wins_over_the_file_and_an_empty_one_counts_as_unset(dotenv: Path) -> None:
     settings = load_settings({"REWARD_SAES_DATA_DIR": "here", "HF_TOKEN": ""}, dotenv)
     assert (settings.data_dir, settings.hf_token, settings.sae_checkpoint_path) == (Path("here"), "hf_from_file", None)
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings(), Settings(data_dir=Path("a b"), sae_checkpoint_path=Path("c"), wandb_api_key="k", hf_token="t")]
+)
+def test_another_process_reads_the_same_settings(settings: Settings, tmp_path: Path) -> None:
+    assert load_settings(as_environment(settings), tmp_path / ".env") == settings
 
 
 def test_secrets_are_not_shown(dotenv: Path) -> None:

@@ -45,8 +45,7 @@ def joined(mode: Mode, *, device: str) -> Iterator["Processes"]:
         raise ConfigError(f"--distributed {mode} needs several processes; add --processes 2, or start it with torchrun")
     if launch.parent is not None:
         _end_with(launch.parent)
-    if "OMP_NUM_THREADS" not in os.environ:  # torchrun sets it
-        torch.set_num_threads(max(1, torch.get_num_threads() // launch.local_size))
+    _share_cpu(launch.local_size)
     if launch.rank:
         get_logger().setLevel(ERROR)
     store, another = (next(iter(rendezvous("env://", timeout=_TIMEOUT)))[0] for _ in range(2))  # a store serves one call at a time
@@ -64,6 +63,12 @@ def joined(mode: Mode, *, device: str) -> Iterator["Processes"]:
         raise ToldElsewhere from None
     dist.destroy_process_group()
     ending.close()
+
+
+def _share_cpu(n: int) -> None:
+    """Take one of `n` parts of the CPU, unless OMP_NUM_THREADS, which torchrun sets, says how much."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // n))
 
 
 def _end_with(parent: int) -> None:
