@@ -1,4 +1,4 @@
-"""Ridge regression on standardised features in closed form: a whole path of penalties from one eigendecomposition.
+"""Ridge regression on standardised features in closed form: a whole path of penalties from one tridiagonal form.
 
 The penalty is chosen by cross-validation over folds of problems; the sums of a fold are subtracted, no row is read twice.
 """
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rewardscope.errors import ConfigError
 from rewardscope.probes.moments import Sums, total, without
+from rewardscope.probes.tridiagonal import tridiagonalise
 from rewardscope.storage.files import replacing
 
 # Shape legend: N rows, D features, Y targets, R penalties, E = D + Y + 1 (features, targets and 1).
@@ -76,16 +77,15 @@ def standardise(sums: Sums) -> Standardised:
 
 
 def ridge_path(system: Standardised, ridges_YR: Array) -> Array:
-    """Return the weights [D, Y, R] that minimise `sum (y - prediction)^2 + ridge |weights|^2`, from one eigendecomposition.
+    """Return the weights [D, Y, R] that minimise `sum (y - prediction)^2 + ridge |weights|^2`.
 
     The intercept is the mean of y and is not penalised. Raises: ConfigError where the columns are dependent and a penalty too small.
     """
-    eigenvalue_D, basis_DD = np.linalg.eigh(system.gram_DD)
-    eigenvalue_D, least = np.maximum(eigenvalue_D, 0), float(ridges_YR.min())
-    if eigenvalue_D[0] + least <= 10 * np.finfo(np.float64).eps * eigenvalue_D[-1] or eigenvalue_D[0] + least == 0:
+    reduced, least = tridiagonalise(system.gram_DD), float(ridges_YR.min())
+    lowest, highest = reduced.ends()
+    if lowest + least <= 10 * np.finfo(np.float64).eps * highest:
         raise ConfigError(f"--ridge {least:g}: the columns of the training rows are dependent; pass a larger --ridge")
-    weights_DYR = (basis_DD.T @ system.cross_DY)[:, :, None] / (eigenvalue_D[:, None, None] + ridges_YR)
-    return (basis_DD @ weights_DYR.reshape(len(basis_DD), -1)).reshape(weights_DYR.shape)
+    return reduced.solve(system.cross_DY, ridges_YR)
 
 
 def held_out_errors(folds: list[Sums], ridges_YR: Array) -> Array:
