@@ -1,4 +1,4 @@
-"""What two of torchrun's processes do for test_distributed: compare with one process, write what they found, and then one dies.
+"""What two of torchrun's processes do for test_distributed_sae: compare with one process, write what they found, and then one dies.
 
 torchrun --nproc-per-node 2 -m tests.unit.sae.distributed_cases FOLDER
 """
