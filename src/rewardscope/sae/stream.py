@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from rewardscope.errors import BadRecord, ConfigError, MissingInput
-from rewardscope.sae.rows import RowTable
 from rewardscope.storage.shards import ActStore, read_layer
 
 # Shape legend: B batch, N rows, D width.
@@ -41,14 +40,19 @@ class Split(NamedTuple):
     held_out: frozenset[str]
 
 
-def split_rows(stores: Sequence[ActStore], tables: Sequence[RowTable], *, share: float, seed: int) -> Split:
-    """Hold out `share` of the problems of all stores together, at least one. Raises: ConfigError with fewer than two problems."""
-    where = ", ".join(str(store.folder) for store in stores)
-    problems, is_held_P = hold_out({name for table in tables for name in table.problems}, share=share, seed=seed, where=where)
+def split_rows(stores: Sequence[ActStore], *, share: float, seed: int) -> Split:
+    """Hold out `share` of the problems of all stores together, at least one.
+
+    Raises: ConfigError with fewer than two problems; MissingInput, BadRecord.
+    """
+    found: dict[str, int] = {}
+    found_N = [np.fromiter((found.setdefault(name, len(found)) for name in store.iter_problems()), dtype=np.int32) for store in stores]
+    problems, is_held_P = hold_out(set(found), share=share, seed=seed, where=", ".join(str(store.folder) for store in stores))
     codes = {name: code for code, name in enumerate(problems)}
+    code_P = np.array([codes[name] for name in found])  # of the problems in the order in which they were found
     train, held = [], []
-    for store, table in zip(stores, tables, strict=True):
-        problem_N = np.array([codes[name] for name in table.problems])[table.problem_N]
+    for store, numbers_N in zip(stores, found_N, strict=True):
+        problem_N = code_P[numbers_N]
         train += find_shards(store, problem_N, ~is_held_P[problem_N])
         held += find_shards(store, problem_N, is_held_P[problem_N])
     return Split(train, held, problems, frozenset(problems[code] for code in np.flatnonzero(is_held_P)))
@@ -70,6 +74,7 @@ def hold_out(names: set[str], *, share: float, seed: int, where: str) -> tuple[t
 
 def find_shards(store: ActStore, problem_N: np.ndarray, chosen_N: np.ndarray) -> list[Shard]:
     """List the shards that hold rows of `chosen_N` (a mask over the store's rows), with those rows."""
+    assert len(problem_N) == len(chosen_N) == store.n_rows, (store.folder, len(problem_N), store.n_rows)
     found, start = [], 0
     for path in store.shards:
         end = start + shard_rows(path)

@@ -41,15 +41,13 @@ class Rows(NamedTuple):
 
 def open_shards(folders: list[Path], config: "Config", *, team: "Team") -> Rows:
     """Read where the rows of the folders come from. Raises: ConfigError where they do not go together."""
-    from rewardscope.sae.rows import load_rows
     from rewardscope.sae.stream import ShardSource, split_rows
     from rewardscope.storage.shards import ActStore
 
     stores = [ActStore(folder) for folder in folders]
     layers = _common_layers(config, stores)
     own = team.own_layers(layers)
-    tables = [load_rows(store, store.sequences()) for store in stores]
-    split = split_rows(stores, tables, share=config.holdout, seed=config.seed)
+    split = split_rows(stores, share=config.holdout, seed=config.seed)
     return Rows(
         layers, stores[0].width, ShardSource(split.train, own), ShardSource(split.held, own).held, split.problems, split.held_out,
         [slug(folder) for folder in folders], stores[0].manifest["extra"].get("prm"),

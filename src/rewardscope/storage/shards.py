@@ -180,6 +180,20 @@ class ActStore:
         """Read where each row comes from, in shard order."""
         return list(self.iter_rows())
 
+    def iter_problems(self) -> Iterator[str]:
+        """Yield the problem of each row, in shard order. Raises: MissingInput, BadRecord.
+
+        The lines are as `_row_line` writes them, which the checksum says; so what follows the problem need not be parsed.
+        """
+        self._verify(self.folder / ROWS)
+        problems: dict[str, str] = {}
+        with (self.folder / ROWS).open(encoding="utf-8") as lines:
+            for line in lines:
+                head = line[: line.index(', "trace": ')]
+                if head not in problems:
+                    problems[head] = json.loads(head + "}")["problem"]
+                yield problems[head]
+
     def sequences(self) -> list[dict]:
         """Read the PRM inputs: problem, trace, tokens (the text of each token), step_ends, scores and correct."""
         return list(read_rows(self.folder / SEQUENCES))
@@ -203,10 +217,13 @@ class ActStore:
     def verify(self) -> None:
         """Compare every shard with its checksum. Raises: MissingInput, BadRecord that names the shard."""
         for shard in self.shards:
-            if not shard.is_file():
-                raise MissingInput(f"{shard} is not there; re-run invoke save-acts")
-            if sha256(shard) != self.manifest["outputs"][str(shard.relative_to(self.folder))]:
-                raise BadRecord(f"{shard} was altered after it was written; delete it and re-run invoke save-acts")
+            self._verify(shard)
+
+    def _verify(self, path: Path) -> None:
+        if not path.is_file():
+            raise MissingInput(f"{path} is not there; re-run invoke save-acts")
+        if sha256(path) != self.manifest["outputs"][str(path.relative_to(self.folder))]:
+            raise BadRecord(f"{path} was altered after it was written; delete it and re-run invoke save-acts")
 
 
 def write_traces(folder: Path, traces: Iterable[tuple[Iterable[ActRow], dict | None]]) -> tuple[Path, Path]:

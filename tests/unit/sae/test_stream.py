@@ -27,7 +27,7 @@ def stores(tmp_path: Path) -> list[ActStore]:
 
 
 def split(stores: list[ActStore]) -> Split:
-    return split_rows(stores, [load_rows(store, store.sequences()) for store in stores], share=0.3, seed=4)
+    return split_rows(stores, share=0.3, seed=4)
 
 
 def numbers(batch: dict[int, torch.Tensor]) -> list[int]:
@@ -155,6 +155,19 @@ def test_rows_are_counted_from_the_header(stores: list[ActStore]) -> None:
     stores[0].shards[0].write_bytes(b"no zip file")
     with pytest.raises(BadRecord, match="damaged"):
         shard_rows(stores[0].shards[0])
+
+
+def test_problems_are_read_whatever_their_names_are(tmp_path: Path) -> None:
+    names = ['a", "trace": 1, "b', 'p", "trace": ', "é\n\\", "\\", "{}"]
+    store = numbered_store(tmp_path / "a", first=0, problems=names)
+    assert list(store.iter_problems()) == [name for name in names for _ in range(10)]
+
+
+def test_rows_that_were_altered_are_named(stores: list[ActStore]) -> None:
+    path = stores[1].folder / "rows.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace('"p/3"', '"p/4"', 1), encoding="utf-8")
+    with pytest.raises(BadRecord, match=r"b/rows\.jsonl was altered after it was written"):
+        split(stores)
 
 
 def test_a_row_without_a_sequence_is_named(tmp_path: Path) -> None:
