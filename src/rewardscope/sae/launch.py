@@ -6,6 +6,7 @@ The workers say what goes wrong; torch's own report of it is left out. torchrun 
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -17,14 +18,15 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from rewardscope.errors import PipelineError, ToldElsewhere
+from rewardscope.paths import PROJECT
 from rewardscope.sae.distributed import GO_ON, is_first_to_tell
 from rewardscope.settings import own_run_id
 
 _HERE = "127.0.0.1"
 
 
-def run_processes(n: int, command: list[str], *, environment: Mapping[str, str]) -> None:
-    """Run `command` in `n` processes and wait for them. They end when this process does, however that ends.
+def run_processes(n: int, task: str, flags: list[str], *, environment: Mapping[str, str]) -> None:
+    """Run `invoke task flags` in `n` processes and wait for them. They end when this process does, however that ends.
 
     Raises: ToldElsewhere where one of them failed and said why; PipelineError where none could, or on SIGTERM; KeyboardInterrupt.
     """
@@ -36,7 +38,7 @@ def run_processes(n: int, command: list[str], *, environment: Mapping[str, str])
     )  # fmt: skip
     try:
         with _quiet_engine(), _added_to_environment(environment), _kills_on_signals():
-            elastic_launch(config, command[0])(*command[1:])
+            elastic_launch(config, sys.executable)("-m", "invoke", "--search-root", str(PROJECT), task, *flags)
     except ChildFailedError as error:
         if is_first_to_tell(store):
             raise PipelineError(_who_failed(n, error.failures)) from None

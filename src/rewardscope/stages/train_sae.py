@@ -1,7 +1,6 @@
 """`train-sae`: sparse autoencoders on the states of several layers, trained together in one pass over the rows."""
 
 import dataclasses
-import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from rewardscope.cli import as_flags, show
 from rewardscope.errors import ConfigError
 from rewardscope.layers import check_layers, parse_by_layer, show_layers
 from rewardscope.log import NullRunLog, get_logger, open_run_log
-from rewardscope.paths import PROJECT, find_input, sae_layer_dir, slug
+from rewardscope.paths import find_input, sae_layer_dir, slug
 from rewardscope.prms import DEFAULT_PRM
 from rewardscope.sae.card import write_card
 from rewardscope.sae.ranks import Alone, Team, mode_of
@@ -143,8 +142,7 @@ def _start(n: int, config: Config, settings: Settings) -> Path:
     if not stage.is_done():
         from rewardscope.sae.launch import run_processes
 
-        command = [sys.executable, "-m", "invoke", "--search-root", str(PROJECT), "train-sae", *as_flags(config)]
-        run_processes(n, command, environment=as_environment(settings))
+        run_processes(n, "train-sae", as_flags(config), environment=as_environment(settings))
     return stage.out
 
 
