@@ -282,4 +282,4 @@ def test_what_cannot_work_is_said_before_anything_is_written(settings: Settings,
 
 def test_every_field_that_changes_the_result_is_part_of_the_key() -> None:
     free = {f.name for f in dataclasses.fields(train_sae.Config) if not f.metadata["key"]}
-    assert free == {"run", "device", "distributed", "wandb", "force", "save_every", "batch_tokens"}
+    assert free == {"run", "device", "distributed", "processes", "wandb", "force", "save_every", "batch_tokens"}
