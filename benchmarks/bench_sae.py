@@ -2,11 +2,13 @@
 
     benchmarks/peers/make_venvs.sh                                   once: the peers' environment
     python -m benchmarks sae                                         the first shape: every table
-    python benchmarks/bench_sae.py --shape large --groups topk       d 1024, 16,384 features
-    python benchmarks/bench_sae.py --quick
+    python -m benchmarks.bench_sae --shape large --groups topk       d 1024, 16,384 features
+    python -m benchmarks.bench_sae --threads 2 --groups topk,layers  wall
+    python -m benchmarks.bench_sae --quick
 
 Each trainer is a process of its own that takes steps on command, so that rounds alternate: what disturbs the machine disturbs all.
-Rates are rows (times layers) a process CPU second with one thread, the median over rounds; ratios are medians of the rounds' ratios.
+Rates are rows (times layers) a process CPU second with one thread, a wall second with more, the median over rounds; ratios are medians
+of the rounds' ratios.
 """
 
 import argparse
@@ -117,18 +119,17 @@ def measure(shape: Shape, group: Group, *, threads: int, rows: Path) -> list[dic
     for _ in range(group.rounds):
         for worker in workers:
             taken[worker.name].append(worker.ask(f"steps {group.steps}"))
-    found = []
+    found, clock = [], "cpu" if threads == 1 else "wall"
     for worker in workers:
-        last = worker.ask("finish")
+        last, answers = worker.ask("finish"), taken[worker.name]
         worker.end()
-        cpu = [answer["cpu"] for answer in taken[worker.name]]
         n = group.steps * shape.batch * group.layers
-        rates = [n / seconds for seconds in cpu]
-        ratios = [theirs / ours["cpu"] for theirs, ours in zip(cpu, taken["ours"], strict=True)]
+        rates = [n / answer[clock] for answer in answers]
+        ratios = [answer[clock] / ours[clock] for answer, ours in zip(answers, taken["ours"], strict=True)]
         found.append({
-            "trainer": worker.name, "torch": last.pop("torch"), "rows_per_cpu_s": round(statistics.median(rates)),
-            "low": round(min(rates)), "high": round(max(rates)), "rows_per_wall_s": round(n / min(a["wall"] for a in taken[worker.name])),
-            "ours_is_times": round(statistics.median(ratios), 2), "n_rounds": group.rounds, **last,
+            "trainer": worker.name, "torch": last.pop("torch"), f"rows_per_{clock}_s": round(statistics.median(rates)),
+            "low": round(min(rates)), "high": round(max(rates)), "ours_is_times": round(statistics.median(ratios), 2),
+            "n_rounds": group.rounds, **last,
         })  # fmt: skip
     return found
 

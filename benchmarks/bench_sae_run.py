@@ -21,7 +21,7 @@ from rewardscope.stages import train_sae
 from rewardscope.storage.shards import SHARD_ROWS, ActStore, shard_file, write_shard, write_traces
 
 WIDTH, FEATURES, K, BATCH, LAYERS, ROWS, PROBLEMS = 256, 4096, 32, 4096, 2, 65_536, 64
-EPOCHS, ROUNDS = 10, 1
+EPOCHS, ROUNDS = 10, 2
 
 
 def write_store(folder: Path) -> None:

@@ -119,6 +119,9 @@ class Limit:
     whole = True
 
     def __init__(self, job: dict[str, Any], sample: list[Tensor]) -> None:
+        from rewardscope.sae.memory import keep_freed_memory
+
+        keep_freed_memory()  # as ours does: a limit is not to wait for pages
         width, self.k = sample[0].shape[1], job["k"]
         shapes = ((job["features"], width), (job["features"],), (job["features"], width), (width,))
         self.layers = []

@@ -1,8 +1,5 @@
 """The training run: batches from a stream, curves to a log, a progress bar in rows, the state to disk."""
 
-import ctypes
-import platform
-
 from rewardscope.log import RunLog, progress_bar
 from rewardscope.sae.inference import Sae
 from rewardscope.sae.ranks import Team
@@ -12,7 +9,6 @@ from rewardscope.sae.train import StepReport, Trainer, TrainOptions
 
 _SAMPLE_ROWS = 8192
 _LOG_EVERY = 50
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def train_saes(
@@ -22,7 +18,6 @@ def train_saes(
 
     With several processes: each trains on its own rows of a batch, or its own layers, and the first one logs.
     """
-    keep_freed_memory()
     trainer = Trainer(stream.sample(_SAMPLE_ROWS), options, ranks=team.ranks)
     first = min(n_rows, state.load(trainer) * stream.batch)
     with progress_bar("train-sae", total=n_rows, unit="row", initial=first) as bar:
@@ -39,14 +34,3 @@ def train_saes(
 
 def _metrics(reports: dict[int, StepReport]) -> dict[str, float]:
     return {f"{name}/layer_{layer}": float(value) for layer, report in reports.items() for name, value in report._asdict().items()}
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep what a step frees for the next one: by its own rule it may return it, and each page costs when it comes back.
-
-    That was 0 to 26 ms of a step of 400 ms, by the luck of where things lie in memory.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_MMAP_THRESHOLD, 32 * 2**20)  # the most it takes
-        libc.mallopt(_TRIM_THRESHOLD, 2**30)

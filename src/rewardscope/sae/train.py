@@ -18,6 +18,7 @@ from torch import Tensor
 from rewardscope.sae.activations import BatchTopK, TopK, encode
 from rewardscope.sae.bank import ActivationName, BankLayer, Rule
 from rewardscope.sae.inference import Sae
+from rewardscope.sae.memory import keep_freed_memory
 from rewardscope.sae.optimizer import LayerOptimizer, Schedule
 from rewardscope.sae.ranks import OneProcess, Ranks
 from rewardscope.sae.sparse import Kernels, pick_kernels
@@ -75,10 +76,13 @@ class Trainer:
     """The SAEs of some layers and their optimizers.
 
     `sample` holds rows of each layer [N, D], raw as the batches are. Inside, activations are scaled so that their mean squared
-    distance from the geometric median is the width; `export` folds the scale into the weights.
+    distance from the geometric median is the width; `export` folds the scale into the weights. On a CPU the process keeps memory
+    that is freed.
     """
 
     def __init__(self, sample: LayerBatch, options: TrainOptions, *, ranks: Ranks | None = None, kernels: Kernels | None = None) -> None:
+        if options.device.type == "cpu":
+            keep_freed_memory()
         self.options, self.n_done = options, 0
         self._ranks, self._kernels = ranks or OneProcess(), kernels or pick_kernels(options.device)
         self.schedule = Schedule(lr=options.lr, n_steps=options.n_steps, warmup=options.warmup, decay=options.decay)
