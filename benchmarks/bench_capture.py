@@ -59,8 +59,8 @@ def make_items(n: int, low: int, high: int, *, tokenizer: PreTrainedTokenizerBas
             text += tokenizer("\n".join([problem.question, *instruct_steps(problem, rng)]))["input_ids"]
         ids, text = tuple(text[:length]), text[length:]
         ends = tuple(sorted({*range(STEP_TOKENS - 1, length, STEP_TOKENS), length - 1}))
-        trace = Trace(problem_id=f"random/{number}", index=0, steps=("s",) * len(ends), scores=None, finish="eos", n_tokens=length)
-        items.append(Item(trace.problem_id, "random", trace, Encoded(input_ids=ids, step_ends=ends), ends, None))
+        trace = Trace(problem_id=f"tinymath/{number}", index=0, steps=("s",) * len(ends), scores=None, finish="eos", n_tokens=length)
+        items.append(Item(trace.problem_id, "tinymath", trace, Encoded(input_ids=ids, step_ends=ends), ends, None))
     return items
 
 

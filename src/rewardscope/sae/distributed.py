@@ -26,6 +26,7 @@ from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-d
 
 from rewardscope.errors import ConfigError, PipelineError, ToldElsewhere
 from rewardscope.log import get_logger
+from rewardscope.models.device import pick_device
 from rewardscope.sae.bank import AUX_STRIDE
 from rewardscope.sae.ranks import Mode, OneProcess, Ranks
 from rewardscope.settings import Launch, launched
@@ -80,7 +81,7 @@ def _end_with(parent: int) -> None:
 
 def _own_device(device: str, launch: Launch) -> torch.device:
     """Return this process's device: the CPU, or a GPU of its own. Raises: ConfigError."""
-    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    wanted = pick_device("auto").type if device == "auto" else device
     if wanted == "cpu":
         return torch.device("cpu")
     if wanted != "cuda":
