@@ -1,4 +1,7 @@
-"""The table of contents of rewardscope. `invoke --list` shows the tasks, `invoke --help TASK` the flags of one."""
+"""The table of contents of rewardscope.
+
+`invoke --list` shows the tasks, `invoke --help TASK` the flags of one.
+"""
 
 from invoke.collection import Collection
 
@@ -46,6 +49,18 @@ namespace.add_task(stage_task("tiny", tiny.Config, tiny.run))
 namespace.add_task(shell_task("test", "Run the tests.", "pytest tests"))
 
 dev = Collection("dev")
-dev.add_task(shell_task("check", "Check style and types: ruff and pyright.", "ruff check .", "ruff format --check .", "pyright"))
-dev.add_task(shell_task("bench", "Run the benchmarks; rows go to benchmarks/results/.", "python -m benchmarks"))
+dev.add_task(
+    shell_task(
+        "check",
+        "Check style and types: ruff and pyright.",
+        "ruff check .",
+        "ruff format --check .",
+        "pyright",
+    )
+)
+dev.add_task(
+    shell_task(
+        "bench", "Run the benchmarks; rows go to benchmarks/results/.", "python -m benchmarks"
+    )
+)
 namespace.add_collection(dev)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 
 def main() -> None:
-    known = sorted(path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py"))
+    known = sorted(
+        path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py")
+    )
     for name in sys.argv[1:] or known:
         if name not in known:
             raise SystemExit(f"benchmarks: unknown name {name!r}; known: {', '.join(known)}")

@@ -1,7 +1,9 @@
-"""Hidden states to shards against the bare forward pass of the same batches, the naive loop, and nnsight.
+"""Hidden states to shards against the bare forward pass of the same batches, the naive loop, and
+nnsight.
 
-`python -m benchmarks capture` measures on the CPU, in CPU seconds with one thread; `python -m benchmarks.bench_capture gpu`
-measures a model of the 7B shape on a GPU. nnsight runs in an environment of its own: see `peers/make_nnsight.sh`.
+`python -m benchmarks capture` measures on the CPU, in CPU seconds with one thread; `python -m
+benchmarks.bench_capture gpu` measures a model of the 7B shape on a GPU. nnsight runs in an
+environment of its own: see `peers/make_nnsight.sh`.
 """
 
 import itertools
@@ -21,12 +23,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, Qwen2Model
 
 from benchmarks.measure import best_seconds, keep_row
+from rewardscope.capture.batches import plan_batches, plan_groups, stream_acts
+from rewardscope.capture.inputs import Item, act_rows
+from rewardscope.capture.saving import number_groups, save_groups
+from rewardscope.capture.token_text import token_reader
 from rewardscope.paths import PROJECT
-from rewardscope.prms.acts import plan_batches, plan_groups, stream_acts
-from rewardscope.prms.items import Item, act_rows
-from rewardscope.prms.saving import number_groups, save_groups
 from rewardscope.prms.scorer import padded_ids
-from rewardscope.prms.token_text import token_reader
 from rewardscope.problems.tinymath import LEVELS, instruct_steps, make_problem
 from rewardscope.records import ActRow, Encoded, Trace
 from rewardscope.storage.journal import Journal
@@ -50,17 +52,37 @@ class Source:
 
 
 def make_items(n: int, low: int, high: int, *, tokenizer: PreTrainedTokenizerBase) -> list[Item]:
-    """Return `n` solutions of `low` to `high` tokens of tinymath text; their kept positions are step ends."""
+    """Return `n` solutions of `low` to `high` tokens of tinymath text; their kept positions are
+    step ends.
+    """
     rng, items, text = random.Random(0), [], []
     for number in range(n):
         length = rng.randint(low, high)
         while len(text) < length:
             problem = make_problem(rng, level=1 + number % len(LEVELS))
-            text += tokenizer("\n".join([problem.question, *instruct_steps(problem, rng)]))["input_ids"]
+            text += tokenizer("\n".join([problem.question, *instruct_steps(problem, rng)]))[
+                "input_ids"
+            ]
         ids, text = tuple(text[:length]), text[length:]
         ends = tuple(sorted({*range(STEP_TOKENS - 1, length, STEP_TOKENS), length - 1}))
-        trace = Trace(problem_id=f"tinymath/{number}", index=0, steps=("s",) * len(ends), scores=None, finish="eos", n_tokens=length)
-        items.append(Item(trace.problem_id, "tinymath", trace, Encoded(input_ids=ids, step_ends=ends), ends, None))
+        trace = Trace(
+            problem_id=f"tinymath/{number}",
+            index=0,
+            steps=("s",) * len(ends),
+            scores=None,
+            finish="eos",
+            n_tokens=length,
+        )
+        items.append(
+            Item(
+                trace.problem_id,
+                "tinymath",
+                trace,
+                Encoded(input_ids=ids, step_ends=ends),
+                ends,
+                None,
+            )
+        )
     return items
 
 
@@ -79,16 +101,34 @@ def bare_forward(source: Source, batches: Sequence[Sequence[Item]]) -> None:
         source.model(input_ids=padded(batch).to(source.model.device), use_cache=False)
 
 
-def save(source: Source, items: Sequence[Item], folder: Path, *, layers: Sequence[int], dtype: torch.dtype, batch_tokens: int) -> None:
+def save(
+    source: Source,
+    items: Sequence[Item],
+    folder: Path,
+    *,
+    layers: Sequence[int],
+    dtype: torch.dtype,
+    batch_tokens: int,
+) -> None:
     """Do what `save-acts` does once the model is loaded: shards, checksums, rows and sequences."""
     journal, groups = Journal(folder, "benchmark", resume=False), number_groups(items)
-    save_groups(source, dict(enumerate(groups)), journal, layers=layers, dtype=dtype, batch_tokens=batch_tokens)
+    save_groups(
+        source,
+        dict(enumerate(groups)),
+        journal,
+        layers=layers,
+        dtype=dtype,
+        batch_tokens=batch_tokens,
+    )
     read = token_reader(source.tokenizer)
 
     def traces() -> Iterator[tuple[Iterator[ActRow], dict]]:
         for item in (item for group in groups for item in group.items):
             texts = read(item.encoded.input_ids)
-            yield act_rows(item, None, texts, window=source.window), {"problem": item.problem, "trace": 0, "tokens": texts}
+            yield (
+                act_rows(item, None, texts, window=source.window),
+                {"problem": item.problem, "trace": 0, "tokens": texts},
+            )
 
     write_traces(folder, traces())
 
@@ -97,7 +137,11 @@ def save(source: Source, items: Sequence[Item], folder: Path, *, layers: Sequenc
 def naive(source: Source, items: Sequence[Item], folder: Path) -> None:
     """One sequence at a time, all hidden states, one compressed file each."""
     for number, item in enumerate(items):
-        out: Any = source.model(input_ids=torch.tensor([item.encoded.input_ids]), output_hidden_states=True, use_cache=False)
+        out: Any = source.model(
+            input_ids=torch.tensor([item.encoded.input_ids]),
+            output_hidden_states=True,
+            use_cache=False,
+        )
         states = torch.stack(out.hidden_states[1:])[:, 0].half().numpy()
         np.savez_compressed(folder / f"{number}.npz", states=states)
 
@@ -108,7 +152,12 @@ def main() -> None:
     tokenizer = build_tokenizer(n_problems=20)
     n_layers, batch_tokens = 8, 1024
     config = Qwen2Config(
-        vocab_size=2000, hidden_size=256, intermediate_size=1024, num_hidden_layers=n_layers, num_attention_heads=4, num_key_value_heads=2
+        vocab_size=2000,
+        hidden_size=256,
+        intermediate_size=1024,
+        num_hidden_layers=n_layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
     )
     source = Source(Qwen2Model(config).eval(), tokenizer, n_layers)
     ends = make_items(N_SEQUENCES, 50, 400, tokenizer=tokenizer)
@@ -116,11 +165,17 @@ def main() -> None:
     n_tokens = sum(len(item.positions) for item in tokens)
     layers, batches = range(n_layers), {}
     for name, items in (("all tokens", tokens), ("step ends", ends)):
-        batches[name] = [batch for group in number_groups(items) for batch in plan_batches(group.items, batch_tokens=batch_tokens)]
+        batches[name] = [
+            batch
+            for group in number_groups(items)
+            for batch in plan_batches(group.items, batch_tokens=batch_tokens)
+        ]
     with tempfile.TemporaryDirectory() as folder:
 
         def ours(items: Sequence[Item], dtype: torch.dtype) -> Callable[[], None]:
-            return lambda: save(source, items, Path(folder), layers=layers, dtype=dtype, batch_tokens=batch_tokens)
+            return lambda: save(
+                source, items, Path(folder), layers=layers, dtype=dtype, batch_tokens=batch_tokens
+            )
 
         seconds = best_seconds(
             {
@@ -133,49 +188,85 @@ def main() -> None:
             rounds=ROUNDS,
         )
         slow = best_seconds(
-            {"bare": lambda: bare_forward(source, batches["all tokens"]), "naive": lambda: naive(source, tokens, Path(folder))},
+            {
+                "bare": lambda: bare_forward(source, batches["all tokens"]),
+                "naive": lambda: naive(source, tokens, Path(folder)),
+            },
             rounds=PEER_ROUNDS,
         )
         peer = nnsight_seconds(source, batches["all tokens"], Path(folder))
-    tokens_in, ends_in, bare = seconds["all tokens, bfloat16"], seconds["step ends"], seconds["bare"]
+    tokens_in, ends_in, bare = (
+        seconds["all tokens, bfloat16"],
+        seconds["step ends"],
+        seconds["bare"],
+    )
     keep_row(
         "capture",
         {
-            "what": "all layers of a random Qwen2, float32, one thread", "sequences": len(ends), "tokens": n_tokens, "layers": n_layers,
-            "width": 256, "batch_tokens": batch_tokens, "rounds": ROUNDS, "bare_tokens_per_cpu_s": round(n_tokens / bare.cpu),
+            "what": "all layers of a random Qwen2, float32, one thread",
+            "sequences": len(ends),
+            "tokens": n_tokens,
+            "layers": n_layers,
+            "width": 256,
+            "batch_tokens": batch_tokens,
+            "rounds": ROUNDS,
+            "bare_tokens_per_cpu_s": round(n_tokens / bare.cpu),
             "share_of_bare_all_tokens_bfloat16": round(bare.cpu / tokens_in.cpu, 3),
-            "share_of_bare_all_tokens_float32": round(bare.cpu / seconds["all tokens, float32"].cpu, 3),
+            "share_of_bare_all_tokens_float32": round(
+                bare.cpu / seconds["all tokens, float32"].cpu, 3
+            ),
             "share_of_bare_step_ends": round(seconds["bare, step ends"].cpu / ends_in.cpu, 3),
             "wall_share_of_bare_all_tokens_bfloat16": round(bare.wall / tokens_in.wall, 3),
-            "rounds_of_peers": PEER_ROUNDS, "share_of_bare_naive_loop": round(slow["bare"].cpu / slow["naive"].cpu, 3),
-            "times_naive_loop": round(slow["naive"].cpu / slow["bare"].cpu * bare.cpu / tokens_in.cpu, 2), **peer,
+            "rounds_of_peers": PEER_ROUNDS,
+            "share_of_bare_naive_loop": round(slow["bare"].cpu / slow["naive"].cpu, 3),
+            "times_naive_loop": round(
+                slow["naive"].cpu / slow["bare"].cpu * bare.cpu / tokens_in.cpu, 2
+            ),
+            **peer,
         },
-    )  # fmt: skip
+    )
 
 
-def nnsight_seconds(source: Source, batches: Sequence[Sequence[Item]], folder: Path) -> dict[str, object]:
+def nnsight_seconds(
+    source: Source, batches: Sequence[Sequence[Item]], folder: Path
+) -> dict[str, object]:
     """Time nnsight against the bare forward pass in its own process, on the same batches."""
     if not PEER.is_file():
         return {"nnsight": "not installed; run benchmarks/peers/make_nnsight.sh"}
     source.model.save_pretrained(folder / "model")
-    torch.save([(padded(batch), [len(item.encoded.input_ids) for item in batch]) for batch in batches], folder / "batches.pt")
+    torch.save(
+        [(padded(batch), [len(item.encoded.input_ids) for item in batch]) for batch in batches],
+        folder / "batches.pt",
+    )
     script = Path(__file__).parent / "peers" / "nnsight_capture.py"
-    done = subprocess.run([PEER, script, folder, str(PEER_ROUNDS)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [PEER, script, folder, str(PEER_ROUNDS)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         return {"nnsight": f"failed: {done.stderr.strip().splitlines()[-1]}"}
     found = json.loads(done.stdout.splitlines()[-1])
-    return {"nnsight": found["version"], "share_of_bare_nnsight": round(found["bare"] / found["nnsight"], 3)}
+    return {
+        "nnsight": found["version"],
+        "share_of_bare_nnsight": round(found["bare"] / found["nnsight"], 3),
+    }
 
 
 def gpu() -> None:
-    """Measure tokens a second of a random model of the 7B shape in bfloat16: bare, streamed, and to disk."""
+    """Measure tokens a second of a random model of the 7B shape in bfloat16: bare, streamed, and to
+    disk.
+    """
     if not torch.cuda.is_available():
         raise SystemExit("bench_capture gpu: no CUDA device is there")
     torch.set_default_dtype(torch.bfloat16)
     config = Qwen2Config(
-        vocab_size=152_064, hidden_size=3584, intermediate_size=18_944, num_hidden_layers=28, num_attention_heads=28,
-        num_key_value_heads=4, max_position_embeddings=4096,
-    )  # fmt: skip
+        vocab_size=152_064,
+        hidden_size=3584,
+        intermediate_size=18_944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        max_position_embeddings=4096,
+    )
     with torch.device("cuda"):
         model = Qwen2Model(config).eval()
     torch.set_default_dtype(torch.float32)
@@ -184,15 +275,27 @@ def gpu() -> None:
     ends = make_items(512, 200, 2000, tokenizer=tokenizer)
     tokens, every, some = all_tokens(ends), range(28), (6, 13, 20, 27)
     n_tokens, speed = sum(len(item.positions) for item in tokens), {}
-    batches = [batch for group in plan_groups(tokens, rows=1) for batch in plan_batches(group, batch_tokens=16_384)]
+    batches = [
+        batch
+        for group in plan_groups(tokens, rows=1)
+        for batch in plan_batches(group, batch_tokens=16_384)
+    ]
     options = {"dtype": torch.bfloat16, "batch_tokens": 16_384}
     with tempfile.TemporaryDirectory() as folder:
         for name, run in {
             "bare": lambda: bare_forward(source, batches),
-            "stream, all tokens, 28 layers": lambda: drain(stream_acts(source, tokens, every, **options)),
-            "stream, step ends, 28 layers": lambda: drain(stream_acts(source, ends, every, **options)),
-            "disk, all tokens, 4 layers": lambda: save(source, tokens, Path(folder) / "tokens", layers=some, **options),
-            "disk, step ends, 28 layers": lambda: save(source, ends, Path(folder) / "ends", layers=every, **options),
+            "stream, all tokens, 28 layers": lambda: drain(
+                stream_acts(source, tokens, every, **options)
+            ),
+            "stream, step ends, 28 layers": lambda: drain(
+                stream_acts(source, ends, every, **options)
+            ),
+            "disk, all tokens, 4 layers": lambda: save(
+                source, tokens, Path(folder) / "tokens", layers=some, **options
+            ),
+            "disk, step ends, 28 layers": lambda: save(
+                source, ends, Path(folder) / "ends", layers=every, **options
+            ),
         }.items():
             bare_forward(source, batches[:2])
             torch.cuda.synchronize()
@@ -204,11 +307,18 @@ def gpu() -> None:
     keep_row(
         "capture",
         {
-            "what": what, "sequences": len(ends), "tokens": n_tokens, "batch_tokens": 16_384, "runs": 1,
+            "what": what,
+            "sequences": len(ends),
+            "tokens": n_tokens,
+            "batch_tokens": 16_384,
+            "runs": 1,
             "bare_tokens_per_s": round(speed["bare"]),
-            "share_of_bare": {name: round(value / speed["bare"], 3) for name, value in itertools.islice(speed.items(), 1, None)},
+            "share_of_bare": {
+                name: round(value / speed["bare"], 3)
+                for name, value in itertools.islice(speed.items(), 1, None)
+            },
         },
-    )  # fmt: skip
+    )
 
 
 def drain(stream: Any) -> None:

@@ -1,10 +1,12 @@
-"""The probe of a layer against scikit-learn from the same shards: CPU seconds of one thread, peak memory, and memory by rows.
+"""The probe of a layer against scikit-learn from the same shards: CPU seconds of one thread, peak
+memory, and memory by rows.
 
-Each measurement is a fork of this process, which has imported everything: its memory is what the work itself takes. `ours`
-adds up the sums, chooses among all penalties over five folds of problems, reads the test rows and scores them; `ours with
-controls` fits five shuffled targets and the random projection as well. scikit-learn is given the layer's rows joined in float64;
-`grid` chooses among the same penalties over the same folds, the other two take what they have: one penalty, and none. `floor`
-reads the rows and forms one product of them, no more.
+Each measurement is a fork of this process, which has imported everything: its memory is what the
+work itself takes. `ours` adds up the sums, chooses among all penalties over five folds of problems,
+reads the test rows and scores them; `ours with controls` fits five shuffled targets and the random
+projection as well. scikit-learn is given the layer's rows joined in float64; `grid` chooses among
+the same penalties over the same folds, the other two take what they have: one penalty, and none.
+`floor` reads the rows and forms one product of them, no more.
 """
 
 import tempfile
@@ -31,27 +33,38 @@ from rewardscope.storage.shards import SHARD_ROWS, read_layer, shard_file, write
 WIDTH, FOLDS, ROWS_A_PROBLEM = 256, 5, 40
 PENALTIES = parse_penalties("1e-3..1e4")
 SIZES = {50_000: 8, 200_000: 2, 800_000: 1}  # rows, and the layers written of them
-ROUNDS = 3  # a virtual machine may have to find memory in the first, which for Ridge at 200,000 rows took longer than the work itself
-UP_TO = {"sklearn grid": 50_000, "sklearn LinearRegression": 200_000}  # rows beyond which the slow ones are left out
+# a virtual machine may have to find memory in the first, which for Ridge at 200,000 rows took
+# longer than the work itself
+ROUNDS = 3
+# rows beyond which the slow ones are left out
+UP_TO = {"sklearn grid": 50_000, "sklearn LinearRegression": 200_000}
 Fitted = tuple[float, float]
 """r2 on the test rows, and the penalty."""
 
 
 def write_rows(folder: Path, rows: int, layers: int) -> None:
-    """Write shards of states with a decaying spectrum, and a target that a direction of them explains in part."""
+    """Write shards of states with a decaying spectrum, and a target that a direction of them
+    explains in part.
+    """
     rng = torch.Generator().manual_seed(0)
-    mix = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=rng))[0] * torch.logspace(0, -2, WIDTH)
+    mix = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=rng))[0] * torch.logspace(
+        0, -2, WIDTH
+    )
     direction, targets = torch.randn(WIDTH, generator=rng), []
     for index, start in enumerate(range(0, rows, SHARD_ROWS)):
         n = min(SHARD_ROWS, rows - start)
         acts = {layer: torch.randn(n, WIDTH, generator=rng) @ mix for layer in range(layers)}
         targets.append(acts[0] @ direction + 0.5 * torch.randn(n, generator=rng))
-        write_shard(shard_file(folder, index), {layer: [acts_ND] for layer, acts_ND in acts.items()})
+        write_shard(
+            shard_file(folder, index), {layer: [acts_ND] for layer, acts_ND in acts.items()}
+        )
     np.save(folder / "target.npy", torch.cat(targets).double().numpy())
 
 
 class Rows:
-    """The first layer of a folder as the measured code is given it: targets, folds of problems (-1 is the test side), shards."""
+    """The first layer of a folder as the measured code is given it: targets, folds of problems (-1
+    is the test side), shards.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.value = np.load(folder / "target.npy")
@@ -66,12 +79,19 @@ class Rows:
 
 
 def ours(rows: Rows) -> Fitted:
-    probe = fit_probe(rows.blocks, rows.value, rows.fold, folds=FOLDS, penalties=PENALTIES, classes=False)
-    return r2(rows.value[rows.test], predict_chosen(rows.blocks, [probe], rows.test)[:, 0]), probe.ridge
+    probe = fit_probe(
+        rows.blocks, rows.value, rows.fold, folds=FOLDS, penalties=PENALTIES, classes=False
+    )
+    return (
+        r2(rows.value[rows.test], predict_chosen(rows.blocks, [probe], rows.test)[:, 0]),
+        probe.ridge,
+    )
 
 
 def ours_with_controls(rows: Rows) -> Fitted:
-    shuffled = np.stack([np.random.default_rng(seed).permutation(rows.value) for seed in range(5)], axis=1)
+    shuffled = np.stack(
+        [np.random.default_rng(seed).permutation(rows.value) for seed in range(5)], axis=1
+    )
     how = {"folds": FOLDS, "penalties": PENALTIES, "classes": False, "seed": 0}
     probes = fit_layer(rows.blocks, rows.value, shuffled, rows.fold, **how)
     predicted = predict_chosen(rows.blocks, list(probes.values()), rows.test)
@@ -79,7 +99,9 @@ def ours_with_controls(rows: Rows) -> Fitted:
 
 
 def floor(rows: Rows) -> None:
-    """Read the rows and multiply the training side by itself, without shift, target or fold: what no normal equations do without."""
+    """Read the rows and multiply the training side by itself, without shift, target or fold: what
+    no normal equations do without.
+    """
     product_DD, start = np.zeros((WIDTH, WIDTH)), 0
     for acts_ND in rows.blocks():
         train_ND = acts_ND[~rows.test[start : start + len(acts_ND)]].astype(np.float64)
@@ -103,7 +125,9 @@ def _ridge(_rows: Rows) -> object:
 
 def _grid(rows: Rows) -> object:
     folds = PredefinedSplit(rows.fold[~rows.test])
-    return GridSearchCV(_ridge(rows), {"ridge__alpha": PENALTIES}, scoring="neg_mean_squared_error", cv=folds)
+    return GridSearchCV(
+        _ridge(rows), {"ridge__alpha": PENALTIES}, scoring="neg_mean_squared_error", cv=folds
+    )
 
 
 def _least_squares(_rows: Rows) -> object:
@@ -121,7 +145,9 @@ WAYS: dict[str, Callable[[Rows], Fitted | None]] = {
 
 
 def measure(way: str, folder: Path) -> dict[str, float]:
-    """Run in this process, which should be one of its own, with one thread; return the least seconds and the highest peak."""
+    """Run in this process, which should be one of its own, with one thread; return the least
+    seconds and the highest peak.
+    """
     rows, run = Rows(folder), WAYS[way]
     before, seconds, found = _memory_mb("VmRSS"), [], None
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
@@ -130,7 +156,11 @@ def measure(way: str, folder: Path) -> dict[str, float]:
             started = time.process_time()
             found = run(rows)
             seconds.append(round(time.process_time() - started, 3))
-    result = {"cpu_s": min(seconds), "first_cpu_s": seconds[0], "peak_mb": round(_memory_mb("VmHWM") - before)}
+    result = {
+        "cpu_s": min(seconds),
+        "first_cpu_s": seconds[0],
+        "peak_mb": round(_memory_mb("VmHWM") - before),
+    }
     return {**result, "r2": round(found[0], 9), "penalty": found[1]} if found else result
 
 
@@ -157,12 +187,20 @@ def main() -> None:
 def _row(rows: int, layers: int, found: dict[str, dict[str, float]]) -> dict[str, object]:
     mine, others = found["ours"], [way for way in found if way.startswith("sklearn")]
     return {
-        "what": f"probe of one layer, width {WIDTH}, {len(PENALTIES)} penalties, {FOLDS} folds, float32 shards, one thread",
-        "rows": rows, "layers": layers, "rounds": ROUNDS, **found,
+        "what": (
+            f"probe of one layer, width {WIDTH}, {len(PENALTIES)} penalties, {FOLDS} folds, float32"
+            " shards, one thread"
+        ),
+        "rows": rows,
+        "layers": layers,
+        "rounds": ROUNDS,
+        **found,
         "times_faster": {way: round(found[way]["cpu_s"] / mine["cpu_s"], 2) for way in others},
-        "floor_times_faster": {way: round(found[way]["cpu_s"] / found["floor"]["cpu_s"], 2) for way in others},
+        "floor_times_faster": {
+            way: round(found[way]["cpu_s"] / found["floor"]["cpu_s"], 2) for way in others
+        },
         "share_of_peak": {way: round(mine["peak_mb"] / found[way]["peak_mb"], 3) for way in others},
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

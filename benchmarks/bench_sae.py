@@ -1,4 +1,5 @@
-"""Training SAEs against SAELens, sparsify, dictionary_learning, plain dense torch and the limits, on the same rows.
+"""Training SAEs against SAELens, sparsify, dictionary_learning, plain dense torch and the limits,
+on the same rows.
 
     benchmarks/peers/make_venvs.sh                                   once: the peers' environment
     python -m benchmarks sae                                         the first shape: every table
@@ -6,9 +7,9 @@
     python -m benchmarks.bench_sae --threads 2 --groups topk,layers  wall
     python -m benchmarks.bench_sae --quick
 
-Each trainer is a process of its own that takes steps on command, so that rounds alternate: what disturbs the machine disturbs all.
-Rates are rows (times layers) a process CPU second with one thread, a wall second with more, the median over rounds; ratios are medians
-of the rounds' ratios.
+Each trainer is a process of its own that takes steps on command, so that rounds alternate: what
+disturbs the machine disturbs all. Rates are rows (times layers) a process CPU second with one
+thread, a wall second with more, the median over rounds; ratios are medians of the rounds' ratios.
 """
 
 import argparse
@@ -51,12 +52,30 @@ class Group(NamedTuple):
 
 
 SHAPES = {"small": Shape(256, 4096, 32, 4096), "large": Shape(1024, 16_384, 64, 2048)}
-TOPK = ("ours", "dense", "saelens", "saelens-sparse", "sparsify", "dictionary_learning", "limit", "matmul")
+TOPK = (
+    "ours",
+    "dense",
+    "saelens",
+    "saelens-sparse",
+    "sparsify",
+    "dictionary_learning",
+    "limit",
+    "matmul",
+)
 GROUPS = {
     "topk": Group(TOPK, 1, "topk", False, 5, 5),
-    "layers": Group(tuple(name for name in TOPK if name not in ("saelens", "matmul")), 4, "topk", False, 1, 4),
+    "layers": Group(
+        tuple(name for name in TOPK if name not in ("saelens", "matmul")), 4, "topk", False, 1, 4
+    ),
     "batchtopk": Group(("ours", "saelens", "dictionary_learning"), 1, "batchtopk", False, 3, 4),
-    "auxk": Group(("ours", "ours-plain", "saelens", "saelens-sparse", "sparsify", "dictionary_learning"), 1, "topk", True, 1, 5),
+    "auxk": Group(
+        ("ours", "ours-plain", "saelens", "saelens-sparse", "sparsify", "dictionary_learning"),
+        1,
+        "topk",
+        True,
+        1,
+        5,
+    ),
 }
 
 
@@ -65,11 +84,21 @@ class Worker:
 
     def __init__(self, name: str, job: dict[str, Any]) -> None:
         python = sys.executable if name in OWN else str(PEERS)
-        env = {**os.environ, "OMP_NUM_THREADS": str(job["threads"]), "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
+        env = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(job["threads"]),
+            "WANDB_MODE": "disabled",
+            "HF_HUB_OFFLINE": "1",
+        }
         env.pop("PYTHONDONTWRITEBYTECODE", None)  # the imports of some peers are long
         command = [python, "-W", "ignore", str(WORKER), name, json.dumps(job)]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=env,
         )
         self.name = name
 
@@ -77,7 +106,10 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"bench sae: {self.name} ended with {self._process.wait()}; run its worker by hand to see why")
+            raise SystemExit(
+                f"bench sae: {self.name} ended with {self._process.wait()}; run its worker by hand"
+                " to see why"
+            )
         return json.loads(line)
 
     def ask(self, order: str) -> dict[str, Any]:
@@ -95,7 +127,9 @@ class Worker:
 def write_rows(path: Path, width: int) -> None:
     """Write rows of rank 64 with noise."""
     rng = np.random.default_rng(0)
-    rows_ND = rng.normal(size=(POOL, RANK)) @ rng.normal(size=(RANK, width)) / RANK**0.5 + NOISE * rng.normal(size=(POOL, width))
+    rows_ND = rng.normal(size=(POOL, RANK)) @ rng.normal(
+        size=(RANK, width)
+    ) / RANK**0.5 + NOISE * rng.normal(size=(POOL, width))
     np.save(path, rows_ND.astype(np.float32))
 
 
@@ -125,17 +159,28 @@ def measure(shape: Shape, group: Group, *, threads: int, rows: Path) -> list[dic
         worker.end()
         n = group.steps * shape.batch * group.layers
         rates = [n / answer[clock] for answer in answers]
-        ratios = [answer[clock] / ours[clock] for answer, ours in zip(answers, taken["ours"], strict=True)]
-        found.append({
-            "trainer": worker.name, "torch": last.pop("torch"), f"rows_per_{clock}_s": round(statistics.median(rates)),
-            "low": round(min(rates)), "high": round(max(rates)), "ours_is_times": round(statistics.median(ratios), 2),
-            "n_rounds": group.rounds, **last,
-        })  # fmt: skip
+        ratios = [
+            answer[clock] / ours[clock] for answer, ours in zip(answers, taken["ours"], strict=True)
+        ]
+        found.append(
+            {
+                "trainer": worker.name,
+                "torch": last.pop("torch"),
+                f"rows_per_{clock}_s": round(statistics.median(rates)),
+                "low": round(min(rates)),
+                "high": round(max(rates)),
+                "ours_is_times": round(statistics.median(ratios), 2),
+                "n_rounds": group.rounds,
+                **last,
+            }
+        )
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shape", choices=SHAPES, default="small")
     parser.add_argument("--groups", default=",".join(GROUPS), help="of " + ",".join(GROUPS))
     parser.add_argument("--trainers", help="only these; ours is always there")
@@ -151,11 +196,24 @@ def main() -> None:
         for name in options.groups.split(","):
             group = GROUPS[name]
             wanted = options.trainers.split(",") if options.trainers else group.trainers
-            here = tuple(t for t in group.trainers if (t in wanted or t == "ours") and (t in OWN or PEERS.is_file()))
-            steps, rounds = (1, 2) if options.quick else (options.steps or group.steps, options.rounds or group.rounds)
+            here = tuple(
+                t
+                for t in group.trainers
+                if (t in wanted or t == "ours") and (t in OWN or PEERS.is_file())
+            )
+            steps, rounds = (
+                (1, 2)
+                if options.quick
+                else (options.steps or group.steps, options.rounds or group.rounds)
+            )
             group = group._replace(trainers=here, steps=steps, rounds=rounds)
             for row in measure(shape, group, threads=options.threads, rows=rows):
-                common = {"what": f"sae {name}, float32", **shape._asdict(), "layers": group.layers, "threads": options.threads}
+                common = {
+                    "what": f"sae {name}, float32",
+                    **shape._asdict(),
+                    "layers": group.layers,
+                    "threads": options.threads,
+                }
                 if options.quick:
                     print(json.dumps(row))
                 else:

@@ -1,8 +1,8 @@
 """`train-sae` as a user runs it against its bare steps: the share of the CPU time that is training.
 
-The run reads shards, shuffles, logs every 50 steps, has its state ready to save and measures its SAEs on held-out problems, all
-at its defaults; the bare steps take as many batches of the same rows from memory, one after each step of the run. CPU seconds
-with one thread.
+The run reads shards, shuffles, logs every 50 steps, has its state ready to save and measures its
+SAEs on held-out problems, all at its defaults; the bare steps take as many batches of the same rows
+from memory, one after each step of the run. CPU seconds with one thread.
 """
 
 import tempfile
@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.measure import keep_row
 from rewardscope.records import ActRow
-from rewardscope.sae.train import LayerBatch, StepReport, Trainer, TrainOptions
+from rewardscope.sae.train.trainer import LayerBatch, StepReport, Trainer, TrainOptions
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig
 from rewardscope.stages import train_sae
@@ -33,22 +33,45 @@ def write_store(folder: Path) -> None:
     """Write a finished save-acts folder: states of rank 64 with noise."""
     rng = torch.Generator().manual_seed(0)
     mix = torch.randn(64, WIDTH, generator=rng) / 8
-    stage, files, traces = Stage("save-acts", StageConfig(), inputs={"generations": "synthetic"}, out=folder), [], []
+    stage, files, traces = (
+        Stage("save-acts", StageConfig(), inputs={"generations": "synthetic"}, out=folder),
+        [],
+        [],
+    )
     for index, start in enumerate(range(0, ROWS, SHARD_ROWS)):
         acts = {layer: torch.randn(SHARD_ROWS, 64, generator=rng) @ mix for layer in range(LAYERS)}
         path = shard_file(folder, index)
-        write_shard(path, {layer: [acts_ND + 0.3 * torch.randn(acts_ND.shape, generator=rng)] for layer, acts_ND in acts.items()})
+        write_shard(
+            path,
+            {
+                layer: [acts_ND + 0.3 * torch.randn(acts_ND.shape, generator=rng)]
+                for layer, acts_ND in acts.items()
+            },
+        )
         files.append(path)
         problem = f"synthetic/{start * PROBLEMS // ROWS}"
         rows = [
             ActRow(
-                problem=problem, trace=index, step=0, token=token, token_id=5, is_step_end=token == SHARD_ROWS - 1,
-                reward=0.5 if token == SHARD_ROWS - 1 else None, correct=True,
+                problem=problem,
+                trace=index,
+                step=0,
+                token=token,
+                token_id=5,
+                is_step_end=token == SHARD_ROWS - 1,
+                reward=0.5 if token == SHARD_ROWS - 1 else None,
+                correct=True,
             )
             for token in range(SHARD_ROWS)
-        ]  # fmt: skip
+        ]
         last = SHARD_ROWS - 1
-        sequence = {"problem": problem, "trace": index, "tokens": ["a"] * SHARD_ROWS, "step_ends": [last], "scores": [0.5], "correct": True}
+        sequence = {
+            "problem": problem,
+            "trace": index,
+            "tokens": ["a"] * SHARD_ROWS,
+            "step_ends": [last],
+            "scores": [0.5],
+            "correct": True,
+        }
         traces.append((rows, sequence))
     with stage:
         files += write_traces(folder, traces)
@@ -56,14 +79,20 @@ def write_store(folder: Path) -> None:
 
 
 class Beside:
-    """The bare trainer: it takes a step after each one of the run, on rows from memory, so that both see the machine alike."""
+    """The bare trainer: it takes a step after each one of the run, on rows from memory, so that
+    both see the machine alike.
+    """
 
     def __init__(self, options: TrainOptions, rows: dict[int, torch.Tensor]) -> None:
         self.rows, self.seconds = rows, 0.0
-        self.trainer = self.timed(lambda: Trainer({layer: acts_ND[:8192] for layer, acts_ND in rows.items()}, options))
+        self.trainer = self.timed(
+            lambda: Trainer({layer: acts_ND[:8192] for layer, acts_ND in rows.items()}, options)
+        )
 
     def timed(self, work: Callable[[], T]) -> T:
-        """Add up CPU seconds of this thread alone: what the run reads ahead meanwhile is the run's."""
+        """Add up CPU seconds of this thread alone: what the run reads ahead meanwhile is the
+        run's.
+        """
         started = time.thread_time()
         result = work()
         self.seconds += time.thread_time() - started
@@ -83,15 +112,29 @@ def main() -> None:
         settings = Settings(data_dir=Path(home), sae_checkpoint_dir=Path(home) / "checkpoints")
         write_store(Path(home) / "acts")
         store = ActStore(Path(home) / "acts")
-        config = train_sae.Config(ds_names=("acts",), n_features=str(FEATURES), k=str(K), batch=BATCH, epochs=EPOCHS, force=True)
+        config = train_sae.Config(
+            ds_names=("acts",),
+            n_features=str(FEATURES),
+            k=str(K),
+            batch=BATCH,
+            epochs=EPOCHS,
+            force=True,
+        )
         held_in = ROWS - round(config.holdout * PROBLEMS) * ROWS // PROBLEMS
         n_steps = -(-EPOCHS * held_in // BATCH)
         rows = {layer: store.layer(layer)[:held_in] for layer in range(LAYERS)}
         n_features, k = dict.fromkeys(rows, FEATURES), dict.fromkeys(rows, K)
         for _ in range(ROUNDS):
-            beside = Beside(train_sae.train_options(config, n_features, k, n_rows=n_steps * BATCH, n_steps=n_steps), rows)
+            beside = Beside(
+                train_sae.train_options(
+                    config, n_features, k, n_rows=n_steps * BATCH, n_steps=n_steps
+                ),
+                rows,
+            )
 
-            def both(trainer: Trainer, batch: LayerBatch, beside: Beside = beside) -> dict[int, StepReport]:
+            def both(
+                trainer: Trainer, batch: LayerBatch, beside: Beside = beside
+            ) -> dict[int, StepReport]:
                 reports = STEP(trainer, batch)
                 beside.step()
                 return reports
@@ -100,17 +143,27 @@ def main() -> None:
             with patch.object(Trainer, "step", both):
                 train_sae.run(config, settings)
             assert beside.trainer.n_done == n_steps, (beside.trainer.n_done, n_steps)
-            found.append((beside.seconds, time.process_time() - started - (beside.seconds - before)))
+            found.append(
+                (beside.seconds, time.process_time() - started - (beside.seconds - before))
+            )
     shares = sorted(bare / run for bare, run in found)
     keep_row(
         "sae",
         {
-            "what": "train-sae with shards, log, state and quality against its bare steps", "width": WIDTH, "features": FEATURES, "k": K,
-            "batch": BATCH, "layers": LAYERS, "steps": n_steps, "rounds": ROUNDS, "share_that_is_training": round(median(shares), 3),
-            "low": round(shares[0], 3), "high": round(shares[-1], 3),
+            "what": "train-sae with shards, log, state and quality against its bare steps",
+            "width": WIDTH,
+            "features": FEATURES,
+            "k": K,
+            "batch": BATCH,
+            "layers": LAYERS,
+            "steps": n_steps,
+            "rounds": ROUNDS,
+            "share_that_is_training": round(median(shares), 3),
+            "low": round(shares[0], 3),
+            "high": round(shares[-1], 3),
             "cpu_s": [{"bare": round(bare, 2), "as run": round(run, 2)} for bare, run in found],
         },
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

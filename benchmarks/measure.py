@@ -18,7 +18,9 @@ class Seconds(NamedTuple):
     wall: float
 
 
-def best_seconds(alternatives: dict[str, Callable[[], object]], *, rounds: int) -> dict[str, Seconds]:
+def best_seconds(
+    alternatives: dict[str, Callable[[], object]], *, rounds: int
+) -> dict[str, Seconds]:
     """Time each alternative over alternating rounds, after one warm-up round.
 
     CPU seconds of the process with one thread hold still on a shared machine, wall seconds do not.
@@ -34,14 +36,22 @@ def best_seconds(alternatives: dict[str, Callable[[], object]], *, rounds: int) 
     return best
 
 
-def best_cpu_seconds(alternatives: dict[str, Callable[[], object]], *, rounds: int) -> dict[str, float]:
+def best_cpu_seconds(
+    alternatives: dict[str, Callable[[], object]], *, rounds: int
+) -> dict[str, float]:
     """Return the least process CPU seconds of each alternative."""
-    return {name: seconds.cpu for name, seconds in best_seconds(alternatives, rounds=rounds).items()}
+    return {
+        name: seconds.cpu for name, seconds in best_seconds(alternatives, rounds=rounds).items()
+    }
 
 
 def keep_row(what: str, row: dict[str, object]) -> None:
     """Append a row with the machine and the date to `results/<what>.jsonl` and print it."""
-    full = {**row, "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores", "date": time.strftime("%Y-%m-%d")}
+    full = {
+        **row,
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "date": time.strftime("%Y-%m-%d"),
+    }
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f"{what}.jsonl").open("a", encoding="utf-8") as out:
         out.write(json.dumps(full) + "\n")

@@ -1,4 +1,6 @@
-"""Whether the PRM helps: each policy alone, by majority vote, and in beam search guided by the PRM; a panel per data set."""
+"""Whether the PRM helps: each policy alone, by majority vote, and in beam search guided by the PRM;
+a panel per data set.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -50,22 +52,43 @@ def draw(paths: list[Path]) -> Figure:
     """Draw a group of bars for each policy."""
     bars = [bar for path in paths for bar in read_bars(path)]
     datasets = sorted({bar.dataset for bar in bars})
-    widest = max(len({bar.policy for bar in bars if bar.dataset == dataset}) for dataset in datasets)
+    widest = max(
+        len({bar.policy for bar in bars if bar.dataset == dataset}) for dataset in datasets
+    )
     figure = Figure(figsize=((1.2 + 1.6 * widest) * len(datasets), 3.1))
-    for axes, dataset in zip(figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0], datasets, strict=True):
+    for axes, dataset in zip(
+        figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0], datasets, strict=True
+    ):
         here = [bar for bar in bars if bar.dataset == dataset]
         policies = sorted({bar.policy for bar in here})
         for bar in here:
             place = policies.index(bar.policy) + 0.26 * (METHODS.index(bar.method) - 1)
             e = bar.estimate
             errors = error_bars(e["value"], e["low"], e["high"])
-            axes.bar(place, e["value"], width=0.24, color=COLOURS[METHODS.index(bar.method)], yerr=errors, error_kw={"elinewidth": 0.9})
-            axes.annotate(f"{e['value']:.2f}", (place, e["high"]), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=7)
+            axes.bar(
+                place,
+                e["value"],
+                width=0.24,
+                color=COLOURS[METHODS.index(bar.method)],
+                yerr=errors,
+                error_kw={"elinewidth": 0.9},
+            )
+            axes.annotate(
+                f"{e['value']:.2f}",
+                (place, e["high"]),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+            )
         axes.set_xticks(range(len(policies)), policies)
         axes.set(title=dataset, ylim=(0, 1.05))
         axes.grid(axis="x", visible=False)
         note_n(axes, f"{here[0].estimate['n']} problems, 95 % intervals")
     figure.axes[0].set_ylabel("accuracy")
-    handles = [figure.axes[0].bar(0, 0, color=COLOURS[index], label=method) for index, method in enumerate(METHODS)]
+    handles = [
+        figure.axes[0].bar(0, 0, color=COLOURS[index], label=method)
+        for index, method in enumerate(METHODS)
+    ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=8)
     return figure

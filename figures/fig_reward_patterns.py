@@ -1,4 +1,6 @@
-"""Distinct reward patterns: step scores against position, step length and step count by policy, and scores as forecasts."""
+"""Distinct reward patterns: step scores against position, step length and step count by policy, and
+scores as forecasts.
+"""
 
 from pathlib import Path
 
@@ -17,11 +19,17 @@ _WIDE = 20
 
 def find(settings: Settings) -> list[Path]:
     """Return the tables of reward-patterns. Raises: MissingInput."""
-    return whole_results(settings.data_dir, "reward-patterns/*/patterns.csv", missing="no reward patterns; run invoke reward-patterns")
+    return whole_results(
+        settings.data_dir,
+        "reward-patterns/*/patterns.csv",
+        missing="no reward patterns; run invoke reward-patterns",
+    )
 
 
 def draw(paths: list[Path]) -> Figure:
-    """Draw a row for each result: three panels of mean scores, right answers solid and wrong ones dashed, and the reliability."""
+    """Draw a row for each result: three panels of mean scores, right answers solid and wrong ones
+    dashed, and the reliability.
+    """
     figure = Figure(figsize=(11.5, 2.9 * len(paths)))
     for axes, path in zip(figure.subplots(len(paths), 4, squeeze=False), paths, strict=True):
         rows, report = read_csv(path), read_json(path.with_name("report.json"))
@@ -34,7 +42,13 @@ def draw(paths: list[Path]) -> Figure:
                 panel.set_xscale("log")
         axes[0].set_ylabel("mean step score")
         axes[2].legend(fontsize=6, loc="best")
-        note_n(axes[0], "\n".join(f"{_name(c)}: {c['right']} traces right, {c['wrong']} wrong" for c in report["counts"]))
+        note_n(
+            axes[0],
+            "\n".join(
+                f"{_name(c)}: {c['right']} traces right, {c['wrong']} wrong"
+                for c in report["counts"]
+            ),
+        )
         note_n(axes[1], "95 % over problems")
         _draw_reliability(axes[3], report["calibration"], names)
     return figure
@@ -42,7 +56,9 @@ def draw(paths: list[Path]) -> Figure:
 
 def _span(rows: list[dict[str, str]], by: str) -> float:
     """Return how many times the smallest bin's start the largest bin's end is."""
-    bounds = [(float(row["start"]), float(row["end"])) for row in rows if row["by"] == by] or [(1.0, 1.0)]
+    bounds = [(float(row["start"]), float(row["end"])) for row in rows if row["by"] == by] or [
+        (1.0, 1.0)
+    ]
     return max(end for _, end in bounds) / max(1.0, min(start for start, _ in bounds))
 
 
@@ -56,10 +72,20 @@ def _draw_means(panel: Axes, rows: list[dict[str, str]], names: list[str]) -> No
             here = [row for row in rows if _name(row) == name and row["answer"] == answer]
             x = [(float(row["start"]) + float(row["end"])) / 2 for row in here]
             colour = colour_of(name, names)
-            panel.plot(x, [float(row["mean"]) for row in here], line, color=colour, marker="o", markersize=2.5, label=f"{name}, {answer}")
+            panel.plot(
+                x,
+                [float(row["mean"]) for row in here],
+                line,
+                color=colour,
+                marker="o",
+                markersize=2.5,
+                label=f"{name}, {answer}",
+            )
             bounded = [(place, row) for place, row in zip(x, here, strict=True) if row["low"]]
             low, high = ([float(row[bound]) for _, row in bounded] for bound in ("low", "high"))
-            panel.fill_between([place for place, _ in bounded], low, high, color=colour, alpha=0.15, linewidth=0)
+            panel.fill_between(
+                [place for place, _ in bounded], low, high, color=colour, alpha=0.15, linewidth=0
+            )
 
 
 def _draw_reliability(panel: Axes, calibration: list[dict], names: list[str]) -> None:
@@ -81,6 +107,11 @@ def _draw_reliability(panel: Axes, calibration: list[dict], names: list[str]) ->
             elinewidth=0.8,
             label=f"{name}: {found['ece']['value']:.2f}",
         )
-    panel.set(xlabel="score of the last step", ylabel="share of right answers", xlim=(0, 1), ylim=(0, 1.02))
+    panel.set(
+        xlabel="score of the last step",
+        ylabel="share of right answers",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+    )
     if panel.get_legend_handles_labels()[1]:
         panel.legend(title="calibration error", fontsize=6, title_fontsize=6, loc="upper left")

@@ -9,7 +9,10 @@ from rewardscope.errors import MissingInput
 from rewardscope.settings import Settings
 from rewardscope.storage.tables import read_json
 
-PANELS = (("fvu", "fraction of variance unexplained"), ("dead_share", "share of features that never fire"))
+PANELS = (
+    ("fvu", "fraction of variance unexplained"),
+    ("dead_share", "share of features that never fire"),
+)
 
 
 def find(settings: Settings) -> list[Path]:

@@ -1,4 +1,6 @@
-"""One look for every figure: colour-blind safe colours, a colour per policy, light grids, editable text in PDFs; and what to draw."""
+"""One look for every figure: colour-blind safe colours, a colour per policy, light grids, editable
+text in PDFs; and what to draw.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,16 +19,32 @@ def use_style() -> None:
     mpl.use("agg")
     mpl.rcParams.update(
         {
-            "figure.dpi": 100, "savefig.dpi": 160, "savefig.bbox": "tight", "pdf.fonttype": 42, "font.size": 9, "axes.titlesize": 10,
-            "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.6,
-            "legend.frameon": False, "axes.axisbelow": True, "figure.constrained_layout.use": True,
+            "figure.dpi": 100,
+            "savefig.dpi": 160,
+            "savefig.bbox": "tight",
+            "pdf.fonttype": 42,
+            "font.size": 9,
+            "axes.titlesize": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.alpha": 0.25,
+            "grid.linewidth": 0.6,
+            "legend.frameon": False,
+            "axes.axisbelow": True,
+            "figure.constrained_layout.use": True,
         }
-    )  # fmt: skip
+    )
 
 
 def whole_results(data_dir: Path, pattern: str, *, missing: str) -> list[Path]:
-    """Return the files of a pattern whose folder has a manifest. Raises: MissingInput with `missing` where there are none."""
-    found = sorted(path for path in data_dir.glob(pattern) if (path.parent / "manifest.json").is_file())
+    """Return the files of a pattern whose folder has a manifest.
+
+    Raises: MissingInput with `missing` where there are none.
+    """
+    found = sorted(
+        path for path in data_dir.glob(pattern) if (path.parent / "manifest.json").is_file()
+    )
     if not found:
         raise MissingInput(missing)
     return found

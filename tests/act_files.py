@@ -7,6 +7,8 @@ from rewardscope.records import ActRow
 from rewardscope.storage.shards import write_traces
 
 
-def write_act_rows(folder: Path, rows: Iterable[ActRow], sequences: Iterable[dict]) -> tuple[Path, Path]:
+def write_act_rows(
+    folder: Path, rows: Iterable[ActRow], sequences: Iterable[dict]
+) -> tuple[Path, Path]:
     """Write `rows.jsonl` and `sequences.jsonl`; return their paths."""
     return write_traces(folder, [(rows, None), *(((), sequence) for sequence in sequences)])

@@ -1,6 +1,8 @@
-"""Run by the interpreter of nnsight's environment: all layers of given batches to .npy files, and the bare forward pass beside it.
+"""Run by the interpreter of nnsight's environment: all layers of given batches to .npy files, and
+the bare forward pass beside it.
 
-nnsight_capture.py FOLDER ROUNDS, where FOLDER has `model` and `batches.pt`; prints the least CPU seconds of each.
+nnsight_capture.py FOLDER ROUNDS, where FOLDER has `model` and `batches.pt`; prints the least CPU
+seconds of each.
 """
 
 import json

@@ -1,8 +1,10 @@
-"""One trainer of the SAE benchmark in a process of its own: `worker.py NAME JOB`, then orders on stdin, an answer a line on stdout.
+"""One trainer of the SAE benchmark in a process of its own: `worker.py NAME JOB`, then orders on
+stdin, an answer a line on stdout.
 
-Orders: `steps N` takes N steps and answers with the process CPU seconds and wall seconds; `finish` answers with the FVU on rows that
-no step saw and the memory. JOB is JSON: rows (an .npy), layers, features, k, batch, auxk, threads. Every trainer gets the same rows in
-the same order. Ours and the plain references run in the project's environment, the others in `.peers`.
+Orders: `steps N` takes N steps and answers with the process CPU seconds and wall seconds; `finish`
+answers with the FVU on rows that no step saw and the memory. JOB is JSON: rows (an .npy), layers,
+features, k, batch, auxk, threads. Every trainer gets the same rows in the same order. Ours and the
+plain references run in the project's environment, the others in `.peers`.
 """
 
 import json
@@ -13,7 +15,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-os.environ["SPARSIFY_DISABLE_TRITON"] = "1"  # its Triton decoder needs a GPU; this is its own path for CPUs
+# its Triton decoder needs a GPU; this is its own path for CPUs
+os.environ["SPARSIFY_DISABLE_TRITON"] = "1"
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,7 +25,9 @@ from torch import Tensor
 HELD_OUT = 8192
 LR = 1e-3
 DEAD = 10**9
-SHIFT = 1009  # each layer reads the same rows from another place, so that no layer finds the other's rows in the cache
+# each layer reads the same rows from another place, so that no layer finds the other's rows in the
+# cache
+SHIFT = 1009
 
 
 class Weights(NamedTuple):
@@ -50,7 +55,10 @@ class Ours:
     def __init__(self, job: dict[str, Any], sample: list[Tensor]) -> None:
         self.job, layers = job, range(job["layers"])
         self.trainer = our_trainer(job, dict(enumerate(sample)))
-        self.dead = [self.trainer.layers[layer].rows_since_fired_F[: job["features"] // 2] for layer in layers]
+        self.dead = [
+            self.trainer.layers[layer].rows_since_fired_F[: job["features"] // 2]
+            for layer in layers
+        ]
 
     def step(self, number: int, rows: list[Tensor]) -> None:
         if self.job["auxk"]:
@@ -71,34 +79,56 @@ class OursPlain(Ours):
 
 
 def our_trainer(job: dict[str, Any], sample: dict[int, Tensor]) -> Any:
-    from rewardscope.sae.train import Shape, TrainOptions
-    from rewardscope.sae.train import Trainer as Ours
+    from rewardscope.sae.train.trainer import Shape, TrainOptions
+    from rewardscope.sae.train.trainer import Trainer as Ours
 
     shapes = dict.fromkeys(sample, Shape(job["features"], job["k"]))
     options = TrainOptions(
-        shapes=shapes, activation=job["activation"], prefixes=(1.0,), l0_weight=1.0, bandwidth=0.001, n_steps=10**6, lr=LR, warmup=0.0,
-        decay=0.0, clip=0.0, aux_alpha=1 / 32 if job["auxk"] else 0.0, k_aux=None, dead_after=DEAD // 2, bf16=False, seed=0,
+        shapes=shapes,
+        activation=job["activation"],
+        prefixes=(1.0,),
+        l0_weight=1.0,
+        bandwidth=0.001,
+        n_steps=10**6,
+        lr=LR,
+        warmup=0.0,
+        decay=0.0,
+        clip=0.0,
+        aux_alpha=1 / 32 if job["auxk"] else 0.0,
+        k_aux=None,
+        dead_after=DEAD // 2,
+        bf16=False,
+        seed=0,
         device=torch.device("cpu"),
-    )  # fmt: skip
+    )
     return Ours(sample, options)
 
 
 class Dense:
-    """The same model, start and optimizer as ours in plain dense torch with autograd: what FVU must be equal to."""
+    """The same model, start and optimizer as ours in plain dense torch with autograd: what FVU must
+    be equal to.
+    """
 
     def __init__(self, job: dict[str, Any], sample: list[Tensor]) -> None:
         trainer = our_trainer(job | {"auxk": False}, dict(enumerate(sample)))
         self.k, self.layers = job["k"], []
         for layer, sae in trainer.layers.items():
-            parameters = [torch.nn.Parameter(w.clone()) for w in (sae.W_enc_FD, sae.b_enc_F, sae.W_dec_FD, sae.b_dec_D)]
+            parameters = [
+                torch.nn.Parameter(w.clone())
+                for w in (sae.W_enc_FD, sae.b_enc_F, sae.W_dec_FD, sae.b_dec_D)
+            ]
             adam = torch.optim.Adam(parameters, lr=LR, fused=True)
             self.layers.append((parameters, adam, trainer.scales[layer]))
 
     def step(self, number: int, rows: list[Tensor]) -> None:
-        for ((W_enc_FD, b_enc_F, W_dec_FD, b_dec_D), adam, scale), raw_ND in zip(self.layers, rows, strict=True):
+        for ((W_enc_FD, b_enc_F, W_dec_FD, b_dec_D), adam, scale), raw_ND in zip(
+            self.layers, rows, strict=True
+        ):
             x_ND = raw_ND * scale
             top = ((x_ND - b_dec_D) @ W_enc_FD.T + b_enc_F).topk(self.k, dim=1, sorted=False)
-            acts_NF = torch.zeros(len(x_ND), len(b_enc_F)).scatter(1, top.indices, top.values.relu())
+            acts_NF = torch.zeros(len(x_ND), len(b_enc_F)).scatter(
+                1, top.indices, top.values.relu()
+            )
             error_ND = x_ND - b_dec_D - acts_NF @ W_dec_FD
             loss = error_ND.square().sum() / (x_ND - x_ND.mean(dim=0)).square().sum()
             loss.backward()
@@ -110,16 +140,23 @@ class Dense:
 
     def weights(self) -> Weights:
         (W_enc_FD, b_enc_F, W_dec_FD, b_dec_D), _, scale = self.layers[0]
-        return Weights(W_enc_FD.detach().T, b_enc_F.detach() / scale, W_dec_FD.detach(), b_dec_D.detach() / scale)
+        return Weights(
+            W_enc_FD.detach().T,
+            b_enc_F.detach() / scale,
+            W_dec_FD.detach(),
+            b_dec_D.detach() / scale,
+        )
 
 
 class Limit:
-    """What no TopK step can do without: the encoder's product, and where `whole` also torch.topk and fused Adam."""
+    """What no TopK step can do without: the encoder's product, and where `whole` also torch.topk
+    and fused Adam.
+    """
 
     whole = True
 
     def __init__(self, job: dict[str, Any], sample: list[Tensor]) -> None:
-        from rewardscope.sae.memory import keep_freed_memory
+        from rewardscope.sae.train.memory import keep_freed_memory
 
         keep_freed_memory()  # as ours does: a limit is not to wait for pages
         width, self.k = sample[0].shape[1], job["k"]
@@ -152,21 +189,38 @@ class SaeLens:
     sparse = False
 
     def __init__(self, job: dict[str, Any], sample: list[Tensor]) -> None:
-        from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, TopKTrainingSAE, TopKTrainingSAEConfig
+        from sae_lens import (
+            BatchTopKTrainingSAE,
+            BatchTopKTrainingSAEConfig,
+            TopKTrainingSAE,
+            TopKTrainingSAEConfig,
+        )
         from sae_lens.config import SAETrainerConfig
         from sae_lens.training.sae_trainer import SAETrainer
 
         self.job, self.trainers = job, []
-        shape: dict[str, Any] = {"d_in": sample[0].shape[1], "d_sae": job["features"], "k": job["k"]}
+        shape: dict[str, Any] = {
+            "d_in": sample[0].shape[1],
+            "d_sae": job["features"],
+            "k": job["k"],
+        }
         for _ in sample:
             torch.manual_seed(0)
             if job["activation"] == "batchtopk":
                 sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**shape))
             else:
-                options = {"use_sparse_activations": self.sparse, "rescale_acts_by_decoder_norm": not self.sparse}
+                options = {
+                    "use_sparse_activations": self.sparse,
+                    "rescale_acts_by_decoder_norm": not self.sparse,
+                }
                 sae = TopKTrainingSAE(TopKTrainingSAEConfig(**shape, **options))
             total = job["batch"] * 10**6
-            config = SAETrainerConfig(total_training_samples=total, train_batch_size_samples=job["batch"], lr=LR, lr_end=LR)
+            config = SAETrainerConfig(
+                total_training_samples=total,
+                train_batch_size_samples=job["batch"],
+                lr=LR,
+                lr_end=LR,
+            )
             self.trainers.append(SAETrainer(config, sae, iter(())))
 
     def step(self, number: int, rows: list[Tensor]) -> None:
@@ -178,8 +232,22 @@ class SaeLens:
 
     def weights(self) -> Weights:
         sae = self.trainers[0].sae
-        norm_F = sae.W_dec.norm(dim=1) if sae.cfg.rescale_acts_by_decoder_norm else torch.ones(len(sae.W_dec))
-        return Weights(*(w.detach() for w in (sae.W_enc * norm_F, sae.b_enc * norm_F, sae.W_dec / norm_F[:, None], sae.b_dec)))
+        norm_F = (
+            sae.W_dec.norm(dim=1)
+            if sae.cfg.rescale_acts_by_decoder_norm
+            else torch.ones(len(sae.W_dec))
+        )
+        return Weights(
+            *(
+                w.detach()
+                for w in (
+                    sae.W_enc * norm_F,
+                    sae.b_enc * norm_F,
+                    sae.W_dec / norm_F[:, None],
+                    sae.b_dec,
+                )
+            )
+        )
 
 
 class SaeLensSparse(SaeLens):
@@ -195,7 +263,9 @@ class Sparsify:
         self.job, self.layers = job, []
         for x_ND in sample:
             torch.manual_seed(0)
-            coder = SparseCoder(x_ND.shape[1], SparseCoderConfig(num_latents=job["features"], k=job["k"]))
+            coder = SparseCoder(
+                x_ND.shape[1], SparseCoderConfig(num_latents=job["features"], k=job["k"])
+            )
             coder.b_dec.data = x_ND.mean(dim=0)
             since = torch.zeros(job["features"], dtype=torch.long)
             self.layers.append((coder, torch.optim.Adam(coder.parameters(), lr=LR), since))
@@ -216,7 +286,12 @@ class Sparsify:
     def weights(self) -> Weights:
         coder = self.layers[0][0]
         coder.set_decoder_norm_to_unit_norm()
-        return Weights(*(w.detach() for w in (coder.encoder.weight.T, coder.encoder.bias, coder.W_dec, coder.b_dec)))
+        return Weights(
+            *(
+                w.detach()
+                for w in (coder.encoder.weight.T, coder.encoder.bias, coder.W_dec, coder.b_dec)
+            )
+        )
 
 
 class DictionaryLearning:
@@ -229,8 +304,16 @@ class DictionaryLearning:
         self.job = job
         kind = BatchTopKTrainer if job["activation"] == "batchtopk" else TopKTrainer
         shape = {"activation_dim": sample[0].shape[1], "dict_size": job["features"], "k": job["k"]}
-        options = {"auxk_alpha": 1 / 32 if job["auxk"] else 0.0, "lr": LR, "warmup_steps": 0, "seed": 0, "device": "cpu"}
-        self.trainers = [kind(steps=10**6, layer=0, lm_name="none", **shape, **options) for _ in sample]
+        options = {
+            "auxk_alpha": 1 / 32 if job["auxk"] else 0.0,
+            "lr": LR,
+            "warmup_steps": 0,
+            "seed": 0,
+            "device": "cpu",
+        }
+        self.trainers = [
+            kind(steps=10**6, layer=0, lm_name="none", **shape, **options) for _ in sample
+        ]
 
     def step(self, number: int, rows: list[Tensor]) -> None:
         for trainer, x_ND in zip(self.trainers, rows, strict=True):
@@ -240,24 +323,50 @@ class DictionaryLearning:
 
     def weights(self) -> Weights:
         ae = self.trainers[0].ae
-        return Weights(*(w.detach() for w in (ae.encoder.weight.T, ae.encoder.bias, ae.decoder.weight.T, ae.b_dec)))
+        return Weights(
+            *(
+                w.detach()
+                for w in (ae.encoder.weight.T, ae.encoder.bias, ae.decoder.weight.T, ae.b_dec)
+            )
+        )
 
 
 TRAINERS: dict[str, type] = {
-    "ours": Ours, "ours-plain": OursPlain, "dense": Dense, "limit": Limit, "matmul": MatmulLimit,
-    "saelens": SaeLens, "saelens-sparse": SaeLensSparse, "sparsify": Sparsify, "dictionary_learning": DictionaryLearning,
-}  # fmt: skip
-MODULES = {"saelens": "sae_lens", "saelens-sparse": "sae_lens", "sparsify": "sparsify", "dictionary_learning": "dictionary_learning"}
+    "ours": Ours,
+    "ours-plain": OursPlain,
+    "dense": Dense,
+    "limit": Limit,
+    "matmul": MatmulLimit,
+    "saelens": SaeLens,
+    "saelens-sparse": SaeLensSparse,
+    "sparsify": Sparsify,
+    "dictionary_learning": DictionaryLearning,
+}
+MODULES = {
+    "saelens": "sae_lens",
+    "saelens-sparse": "sae_lens",
+    "sparsify": "sparsify",
+    "dictionary_learning": "dictionary_learning",
+}
 
 
 def fvu(weights: Weights, x_ND: Tensor, *, k: int, batch_wise: bool) -> float:
-    """Return the variance left on rows, from the weights alone, the same for every library; `batch_wise` takes the k N largest."""
+    """Return the variance left on rows, from the weights alone, the same for every library;
+
+    `batch_wise` takes the k N largest.
+    """
     W_enc_DF, b_enc_F, W_dec_FD, b_dec_D = weights
     left, total = 0.0, float((x_ND - x_ND.mean(dim=0)).double().square().sum())
     for chunk_ND in x_ND.split(1024):
         pre_NF = ((chunk_ND - b_dec_D) @ W_enc_DF + b_enc_F).relu()
-        least = pre_NF.flatten().topk(k * len(chunk_ND)).values[-1] if batch_wise else pre_NF.topk(k, dim=1).values[:, -1:]
-        left += float((chunk_ND - b_dec_D - (pre_NF * (pre_NF >= least)) @ W_dec_FD).double().square().sum())
+        least = (
+            pre_NF.flatten().topk(k * len(chunk_ND)).values[-1]
+            if batch_wise
+            else pre_NF.topk(k, dim=1).values[:, -1:]
+        )
+        left += float(
+            (chunk_ND - b_dec_D - (pre_NF * (pre_NF >= least)) @ W_dec_FD).double().square().sum()
+        )
     return left / total
 
 
@@ -275,10 +384,12 @@ def main() -> None:
 
     def rows(number: int) -> list[Tensor]:
         place = torch.arange(number * job["batch"], (number + 1) * job["batch"])
-        return [train_ND[order[(place + SHIFT * layer) % len(order)]] for layer in range(job["layers"])]
+        return [
+            train_ND[order[(place + SHIFT * layer) % len(order)]] for layer in range(job["layers"])
+        ]
 
     sample = [train_ND[:HELD_OUT]] * job["layers"]
-    __import__(MODULES.get(name, "rewardscope.sae.train"))
+    __import__(MODULES.get(name, "rewardscope.sae.train.trainer"))
     base = current_mib()
     trainer: Trainer = TRAINERS[name](job, sample)
     done = 0
@@ -288,9 +399,14 @@ def main() -> None:
         order_name, *values = line.split()
         if order_name == "finish":
             weights = trainer.weights()
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # before the FVU, which is no part of training
+            # before the FVU, which is no part of training
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             batch_wise = job["activation"] == "batchtopk"
-            error = None if weights is None else fvu(weights, held_ND, k=job["k"], batch_wise=batch_wise)
+            error = (
+                None
+                if weights is None
+                else fvu(weights, held_ND, k=job["k"], batch_wise=batch_wise)
+            )
             answer = {
                 "fvu": error,
                 "peak_mib": round(peak),

@@ -1,1 +1,3 @@
-"""rewardscope: what process reward models reward, why they misguide reasoning models, and how to repair them."""
+"""rewardscope: what process reward models reward, why they misguide reasoning models, and how to
+repair them.
+"""

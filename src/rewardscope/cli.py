@@ -30,7 +30,9 @@ Run = Callable[[Any, Settings], object]
 
 
 def stage_task(name: str, config_class: type[StageConfig], run: Run) -> Task:
-    """Return the invoke task `name` whose flags are the fields of `config_class` and whose body is `run`."""
+    """Return the invoke task `name` whose flags are the fields of `config_class` and whose body is
+    `run`.
+    """
     fields = dataclasses.fields(config_class)
     hints = typing.get_type_hints(config_class)
 
@@ -39,7 +41,9 @@ def stage_task(name: str, config_class: type[StageConfig], run: Run) -> Task:
             with _told_once():
                 given = {key: value for key, value in flags.items() if value not in (None, "")}
                 _check_required(fields, given)
-                config = config_class(**{key: _convert(key, value, hints[key]) for key, value in given.items()})
+                config = config_class(
+                    **{key: _convert(key, value, hints[key]) for key, value in given.items()}
+                )
                 settings = load_settings()
             publish_hf_token(settings)
             run(config, settings)
@@ -48,13 +52,18 @@ def stage_task(name: str, config_class: type[StageConfig], run: Run) -> Task:
         except PipelineError as error:
             raise Exit(f"{name}: {error}", code=1) from None
         except KeyboardInterrupt:
-            raise Exit(f"{name}: interrupted; the same command goes on from here", code=130) from None
+            raise Exit(
+                f"{name}: interrupted; the same command goes on from here", code=130
+            ) from None
 
-    # Every flag reaches us as text (None when absent), so that conversion errors are ours; only booleans stay invoke's.
+    # Every flag reaches us as text (None when absent), so that conversion errors are ours; only
+    # booleans stay invoke's.
     parameters = [inspect.Parameter("_context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     for f in fields:
         default = f.default if hints[f.name] is bool else None
-        parameters.append(inspect.Parameter(f.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default))
+        parameters.append(
+            inspect.Parameter(f.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
+        )
     body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     body.__doc__ = inspect.getdoc(config_class)
     return Task(body, name=name, help={f.name: _help(f) for f in fields}, auto_shortflags=False)
@@ -99,13 +108,16 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
             raise UnknownName(f"value of {flag}", value, arguments)
         return value
     if origin is tuple:
-        parts = value.split("\n" if "\n" in value else ",")  # files given without a flag come a line each
+        # files given without a flag come a line each
+        parts = value.split("\n" if "\n" in value else ",")
         return tuple(_convert(name, part.strip(), arguments[0]) for part in parts if part.strip())
     if hint in (int, float):
         try:
             return hint(value)
         except ValueError:
-            raise ConfigError(f"{flag} {value}: not {'a whole number' if hint is int else 'a number'}") from None
+            raise ConfigError(
+                f"{flag} {value}: not {'a whole number' if hint is int else 'a number'}"
+            ) from None
     return Path(value) if hint is Path else value
 
 
@@ -121,7 +133,8 @@ def as_flags(config: StageConfig) -> list[str]:
 
 
 def _parse_argv(self: Parser, argv: list[str]) -> Any:
-    """Parse `--model_name` as `--model-name` and `--n` as `-n`, and name the nearest flag or task when one is unknown.
+    """Parse `--model_name` as `--model-name` and `--n` as `-n`, and name the nearest flag or task
+    when one is unknown.
 
     What a task with a flag `--files` is given without a flag are its files.
     """
@@ -141,15 +154,23 @@ def _parse_argv(self: Parser, argv: list[str]) -> Any:
     except ParseError as error:
         unknown = str(error).split("'")[1:2]
         task = error.context.name if error.context else None
-        contexts = {alias for context in self.contexts.values() for alias in (context.name, *context.aliases)}
-        known = list(error.context.flags) if error.context and task in self.contexts else list(contexts)
+        contexts = {
+            alias
+            for context in self.contexts.values()
+            for alias in (context.name, *context.aliases)
+        }
+        known = (
+            list(error.context.flags) if error.context and task in self.contexts else list(contexts)
+        )
         nearest = difflib.get_close_matches(unknown[0], known, n=1) if unknown else []
         hint = f" Did you mean {nearest[0]}?" if nearest else ""
         raise ParseError(f"{str(error).splitlines()[0]}{hint}", error.context) from None
 
 
 def _with_files(parser: Parser, tokens: list[str]) -> list[str]:
-    """Gather the tokens that are neither a flag, nor the value of one, nor a task, after the flag `--files` of their task."""
+    """Gather the tokens that are neither a flag, nor the value of one, nor a task, after the flag
+    `--files` of their task.
+    """
     told: list[str] = []
     files: list[str] = []
     task, awaited = None, False
@@ -174,7 +195,9 @@ Parser.parse_argv = _parse_argv  # type: ignore[method-assign]
 
 
 def shell_task(name: str, summary: str, *commands: str) -> Task:
-    """Return a task that runs commands of the project's own environment in turn and stops at the first that fails."""
+    """Return a task that runs commands of the project's own environment in turn and stops at the
+    first that fails.
+    """
 
     def body(_context: Context) -> None:
         for command in commands:

@@ -1,4 +1,7 @@
-"""The errors a user can cause. Each message is one line: what, which value, where, and the next step."""
+"""The errors a user can cause.
+
+Each message is one line: what, which value, where, and the next step.
+"""
 
 import difflib
 from collections.abc import Iterable

@@ -14,14 +14,18 @@ T = TypeVar("T")
 
 
 class _Stderr(logging.Handler):
-    """Write to what stderr is at the moment of the message: a program, or a test, may replace it."""
+    """Write to what stderr is at the moment of the message: a program, or a test, may replace
+    it.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stderr.write(f"{self.format(record)}\n")
 
 
 def get_logger(name: str = "rewardscope") -> logging.Logger:
-    """Return the project's logger; the first call makes it write `name: message` lines to stderr."""
+    """Return the project's logger; the first call makes it write `name: message` lines to
+    stderr.
+    """
     logger = logging.getLogger("rewardscope")
     if not logger.handlers:
         handler = _Stderr()
@@ -32,18 +36,30 @@ def get_logger(name: str = "rewardscope") -> logging.Logger:
     return logger if name == "rewardscope" else logger.getChild(name)
 
 
-def progress(items: Iterable[T], what: str, *, total: int | None = None, unit: str = "it") -> Iterable[T]:
+def progress(
+    items: Iterable[T], what: str, *, total: int | None = None, unit: str = "it"
+) -> Iterable[T]:
     """Wrap `items` in a progress bar, on a terminal only."""
     from tqdm import tqdm
 
-    return tqdm(items, desc=what, total=total, unit=unit, leave=False, disable=not _shows_progress())
+    return tqdm(
+        items, desc=what, total=total, unit=unit, leave=False, disable=not _shows_progress()
+    )
 
 
 def progress_bar(what: str, *, total: int, unit: str, initial: int = 0) -> "tqdm":
     """Return a bar to update by hand, with the rate and the time left, on a terminal only."""
     from tqdm import tqdm
 
-    return tqdm(desc=what, total=total, unit=f" {unit}s", initial=initial, unit_scale=True, leave=False, disable=not _shows_progress())
+    return tqdm(
+        desc=what,
+        total=total,
+        unit=f" {unit}s",
+        initial=initial,
+        unit_scale=True,
+        leave=False,
+        disable=not _shows_progress(),
+    )
 
 
 def _shows_progress() -> bool:
@@ -78,7 +94,9 @@ class WandbRunLog:
         if settings.wandb_api_key:
             os.environ.setdefault("WANDB_API_KEY", settings.wandb_api_key)
         mode = None if settings.wandb_api_key else "offline"
-        self._run = wandb.init(project="rewardscope", name=name, config=config, mode=mode, dir=str(settings.data_dir))
+        self._run = wandb.init(
+            project="rewardscope", name=name, config=config, mode=mode, dir=str(settings.data_dir)
+        )
 
     def log(self, metrics: dict[str, float], *, step: int) -> None:
         self._run.log(metrics, step=step)

@@ -11,19 +11,30 @@ SEARCH_SUFFIXES = {"beam": "_beam_search_prm", "dvts": "_dvts_prm", "best-of-n":
 
 
 def slug(name: str | Path) -> str:
-    """Return the short name of a model or data set: the last part of a hub id or path, without a data file's ending."""
+    """Return the short name of a model or data set: the last part of a hub id or path, without a
+    data file's ending.
+    """
     last = str(name).rstrip("/").split("/")[-1]
     last = re.sub(r"\.(jsonl|json|parquet)$", "", last)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last)
 
 
-def generations_file(data_dir: Path, policy: str, dataset: str, *, search: str | None = None) -> Path:
-    """Return `<policy>_<dataset>.jsonl`, or for a search method such as `<policy>_<dataset>_beam_search_prm.jsonl`."""
-    return data_dir / f"{slug(policy)}_{slug(dataset)}{SEARCH_SUFFIXES[search] if search else ''}.jsonl"
+def generations_file(
+    data_dir: Path, policy: str, dataset: str, *, search: str | None = None
+) -> Path:
+    """Return `<policy>_<dataset>.jsonl`, or for a search method such as
+    `<policy>_<dataset>_beam_search_prm.jsonl`.
+    """
+    return (
+        data_dir
+        / f"{slug(policy)}_{slug(dataset)}{SEARCH_SUFFIXES[search] if search else ''}.jsonl"
+    )
 
 
 def imported_file(data_dir: Path, source: Path, *, original: bool) -> Path:
-    """Return `<source>.jsonl` in the data folder, or `<source>_original.jsonl` for the unmodified side of a benchmark."""
+    """Return `<source>.jsonl` in the data folder, or `<source>_original.jsonl` for the unmodified
+    side of a benchmark.
+    """
     return data_dir / f"{slug(source)}{'_original' if original else ''}.jsonl"
 
 
@@ -52,7 +63,10 @@ def linreg_probe_file(folder: Path, layer: int) -> Path:
 
 
 def linreg_predictions_file(acts: Path, probes: Path) -> Path:
-    """Return where the predictions on `acts` of the probes of another folder go; `probes` ends in `<acts>/linreg/<target>`."""
+    """Return where the predictions on `acts` of the probes of another folder go;
+
+    `probes` ends in `<acts>/linreg/<target>`.
+    """
     return acts / "predictions" / f"{slug(probes.parents[1])}_{probes.name}.csv"
 
 
@@ -65,9 +79,15 @@ def reward_patterns_dir(data_dir: Path, sources: Sequence[Path]) -> Path:
 
 
 def joined_name(sources: Sequence[Path]) -> str:
-    """Return one folder name for several results; a very long one is cut and ends in a hash of the whole."""
+    """Return one folder name for several results; a very long one is cut and ends in a hash of the
+    whole.
+    """
     name = "+".join(slug(source).removeprefix("math-rm-") for source in sources)
-    return name if len(name) <= 150 else f"{name[:130]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return (
+        name
+        if len(name) <= 150
+        else f"{name[:130]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    )
 
 
 def sae_layer_dir(run: Path, layer: int) -> Path:
@@ -75,7 +95,9 @@ def sae_layer_dir(run: Path, layer: int) -> Path:
 
 
 def exported_layer_dir(out: Path, layer: int, layout: str) -> Path:
-    """Return where a layer goes in the layout of another library; sparsify names its folders by the module that they read."""
+    """Return where a layer goes in the layout of another library; sparsify names its folders by the
+    module that they read.
+    """
     return out / f"layers.{layer}" if layout == "sparsify" else sae_layer_dir(out, layer)
 
 
@@ -112,7 +134,10 @@ def figures_dir(data_dir: Path) -> Path:
 
 
 def find_input(name: str | Path, base: Path, *, suffix: str = "") -> Path | None:
-    """Return the first that exists of: `name` as it is, with `suffix`, below `base`, below `base` with `suffix`."""
+    """Return the first that exists of:
+
+    `name` as it is, with `suffix`, below `base`, below `base` with `suffix`.
+    """
     plain = Path(name)
     for candidate in (plain, Path(f"{plain}{suffix}"), base / plain, base / f"{plain}{suffix}"):
         if candidate.exists():

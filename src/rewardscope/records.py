@@ -1,4 +1,7 @@
-"""The records that flow between stages. Stdlib only, frozen, checked when made; unknown is None, never NaN."""
+"""The records that flow between stages.
+
+Stdlib only, frozen, checked when made; unknown is None, never NaN.
+"""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -14,7 +17,8 @@ FINISHES: tuple[Finish, ...] = ("stop", "eos", "length")
 class Problem:
     """A question with its gold answer; `id` is `<dataset slug>/<index>`, the same in every run.
 
-    An empty `answer` is an unknown one. `tolerance` is the absolute error that the data set allows an answer, if it says so.
+    An empty `answer` is an unknown one. `tolerance` is the absolute error that the data set allows
+    an answer, if it says so.
     """
 
     id: str
@@ -30,9 +34,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What an engine generated for one prompt: `text` is the decoding of all of `token_ids`, special tokens left out.
+    """What an engine generated for one prompt: `text` is the decoding of all of `token_ids`,
+    special tokens left out.
 
-    `finish` is `eos` (the model ended), `stop` (a stop string is in the text) or `length` (`max_tokens` reached).
+    `finish` is `eos` (the model ended), `stop` (a stop string is in the text) or `length`
+    (`max_tokens` reached).
     """
 
     text: str
@@ -44,13 +50,14 @@ class Completion:
 class Trace:
     """One solution of one problem. `"\\n\\n".join(steps)` gives its text back.
 
-    `scores` holds one PRM score a step, or is None; `finish` is `eos` only where the policy ended by itself.
-    `answer` is the extracted final answer, `correct` the grader's strict verdict; both None while unknown. `n_tokens` is None
-    where the trace came from elsewhere; with such a trace may come a `reward` of the whole solution, in any range, and a
-    `published` verdict.
+    `scores` holds one PRM score a step, or is None; `finish` is `eos` only where the policy ended
+    by itself. `answer` is the extracted final answer, `correct` the grader's strict verdict; both
+    None while unknown. `n_tokens` is None where the trace came from elsewhere; with such a trace
+    may come a `reward` of the whole solution, in any range, and a `published` verdict.
 
-    The first `n_thinking` steps are a thinking model's thoughts; thoughts that were kept from the PRM are no steps and stand
-    in `thinking`. `in_window` says whether the PRM's input fitted the positions that it was trained on; None without scores.
+    The first `n_thinking` steps are a thinking model's thoughts; thoughts that were kept from the
+    PRM are no steps and stand in `thinking`. `in_window` says whether the PRM's input fitted the
+    positions that it was trained on; None without scores.
     """
 
     problem_id: str
@@ -85,11 +92,13 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a problem took: tokens that the policy generated, tokens that the PRM encoded, and wall seconds of its batch share.
+    """What a problem took: tokens that the policy generated, tokens that the PRM encoded, and wall
+    seconds of its batch share.
 
-    `forwards` count the forward passes that had to follow one another: the tokens of the longest sample of each round, and
-    the PRM's calls. `flops` are estimates from the shape of the models (see models/flops.py). Of a search: `tree_tokens` are
-    the distinct tokens that the PRM was shown, `merged` counts samples equal to another one.
+    `forwards` count the forward passes that had to follow one another: the tokens of the longest
+    sample of each round, and the PRM's calls. `flops` are estimates from the shape of the models
+    (see models/flops.py). Of a search: `tree_tokens` are the distinct tokens that the PRM was
+    shown, `merged` counts samples equal to another one.
     """
 
     policy_tokens: int = 0
@@ -108,7 +117,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolvedProblem:
-    """One line of a generations file. `chosen` is the position of the trace that the method answers with."""
+    """One line of a generations file.
+
+    `chosen` is the position of the trace that the method answers with.
+    """
 
     problem: Problem
     traces: tuple[Trace, ...]
@@ -117,25 +129,34 @@ class SolvedProblem:
 
     def __post_init__(self) -> None:
         if not 0 <= self.chosen < len(self.traces):
-            raise BadRecord(f"problem {self.problem.id}: chosen {self.chosen} of {len(self.traces)} traces")
+            raise BadRecord(
+                f"problem {self.problem.id}: chosen {self.chosen} of {len(self.traces)} traces"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, row: dict[str, Any]) -> "SolvedProblem":
-        """Build from a parsed JSON line. Raises: BadRecord where a field is missing, unknown or breaks an invariant."""
+        """Build from a parsed JSON line.
+
+        Raises: BadRecord where a field is missing, unknown or breaks an invariant.
+        """
         try:
             problem = Problem(**row["problem"])
             traces = tuple(_trace(trace) for trace in row["traces"])
-            return cls(problem=problem, traces=traces, chosen=row["chosen"], cost=Cost(**row["cost"]))
+            return cls(
+                problem=problem, traces=traces, chosen=row["chosen"], cost=Cost(**row["cost"])
+            )
         except (KeyError, TypeError) as error:
             raise BadRecord(f"not a generations row: {error}") from None
 
 
 def _trace(row: dict[str, Any]) -> Trace:
     scores = row["scores"]
-    return Trace(**{**row, "steps": tuple(row["steps"]), "scores": None if scores is None else tuple(scores)})
+    return Trace(
+        **{**row, "steps": tuple(row["steps"]), "scores": None if scores is None else tuple(scores)}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,12 +176,14 @@ class Encoded:
 
 
 class ActRow(NamedTuple):
-    """Where one captured activation comes from: one line of `rows.jsonl`, in the order of the shards. A tuple, as there are many.
+    """Where one captured activation comes from: one line of `rows.jsonl`, in the order of the
+    shards. A tuple, as there are many.
 
-    `token` is the position in the model's input, `step` the step that the position belongs to (-1 before the first).
-    `reward` is the PRM's score and is set at step ends only; `correct` is the grader's verdict on the whole trace.
-    `dataset` is where the problem is from, "" where that is unknown; `in_window` says whether the position is one of those
-    that the model was trained on; `text_start` is the offset, in characters, of the token's text in the joined token texts.
+    `token` is the position in the model's input, `step` the step that the position belongs to (-1
+    before the first). `reward` is the PRM's score and is set at step ends only; `correct` is the
+    grader's verdict on the whole trace. `dataset` is where the problem is from, "" where that is
+    unknown; `in_window` says whether the position is one of those that the model was trained on;
+    `text_start` is the offset, in characters, of the token's text in the joined token texts.
     """
 
     problem: str
@@ -193,12 +216,14 @@ class Estimate:
 class ProbeResult:
     """One CSV row of `train-linreg`: a probe, or a control that stands beside it on the same rows.
 
-    `probe` is `states`, or the control's name; `layer` is None for a control that reads no states. `low` and `high` bound the
-    headline metric: r2 for reward, auroc for correct. `ridge` is the penalty that was taken. `mse` of a target of two classes is
-    the Brier score, `majority` the accuracy of always saying the commoner class, `ece` the calibration error in 10 bins.
+    `probe` is `states`, or the control's name; `layer` is None for a control that reads no states.
+    `low` and `high` bound the headline metric: r2 for reward, auroc for correct. `ridge` is the
+    penalty that was taken. `mse` of a target of two classes is the Brier score, `majority` the
+    accuracy of always saying the commoner class, `ece` the calibration error in 10 bins.
 
-    Of `states` alone: `best_control` is the strongest control, `margin` the headline less that of the best control, bounded by
-    `margin_low` and `margin_high`, and `beats_controls` whether `margin_low` is above what is worth the name (0.01).
+    Of `states` alone: `best_control` is the strongest control, `margin` the headline less that of
+    the best control, bounded by `margin_low` and `margin_high`, and `beats_controls` whether
+    `margin_low` is above what is worth the name (0.01).
     """
 
     layer: int | None
@@ -228,9 +253,11 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferResult:
-    """One CSV row of `probe-transfer`: a probe fitted on the traces of `train`, scored on held-out problems of `test`.
+    """One CSV row of `probe-transfer`: a probe fitted on the traces of `train`, scored on held-out
+    problems of `test`.
 
-    `value` is r2 for reward, auroc for correct. `loss` is what `test`'s own probe has above it on the same rows; 0 on the diagonal.
+    `value` is r2 for reward, auroc for correct. `loss` is what `test`'s own probe has above it on
+    the same rows; 0 on the diagonal.
     """
 
     train: str
@@ -254,10 +281,11 @@ class TransferResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatternBin:
-    """One CSV row of `reward-patterns`: the mean step score where `by` (position, step length, step count) is in a bin.
+    """One CSV row of `reward-patterns`: the mean step score where `by` (position, step length, step
+    count) is in a bin.
 
-    `answer` is right, wrong or unknown, `window` says whether the trace fitted the PRM's positions. `low` and `high` bound the mean,
-    None where one problem alone is in the bin.
+    `answer` is right, wrong or unknown, `window` says whether the trace fitted the PRM's positions.
+    `low` and `high` bound the mean, None where one problem alone is in the bin.
     """
 
     policy: str

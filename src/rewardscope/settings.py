@@ -15,7 +15,8 @@ class Settings:
 
     REWARD_SAES_DATA_DIR: everything that stages write, except SAEs (default `data`).
     SAE_CHECKPOINT_DIR: where SAE runs are written (default `checkpoints`).
-    SAE_CHECKPOINT_PATH: the one SAE run or file that `feature-diff` and `dash` read unless a flag names another.
+    SAE_CHECKPOINT_PATH: the one SAE run or file that `feature-diff` and `dash` read unless a flag
+    names another.
     """
 
     data_dir: Path = Path("data")
@@ -26,10 +27,15 @@ class Settings:
 
 
 def load_settings(env: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) -> Settings:
-    """Read the settings; an empty variable counts as unset. Raises: ConfigError where a folder is an existing file."""
+    """Read the settings; an empty variable counts as unset.
+
+    Raises: ConfigError where a folder is an existing file.
+    """
     from dotenv import dotenv_values
 
-    merged = {k: v for k, v in dotenv_values(dotenv).items() if v} | {k: v for k, v in (os.environ if env is None else env).items() if v}
+    merged = {k: v for k, v in dotenv_values(dotenv).items() if v} | {
+        k: v for k, v in (os.environ if env is None else env).items() if v
+    }
     for name in ("REWARD_SAES_DATA_DIR", "SAE_CHECKPOINT_DIR"):
         if name in merged and Path(merged[name]).is_file():
             raise ConfigError(f"{name}={merged[name]} is a file; it must be a folder")
@@ -46,9 +52,12 @@ def load_settings(env: Mapping[str, str] | None = None, dotenv: Path = Path(".en
 def as_environment(settings: Settings) -> dict[str, str]:
     """Return the variables from which `load_settings` reads these settings in another process."""
     values = {
-        "REWARD_SAES_DATA_DIR": settings.data_dir, "SAE_CHECKPOINT_DIR": settings.sae_checkpoint_dir,
-        "SAE_CHECKPOINT_PATH": settings.sae_checkpoint_path, "WANDB_API_KEY": settings.wandb_api_key, "HF_TOKEN": settings.hf_token,
-    }  # fmt: skip
+        "REWARD_SAES_DATA_DIR": settings.data_dir,
+        "SAE_CHECKPOINT_DIR": settings.sae_checkpoint_dir,
+        "SAE_CHECKPOINT_PATH": settings.sae_checkpoint_path,
+        "WANDB_API_KEY": settings.wandb_api_key,
+        "HF_TOKEN": settings.hf_token,
+    }
     return {name: str(value) for name, value in values.items() if value}
 
 
@@ -72,16 +81,23 @@ def own_run_id() -> str:
 
 
 def launched() -> Launch | None:
-    """Return the place of this process among those that torchrun, or --processes, started; None where it is alone."""
+    """Return the place of this process among those that torchrun, or --processes, started;
+
+    None where it is alone.
+    """
     run_id = os.environ.get("TORCHELASTIC_RUN_ID")
     if run_id is None:
         return None
-    rank, size, local_rank, local_size = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    rank, size, local_rank, local_size = (
+        int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    )
     parent = int(run_id.removeprefix(_OWN_RUN)) if run_id.startswith(_OWN_RUN) else None
     return Launch(rank, size, local_rank, local_size, parent)
 
 
 def publish_hf_token(settings: Settings) -> None:
-    """Give the token to huggingface_hub, which reads the environment whenever it downloads, also in processes that we start."""
+    """Give the token to huggingface_hub, which reads the environment whenever it downloads, also in
+    processes that we start.
+    """
     if settings.hf_token:
         os.environ["HF_TOKEN"] = settings.hf_token

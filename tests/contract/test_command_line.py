@@ -1,4 +1,6 @@
-"""The command line as a user types it: flags, spellings, help, and one-line errors with exit code 1."""
+"""The command line as a user types it: flags, spellings, help, and one-line errors with exit code
+1.
+"""
 
 import os
 import subprocess
@@ -9,13 +11,35 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 TASKS = (
-    "demo", "infer", "infer-with-prm", "import-traces", "metrics", "prm-bench", "save-acts", "train-linreg", "probe-predict",
-    "probe-transfer", "reward-patterns", "train-sae", "sae-quality", "export-sae", "feature-diff", "dash", "figures", "tiny",
-)  # fmt: skip
+    "demo",
+    "infer",
+    "infer-with-prm",
+    "import-traces",
+    "metrics",
+    "prm-bench",
+    "save-acts",
+    "train-linreg",
+    "probe-predict",
+    "probe-transfer",
+    "reward-patterns",
+    "train-sae",
+    "sae-quality",
+    "export-sae",
+    "feature-diff",
+    "dash",
+    "figures",
+    "tiny",
+)
 
 
 def invoke(*arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "invoke", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "invoke", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def assert_one_line_error(done: subprocess.CompletedProcess[str], *parts: str) -> None:
@@ -41,11 +65,18 @@ def test_help_explains_every_flag(task: str) -> None:
 
 
 def test_a_bad_number_is_one_line() -> None:
-    assert_one_line_error(invoke("infer", "--model_name", "X", "--limit", "nine"), "infer: --limit nine: not a whole number")
+    assert_one_line_error(
+        invoke("infer", "--model_name", "X", "--limit", "nine"),
+        "infer: --limit nine: not a whole number",
+    )
 
 
 def test_an_unknown_data_set_is_one_line_with_the_nearest_name() -> None:
-    assert_one_line_error(invoke("infer", "--model_name", "X", "--datasets", "tinymaths"), "tinymaths", "did you mean 'tinymath'")
+    assert_one_line_error(
+        invoke("infer", "--model_name", "X", "--datasets", "tinymaths"),
+        "tinymaths",
+        "did you mean 'tinymath'",
+    )
 
 
 def test_a_missing_flag_is_one_line() -> None:
@@ -53,7 +84,9 @@ def test_a_missing_flag_is_one_line() -> None:
 
 
 def test_an_unknown_flag_is_one_line_with_the_nearest_name() -> None:
-    assert_one_line_error(invoke("infer", "--modle-name", "X"), "--modle-name", "Did you mean --model-name?")
+    assert_one_line_error(
+        invoke("infer", "--modle-name", "X"), "--modle-name", "Did you mean --model-name?"
+    )
 
 
 def test_an_unknown_task_is_one_line_with_the_nearest_name() -> None:
@@ -62,7 +95,10 @@ def test_an_unknown_task_is_one_line_with_the_nearest_name() -> None:
 
 def test_an_unknown_model_is_one_line() -> None:
     assert_one_line_error(
-        invoke("infer", "--model-name", "no/such-folder/here", "--datasets", "tinymath", "--limit", "1"), "no/such-folder/here"
+        invoke(
+            "infer", "--model-name", "no/such-folder/here", "--datasets", "tinymath", "--limit", "1"
+        ),
+        "no/such-folder/here",
     )
 
 
@@ -94,13 +130,17 @@ def test_dashes_and_underscores_are_the_same_flag(flag: str) -> None:
         (("figures", "--only", "accurcy"), "did you mean 'accuracy'"),
     ],
 )
-def test_a_stage_without_its_input_says_so_in_one_line(command: tuple[str, ...], problem: str) -> None:
+def test_a_stage_without_its_input_says_so_in_one_line(
+    command: tuple[str, ...], problem: str
+) -> None:
     assert_one_line_error(invoke(*command), f"{command[0]}: ", problem)
 
 
 def test_files_need_no_flag_wherever_they_stand_and_another_task_may_follow(tmp_path: Path) -> None:
     for name in ("one", "two, too"):
-        (tmp_path / f"{name}.jsonl").write_text('{"problem": "1+1?", "answer": "2", "solution": "\\\\boxed{2}"}\n', encoding="utf-8")
+        (tmp_path / f"{name}.jsonl").write_text(
+            '{"problem": "1+1?", "answer": "2", "solution": "\\\\boxed{2}"}\n', encoding="utf-8"
+        )
     environment = {**os.environ, "REWARD_SAES_DATA_DIR": str(tmp_path / "data")}
     command = [
         "import-traces",
@@ -112,10 +152,18 @@ def test_files_need_no_flag_wherever_they_stand_and_another_task_may_follow(tmp_
         "one",
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "invoke", *command], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "invoke", *command],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in (tmp_path / "data").glob("*.jsonl")) == ["one.jsonl", "two-too.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "data").glob("*.jsonl")) == [
+        "one.jsonl",
+        "two-too.jsonl",
+    ]
     assert (tmp_path / "data" / "one.metrics.json").is_file()
 
 

@@ -1,4 +1,6 @@
-"""A PRM whose weights or tokenizer do not fit its family is refused; nothing is ever left at its random start."""
+"""A PRM whose weights or tokenizer do not fit its family is refused; nothing is ever left at its
+random start.
+"""
 
 import json
 import shutil
@@ -14,9 +16,16 @@ from rewardscope.prms import adapters, load_scorer
 from tests.contract.tiny_prms import make_prm, qwen_tokenizer
 
 HEADS = {
-    "qwen": "score.2.weight", "reasonflux": "score.2.weight", "math-shepherd": "lm_head.weight", "rlhflow": "lm_head.weight",
-    "skywork-o1": "v_head.summary.weight", "trl": "score.weight", "h4": "score.weight", "pure": "score.weight", "outcome": "score.weight",
-}  # fmt: skip
+    "qwen": "score.2.weight",
+    "reasonflux": "score.2.weight",
+    "math-shepherd": "lm_head.weight",
+    "rlhflow": "lm_head.weight",
+    "skywork-o1": "v_head.summary.weight",
+    "trl": "score.weight",
+    "h4": "score.weight",
+    "pure": "score.weight",
+    "outcome": "score.weight",
+}
 Change = Callable[[dict[str, torch.Tensor], str], object]
 
 
@@ -84,7 +93,9 @@ def test_weights_that_do_not_fit_are_an_error_and_never_random(
 
 
 @pytest.mark.parametrize("family", HEADS)
-def test_a_folder_without_safetensors_is_a_missing_input(original: dict[str, Path], family: str, tmp_path: Path) -> None:
+def test_a_folder_without_safetensors_is_a_missing_input(
+    original: dict[str, Path], family: str, tmp_path: Path
+) -> None:
     folder = copy_of(original[family], tmp_path)
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
@@ -94,14 +105,24 @@ def test_a_folder_without_safetensors_is_a_missing_input(original: dict[str, Pat
 
 def test_buffers_of_old_checkpoints_are_let_pass(original: dict[str, Path], tmp_path: Path) -> None:
     folder = copy_of(original["math-shepherd"], tmp_path)
-    change_weights(folder, lambda weights, _: weights.update({"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)}), "")
+    change_weights(
+        folder,
+        lambda weights, _: weights.update(
+            {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)}
+        ),
+        "",
+    )
     load_scorer(str(folder), engine="hf", device="cpu")
 
 
 @pytest.mark.parametrize("family", ["qwen", "skywork-o1"])
-def test_a_language_model_head_beside_the_reward_head_is_ignored(original: dict[str, Path], family: str, tmp_path: Path) -> None:
+def test_a_language_model_head_beside_the_reward_head_is_ignored(
+    original: dict[str, Path], family: str, tmp_path: Path
+) -> None:
     folder = copy_of(original[family], tmp_path)
-    change_weights(folder, lambda weights, _: weights.update({"lm_head.weight": torch.zeros(4, 32)}), "")
+    change_weights(
+        folder, lambda weights, _: weights.update({"lm_head.weight": torch.zeros(4, 32)}), ""
+    )
     load_scorer(str(folder), engine="hf", device="cpu")
 
 
@@ -125,7 +146,9 @@ def test_a_classifier_with_another_number_of_outputs_is_an_error(
         load_scorer(str(folder), engine="hf", device="cpu")
 
 
-def test_a_tokenizer_without_the_familys_tokens_is_an_error(original: dict[str, Path], tmp_path: Path) -> None:
+def test_a_tokenizer_without_the_familys_tokens_is_an_error(
+    original: dict[str, Path], tmp_path: Path
+) -> None:
     folder = copy_of(original["math-shepherd"], tmp_path)
     (folder / "tokenizer.json").unlink()
     qwen_tokenizer().save_pretrained(folder)

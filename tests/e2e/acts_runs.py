@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rewardscope.prms import acts, load_scorer, saving
+from rewardscope.capture import batches, saving
+from rewardscope.prms import load_scorer
 from rewardscope.records import Problem, SolvedProblem, Trace
 from rewardscope.settings import Settings
 from rewardscope.stages.save_acts import Config, run
@@ -23,10 +24,12 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let shards and groups be so small that a few traces fill many."""
     monkeypatch.setattr(saving, "SHARD_ROWS", SMALL_SHARD)
     monkeypatch.setattr(shards, "SHARD_ROWS", SMALL_SHARD)
-    monkeypatch.setattr(acts, "GROUP_TOKENS", SMALL_GROUP)
+    monkeypatch.setattr(batches, "GROUP_TOKENS", SMALL_GROUP)
 
 
-def trace(problem: str, index: int, steps: list[str], scores: tuple[float, ...] | None = None) -> Trace:
+def trace(
+    problem: str, index: int, steps: list[str], scores: tuple[float, ...] | None = None
+) -> Trace:
     return Trace(
         problem_id=problem,
         index=index,
@@ -39,15 +42,27 @@ def trace(problem: str, index: int, steps: list[str], scores: tuple[float, ...] 
     )
 
 
-def write_generations(path: Path, *, n: int = 12, prm: str | None = None, extra: list[list[str]] | None = None) -> Path:
-    """Write `n` problems of two traces, scored by `prm` where one is given; `extra` are further traces of the first problem."""
+def write_generations(
+    path: Path, *, n: int = 12, prm: str | None = None, extra: list[list[str]] | None = None
+) -> Path:
+    """Write `n` problems of two traces, scored by `prm` where one is given;
+
+    `extra` are further traces of the first problem.
+    """
     scorer = load_scorer(prm, engine="hf", device="cpu") if prm else None
     rows = []
     for number, (question, steps) in enumerate(random_solutions(n, seed=1)):
         problem = Problem(id=f"toy/{number}", dataset="toy", question=question, answer="4")
         solutions = [steps, steps[::-1], *(extra or [] if number == 0 else [])]
-        scores = scorer.score([scorer.encode(question, solution) for solution in solutions]) if scorer else [None] * len(solutions)
-        traces = tuple(trace(problem.id, index, solution, scores[index]) for index, solution in enumerate(solutions))
+        scores = (
+            scorer.score([scorer.encode(question, solution) for solution in solutions])
+            if scorer
+            else [None] * len(solutions)
+        )
+        traces = tuple(
+            trace(problem.id, index, solution, scores[index])
+            for index, solution in enumerate(solutions)
+        )
         rows.append(SolvedProblem(problem=problem, traces=traces, chosen=0).to_dict())
     write_rows(path, rows)
     return path
@@ -70,5 +85,9 @@ def solutions_of(path: Path) -> Iterator[tuple[str, Trace]]:
 
 
 def prompt_of(question: str, steps: tuple[str, ...]) -> str:
-    turns = (("system", SYSTEM), ("user", question), ("assistant", "".join(f"{step}<extra_0>" for step in steps)))
+    turns = (
+        ("system", SYSTEM),
+        ("user", question),
+        ("assistant", "".join(f"{step}<extra_0>" for step in steps)),
+    )
     return "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns)

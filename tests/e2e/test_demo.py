@@ -1,4 +1,6 @@
-"""The demo: the whole chain on the shipped models, skipped when run again, recomputed only where something is missing."""
+"""The demo: the whole chain on the shipped models, skipped when run again, recomputed only where
+something is missing.
+"""
 
 import json
 from pathlib import Path
@@ -9,7 +11,10 @@ from rewardscope.paths import TINY
 from rewardscope.settings import Settings
 from rewardscope.stages import demo
 
-pytestmark = pytest.mark.skipif(not (TINY / "tiny-prm" / "model.safetensors").is_file(), reason="the shipped models are not built")
+pytestmark = pytest.mark.skipif(
+    not (TINY / "tiny-prm" / "model.safetensors").is_file(),
+    reason="the shipped models are not built",
+)
 CONFIG = demo.Config(limit=24)
 
 
@@ -43,7 +48,11 @@ def test_every_stage_leaves_a_whole_result(home: Path) -> None:
 
 def test_the_demo_shows_pages_and_figures(home: Path) -> None:
     assert list(home.glob("dash/*/index.html"))
-    assert {path.stem for path in (home / "figures").glob("*.pdf")} == {path.stem for path in (home / "figures").glob("*.png")} != set()
+    assert (
+        {path.stem for path in (home / "figures").glob("*.pdf")}
+        == {path.stem for path in (home / "figures").glob("*.png")}
+        != set()
+    )
 
 
 def test_running_again_makes_nothing_again(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +77,10 @@ def test_missing_generations_remake_all_that_depends_on_them(home: Path) -> None
     (home / "tiny-reasoner_tinymath.jsonl").unlink()
     rerun(home)
     again = made_again(before, manifests(home))
-    assert {"tiny-reasoner_tinymath.jsonl.manifest.json", "math-rm-tiny-reasoner_tinymath/manifest.json"} <= again
+    assert {
+        "tiny-reasoner_tinymath.jsonl.manifest.json",
+        "math-rm-tiny-reasoner_tinymath/manifest.json",
+    } <= again
     assert "math-rm-tiny-instruct_tinymath/manifest.json" not in again
     assert "tiny-reasoner_tinymath_beam_search_prm.jsonl.manifest.json" not in again
     assert any(name.startswith("dash/") for name in again)

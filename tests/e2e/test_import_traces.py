@@ -38,8 +38,12 @@ def test_imported_traces_are_graded_and_the_published_verdict_stays_beside_ours(
     (out,) = run(Config(files=(str(source),), kind="plain"), Settings(data_dir=tmp_path / "data"))
     assert out == tmp_path / "data" / "runs.jsonl"
     first, second = read_solved(out)
-    assert [(t.answer, t.correct, t.published) for t in first.traces] == [("5", True, True), ("6", False, True)]
-    assert [(t.answer, t.correct) for t in second.traces] == [("8", False)]  # no gold answer: the file's verdict holds
+    assert [(t.answer, t.correct, t.published) for t in first.traces] == [
+        ("5", True, True),
+        ("6", False, True),
+    ]
+    # no gold answer: the file's verdict holds
+    assert [(t.answer, t.correct) for t in second.traces] == [("8", False)]
     manifest = read_json(out.with_name("runs.jsonl.manifest.json"))
     assert (manifest["rows"], manifest["extra"]) == (2, {"kind": "plain", "traces": 3})
 
@@ -54,7 +58,10 @@ def test_metrics_read_what_was_imported(tmp_path, source):
 
 
 def test_importing_again_is_skipped_and_a_changed_file_is_read_again(tmp_path, source, capsys):
-    config, settings = Config(files=(str(source),), kind="plain"), Settings(data_dir=tmp_path / "data")
+    config, settings = (
+        Config(files=(str(source),), kind="plain"),
+        Settings(data_dir=tmp_path / "data"),
+    )
     run(config, settings)
     run(config, settings)
     assert "skipped" in capsys.readouterr().err
@@ -67,15 +74,23 @@ def test_a_file_is_never_replaced_by_its_own_import(tmp_path, source):
     with pytest.raises(ConfigError, match="lies where its result would be written"):
         run(Config(files=(str(source),), kind="plain"), Settings(data_dir=source.parent))
     with pytest.raises(ConfigError, match="same short name"):
-        run(Config(files=(str(source), str(source)), kind="plain"), Settings(data_dir=tmp_path / "data"))
+        run(
+            Config(files=(str(source), str(source)), kind="plain"),
+            Settings(data_dir=tmp_path / "data"),
+        )
     with pytest.raises(MissingInput, match="no such file"):
         run(Config(files=("nothing.jsonl",), kind="plain"), Settings(data_dir=tmp_path / "data"))
     with pytest.raises(ConfigError, match="only prmbench has two sides"):
         Config(files=(str(source),), kind="plain", side="original")
 
 
-@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published solutions are not here: they are no part of the project")
-def test_published_solutions_with_a_reward_give_the_accuracies_that_their_own_verdicts_give(tmp_path):
+@pytest.mark.skipif(
+    not PUBLISHED.exists(),
+    reason="the published solutions are not here: they are no part of the project",
+)
+def test_published_solutions_with_a_reward_give_the_accuracies_that_their_own_verdicts_give(
+    tmp_path,
+):
     settings = Settings(data_dir=tmp_path)
     run(Config(files=(str(PUBLISHED),), kind="qwen-eval"), settings)
     report = read_json(metrics.run(metrics.Config(dataset=PUBLISHED.stem), settings))
@@ -87,7 +102,9 @@ def test_published_solutions_with_a_reward_give_the_accuracies_that_their_own_ve
         votes: dict[str, float] = {}
         for answer, reward in zip(row["pred"], rewards, strict=True):
             votes[answer] = votes.get(answer, 0) + 1 / (1 + math.exp(-reward))
-        weighted.append(row["score"][row["pred"].index(max(votes, key=lambda answer: votes[answer]))])
+        weighted.append(
+            row["score"][row["pred"].index(max(votes, key=lambda answer: votes[answer]))]
+        )
     found = report["metrics"]
     assert found["best_of@8"]["value"] == pytest.approx(sum(best) / 50)
     assert found["weighted@8"]["value"] == pytest.approx(sum(weighted) / 50)

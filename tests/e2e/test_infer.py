@@ -25,7 +25,14 @@ from rewardscope.storage.tables import read_json
 
 @pytest.fixture
 def config(tiny_random_policy: Path) -> dict[str, Any]:
-    return {"model_name": str(tiny_random_policy), "datasets": ("tinymath",), "limit": 3, "n": 2, "max_tokens": 12, "engine": "hf"}
+    return {
+        "model_name": str(tiny_random_policy),
+        "datasets": ("tinymath",),
+        "limit": 3,
+        "n": 2,
+        "max_tokens": 12,
+        "engine": "hf",
+    }
 
 
 def _infer(data_dir: Path, config: dict[str, Any], **changes: Any) -> list[SolvedProblem]:
@@ -34,15 +41,21 @@ def _infer(data_dir: Path, config: dict[str, Any], **changes: Any) -> list[Solve
 
 
 def _write(path: Path, *questions: str) -> str:
-    path.write_text("".join(json.dumps({"question": question, "answer": "7"}) + "\n" for question in questions))
+    path.write_text(
+        "".join(json.dumps({"question": question, "answer": "7"}) + "\n" for question in questions)
+    )
     return str(path)
 
 
 def _without_seconds(solved: list[SolvedProblem]) -> list[SolvedProblem]:
-    return [dataclasses.replace(row, cost=Cost(policy_tokens=row.cost.policy_tokens)) for row in solved]
+    return [
+        dataclasses.replace(row, cost=Cost(policy_tokens=row.cost.policy_tokens)) for row in solved
+    ]
 
 
-def test_there_is_a_row_for_each_problem_with_n_samples_that_are_counted(tmp_path: Path, config: dict[str, Any]) -> None:
+def test_there_is_a_row_for_each_problem_with_n_samples_that_are_counted(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
     solved = _infer(tmp_path, config)
     assert [row.problem.id for row in solved] == ["tinymath/0", "tinymath/1", "tinymath/2"]
     for row in solved:
@@ -55,13 +68,21 @@ def test_there_is_a_row_for_each_problem_with_n_samples_that_are_counted(tmp_pat
             assert trace.finish != "length" or trace.n_tokens == 12
 
 
-def test_one_sample_is_greedy_unless_a_temperature_is_given(tmp_path: Path, config: dict[str, Any], tiny_random_policy: Path) -> None:
+def test_one_sample_is_greedy_unless_a_temperature_is_given(
+    tmp_path: Path, config: dict[str, Any], tiny_random_policy: Path
+) -> None:
     (row,) = _infer(tmp_path / "greedy", config, n=1, limit=1)
     (warm,) = _infer(tmp_path / "warm", config, n=1, limit=1, temperature=1.0)
-    tokenizer, model = AutoTokenizer.from_pretrained(tiny_random_policy), AutoModelForCausalLM.from_pretrained(tiny_random_policy)
-    ids = tokenizer(tokenizer.decode(encode_prompt(tokenizer, row.problem.question)), return_tensors="pt")
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(tiny_random_policy),
+        AutoModelForCausalLM.from_pretrained(tiny_random_policy),
+    )
+    ids = tokenizer(
+        tokenizer.decode(encode_prompt(tokenizer, row.problem.question)), return_tensors="pt"
+    )
     text = tokenizer.decode(
-        model.generate(**ids, do_sample=False, max_new_tokens=12)[0, ids["input_ids"].shape[1] :], skip_special_tokens=True
+        model.generate(**ids, do_sample=False, max_new_tokens=12)[0, ids["input_ids"].shape[1] :],
+        skip_special_tokens=True,
     )
     assert "\n\n".join(row.traces[0].steps) == text.rstrip("\n")
     assert warm.traces[0].steps != row.traces[0].steps
@@ -75,21 +96,41 @@ def test_samples_of_several_differ_from_each_other(tmp_path: Path, config: dict[
 
 
 @pytest.mark.parametrize(
-    "change", [{"n": 3}, {"temperature": 0.1}, {"top_p": 0.05}, {"max_tokens": 5}, {"seed": 1}, {"limit": 2}], ids=lambda c: next(iter(c))
+    "change",
+    [{"n": 3}, {"temperature": 0.1}, {"top_p": 0.05}, {"max_tokens": 5}, {"seed": 1}, {"limit": 2}],
+    ids=lambda c: next(iter(c)),
 )
-def test_each_option_changes_the_result(tmp_path: Path, config: dict[str, Any], change: dict[str, Any]) -> None:
+def test_each_option_changes_the_result(
+    tmp_path: Path, config: dict[str, Any], change: dict[str, Any]
+) -> None:
     one, two = _infer(tmp_path / "one", config), _infer(tmp_path / "two", config, **change)
     assert [row.traces for row in one] != [row.traces for row in two]
 
 
-def test_the_size_of_a_chunk_does_not_change_the_result(tmp_path: Path, config: dict[str, Any]) -> None:
-    together, alone = _infer(tmp_path / "together", config), _infer(tmp_path / "alone", config, chunk=1)
+def test_the_size_of_a_chunk_does_not_change_the_result(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    together, alone = (
+        _infer(tmp_path / "together", config),
+        _infer(tmp_path / "alone", config, chunk=1),
+    )
     assert _without_seconds(together) == _without_seconds(alone)
 
 
-def test_a_problem_has_the_same_seed_in_any_set_of_problems_and_another_one_for_another_run() -> None:
+def test_a_problem_has_the_same_seed_in_any_set_of_problems_and_another_one_for_another_run() -> (
+    None
+):
     assert problem_seed(0, "tinymath/1") == problem_seed(0, "tinymath/1")
-    assert len({problem_seed(seed, problem) for seed in (0, 1) for problem in ("tinymath/1", "tinymath/11", "MATH-500/1")}) == 6
+    assert (
+        len(
+            {
+                problem_seed(seed, problem)
+                for seed in (0, 1)
+                for problem in ("tinymath/1", "tinymath/11", "MATH-500/1")
+            }
+        )
+        == 6
+    )
 
 
 def test_an_interrupted_run_goes_on_and_gives_the_same_file(
@@ -118,10 +159,11 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_file(
 def test_a_finished_run_is_skipped_without_torch(tmp_path: Path, config: dict[str, Any]) -> None:
     _infer(tmp_path, config, limit=1)
     code = (
-        "import sys; from pathlib import Path; from rewardscope.settings import Settings\n"
-        "from rewardscope.stages.infer import Config, run\n"
-        f"run(Config(**{ ({**config, 'limit': 1})!r}), Settings(data_dir=Path({str(tmp_path)!r})))\n"
-        "assert not {'torch', 'transformers'} & set(sys.modules)"
+        "import sys; from pathlib import Path; from rewardscope.settings import Settings\nfrom"
+        " rewardscope.stages.infer import Config,"
+        f" run\nrun(Config(**{ ({**config, 'limit': 1})!r}),"
+        f" Settings(data_dir=Path({str(tmp_path)!r})))\nassert not {{'torch', 'transformers'}} &"
+        " set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "is done (1 rows), skipped" in done.stderr
@@ -131,7 +173,11 @@ def test_one_engine_serves_all_data_sets_and_none_is_loaded_for_those_that_are_d
     tmp_path: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, loaded = engines.load_engine, []
-    monkeypatch.setattr(engines, "load_engine", lambda *given, **options: loaded.append(given) or real(*given, **options))
+    monkeypatch.setattr(
+        engines,
+        "load_engine",
+        lambda *given, **options: loaded.append(given) or real(*given, **options),
+    )
     names = ("tinymath", _write(tmp_path / "other.jsonl", "What is 3 + 4?"))
     settings, wanted = Settings(data_dir=tmp_path / "data"), Config(**{**config, "datasets": names})
     outs = run(wanted, settings)
@@ -146,12 +192,25 @@ def test_one_engine_serves_all_data_sets_and_none_is_loaded_for_those_that_are_d
 
 
 def test_answers_are_taken_from_the_box_and_graded(
-    tmp_path: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tiny_random_policy: Path
+    tmp_path: Path,
+    config: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_random_policy: Path,
 ) -> None:
     said = ["3 + 4 = 7.\n\nSo \\boxed{7}.", "I guess \\boxed{9}", "I do not know.", ""]
-    engine = ScriptedEngine(AutoTokenizer.from_pretrained(tiny_random_policy), lambda _p, _s, sample: said[sample], max_positions=256)
+    engine = ScriptedEngine(
+        AutoTokenizer.from_pretrained(tiny_random_policy),
+        lambda _p, _s, sample: said[sample],
+        max_positions=256,
+    )
     monkeypatch.setattr(engines, "load_engine", lambda *_given, **_options: engine)
-    (row,) = _infer(tmp_path, config, datasets=(_write(tmp_path / "one.jsonl", "What is 3 + 4?"),), n=4, max_tokens=90)
+    (row,) = _infer(
+        tmp_path,
+        config,
+        datasets=(_write(tmp_path / "one.jsonl", "What is 3 + 4?"),),
+        n=4,
+        max_tokens=90,
+    )
     assert [(trace.steps, trace.answer, trace.correct) for trace in row.traces] == [
         (("3 + 4 = 7.", "So \\boxed{7}."), "7", True),
         (("I guess \\boxed{9}",), "9", False),
@@ -165,7 +224,9 @@ def test_a_prompt_that_fills_the_positions_is_left_out_counted_and_said(
     tmp_path: Path, config: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     name = _write(tmp_path / "set.jsonl", "What is 1 + 1?", "xyz " * 200)
-    assert [row.problem.id for row in _infer(tmp_path / "data", config, datasets=(name,))] == ["set/0"]
+    assert [row.problem.id for row in _infer(tmp_path / "data", config, datasets=(name,))] == [
+        "set/0"
+    ]
     (out,) = (tmp_path / "data").glob("*.jsonl")
     reason = "problem whose prompt fills the policy's positions"
     assert read_json(manifest_of(out))["skipped"] == {reason: 1}
@@ -175,7 +236,11 @@ def test_a_prompt_that_fills_the_positions_is_left_out_counted_and_said(
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"model_name": "./no-such-policy"}, MissingInput, "model folder ./no-such-policy is not there; pass a folder or a hub id"),
+        (
+            {"model_name": "./no-such-policy"},
+            MissingInput,
+            "model folder ./no-such-policy is not there; pass a folder or a hub id",
+        ),
         ({"datasets": ("tinymath", "tinymaths")}, UnknownName, "did you mean 'tinymath'"),
         ({"datasets": ("a/x.jsonl", "b/x.jsonl")}, ConfigError, "the same short name"),
         ({"datasets": ()}, ConfigError, "--datasets"),
@@ -185,13 +250,24 @@ def test_a_prompt_that_fills_the_positions_is_left_out_counted_and_said(
         ({"chunk": 0}, ConfigError, "--chunk 0: at least 1"),
         ({"top_p": 0.0}, ConfigError, "--top-p 0.0"),
         ({"temperature": -1.0}, ConfigError, "--temperature -1.0"),
-        ({"temperature": 0.0}, ConfigError, "--temperature 0 --n 2: greedy samples are all the same"),
+        (
+            {"temperature": 0.0},
+            ConfigError,
+            "--temperature 0 --n 2: greedy samples are all the same",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_line_before_a_model_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], change: dict[str, Any], error: type[Exception], message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    config: dict[str, Any],
+    change: dict[str, Any],
+    error: type[Exception],
+    message: str,
 ) -> None:
-    monkeypatch.setattr(engines, "load_engine", lambda *_given, **_options: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(
+        engines, "load_engine", lambda *_given, **_options: pytest.fail("a model was loaded")
+    )
     with pytest.raises(error) as told:
         _infer(tmp_path, config, **change)
     assert message in str(told.value) and "\n" not in str(told.value)

@@ -69,25 +69,46 @@ def test_every_metric_of_a_file_made_by_hand(tmp_path):
     expected = {
         "accuracy": 1 / 2,  # the first problem's chosen trace is right, the second's is not
         "mean_accuracy": 2 / 4,
-        "unanswered": 1 / 8, "unjudged": 0, "truncated": 1 / 8, "mean_tokens": 25, "mean_steps": 1,
-        "pass@1": 1 / 2, "pass@2": 5 / 6, "pass@4": 1,
+        "unanswered": 1 / 8,
+        "unjudged": 0,
+        "truncated": 1 / 8,
+        "mean_tokens": 25,
+        "mean_steps": 1,
+        "pass@1": 1 / 2,
+        "pass@2": 5 / 6,
+        "pass@4": 1,
         # 5 and 6 tie in the first problem, 7 wins in the second
         "majority@4": (1 / 2 + 1) / 2,
-        # pairs: (5,6) and (6,5.0) tie, 4 of 6, one pair is right, one wrong; then (7,8) and (8,7) tie, 3 pairs are right, one wrong
-        "majority@2": ((1 + 4 / 2) / 6 + (3 + 2 / 2) / 6) / 2, "majority@1": 1 / 2,
-        "weighted@4": 1 / 2, "weighted@1": 1 / 2,  # 0.6 for 5 and 1.2 for 6; 1.1 for 7 and 0.9 for 8
+        # pairs: (5,6) and (6,5.0) tie, 4 of 6, one pair is right, one wrong; then (7,8) and (8,7)
+        # tie, 3 pairs are right, one wrong
+        "majority@2": ((1 + 4 / 2) / 6 + (3 + 2 / 2) / 6) / 2,
+        "majority@1": 1 / 2,
+        # 0.6 for 5 and 1.2 for 6; 1.1 for 7 and 0.9 for 8
+        "weighted@4": 1 / 2,
+        "weighted@1": 1 / 2,
         # pairs: 5 and 5.0 alone beat 6; in the second problem 7 wins wherever 8 is not in the pair
         "weighted@2": (2 / 6 + 3 / 6) / 2,
-        "best_of@4": 0, "best_of@2": (2 / 6 + 3 / 6) / 2, "best_of@1": 1 / 2,
-    }  # fmt: skip
+        "best_of@4": 0,
+        "best_of@2": (2 / 6 + 3 / 6) / 2,
+        "best_of@1": 1 / 2,
+    }
     assert values(report) == pytest.approx(expected)
-    assert (report["problems"], report["traces_per_problem"], report["aggregation"]) == (2, [4, 4], "last")
+    assert (report["problems"], report["traces_per_problem"], report["aggregation"]) == (
+        2,
+        [4, 4],
+        "last",
+    )
     assert report["chosen_correct"] == {"toy/0": True, "toy/1": False}
     # Wilson's interval for 1 of 2 is 1/2 -+ z / (2 sqrt(2 + z^2))
-    assert report["metrics"]["accuracy"] == pytest.approx({"value": 0.5, "low": 0.0945, "high": 0.9055, "n": 2}, abs=1e-4)
+    assert report["metrics"]["accuracy"] == pytest.approx(
+        {"value": 0.5, "low": 0.0945, "high": 0.9055, "n": 2}, abs=1e-4
+    )
 
 
-@pytest.mark.parametrize(("n", "right", "k"), [(1, 0, 1), (1, 1, 1), (5, 0, 2), (5, 1, 1), (5, 1, 2), (5, 3, 2), (5, 3, 5), (8, 2, 4)])
+@pytest.mark.parametrize(
+    ("n", "right", "k"),
+    [(1, 0, 1), (1, 1, 1), (5, 0, 2), (5, 1, 1), (5, 1, 2), (5, 3, 2), (5, 3, 5), (8, 2, 4)],
+)
 def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_trace(n, right, k):
     traces = [True] * right + [False] * (n - right)
     chances = [any(subset) for subset in itertools.combinations(traces, k)]
@@ -106,9 +127,12 @@ def test_few_subsets_are_all_taken_and_many_are_drawn_once_each_time_the_same():
 
 
 def test_drawn_subsets_estimate_the_vote_over_all_of_them():
-    # 16 answers: 7 right, the others spread out; the vote at 8 by all 12870 subsets against 50 drawn ones
+    # 16 answers: 7 right, the others spread out; the vote at 8 by all 12870 subsets against 50
+    # drawn ones
     groups = [0] * 7 + [7] * 4 + [11] * 3 + [14] * 2
-    judged = Judged(correct=[i < 7 for i in range(16)], groups=groups, scores=[None] * 16, weights=[None] * 16)
+    judged = Judged(
+        correct=[i < 7 for i in range(16)], groups=groups, scores=[None] * 16, weights=[None] * 16
+    )
 
     def count(subset: tuple[int, ...]) -> float:
         votes = Counter(groups[i] for i in subset)
@@ -117,7 +141,9 @@ def test_drawn_subsets_estimate_the_vote_over_all_of_them():
 
     every = [count(subset) for subset in itertools.combinations(range(16), 8)]
     drawn = subsets(16, 8, seed="0")
-    assert [majority(judged, subset) for subset in drawn] == pytest.approx([count(subset) for subset in drawn])
+    assert [majority(judged, subset) for subset in drawn] == pytest.approx(
+        [count(subset) for subset in drawn]
+    )
     estimate = sum(majority(judged, subset) for subset in drawn) / len(drawn)
     assert estimate == pytest.approx(sum(every) / len(every), abs=3 * 0.5 / len(drawn) ** 0.5)
 
@@ -129,13 +155,20 @@ def test_the_order_of_the_traces_changes_no_number(tmp_path):
     ]
     for name in ("there", "back"):
         (tmp_path / name).mkdir()
-    assert values(metrics(tmp_path / "there", TWO_PROBLEMS)) == pytest.approx(values(metrics(tmp_path / "back", backwards)))
+    assert values(metrics(tmp_path / "there", TWO_PROBLEMS)) == pytest.approx(
+        values(metrics(tmp_path / "back", backwards))
+    )
 
 
-@pytest.mark.parametrize(("aggregation", "winner"), [("last", "1"), ("min", "2"), ("prod", "2"), ("mean", "3")])
+@pytest.mark.parametrize(
+    ("aggregation", "winner"), [("last", "1"), ("min", "2"), ("prod", "2"), ("mean", "3")]
+)
 def test_the_aggregation_decides_which_trace_is_best(tmp_path, aggregation, winner):
-    scores = [(0.1, 0.1, 0.95), (0.7, 0.7, 0.7), (1.0, 0.3, 0.9)]  # last .95 .7 .9; min .1 .7 .3; prod .0095 .343 .27; mean .38 .7 .73
-    report = metrics(tmp_path, [solved(0, winner, ["1", "2", "3"], scores=scores)], aggregation=aggregation)
+    # last .95 .7 .9; min .1 .7 .3; prod .0095 .343 .27; mean .38 .7 .73
+    scores = [(0.1, 0.1, 0.95), (0.7, 0.7, 0.7), (1.0, 0.3, 0.9)]
+    report = metrics(
+        tmp_path, [solved(0, winner, ["1", "2", "3"], scores=scores)], aggregation=aggregation
+    )
     assert report["aggregation"] == aggregation
     assert values(report)["best_of@3"] == values(report)["weighted@3"] == 1
 
@@ -143,7 +176,9 @@ def test_the_aggregation_decides_which_trace_is_best(tmp_path, aggregation, winn
 def test_verdicts_in_the_file_hold_unless_regrade_is_given(tmp_path):
     rows = [solved(0, "5", ["5", "6", "5"], verdicts=[False, None, True])]
     assert values(metrics(tmp_path, rows))["mean_accuracy"] == pytest.approx(1 / 3)
-    assert values(metrics(tmp_path, rows, regrade=True, force=True))["mean_accuracy"] == pytest.approx(2 / 3)
+    assert values(metrics(tmp_path, rows, regrade=True, force=True))[
+        "mean_accuracy"
+    ] == pytest.approx(2 / 3)
 
 
 def test_an_answer_that_the_file_does_not_hold_is_taken_from_the_text(tmp_path):
@@ -153,7 +188,9 @@ def test_an_answer_that_the_file_does_not_hold_is_taken_from_the_text(tmp_path):
     assert (report["accuracy"], report["unanswered"]) == (1, 0.5)
 
 
-def test_an_answer_that_could_not_be_judged_counts_as_not_right_and_is_reported(tmp_path, monkeypatch):
+def test_an_answer_that_could_not_be_judged_counts_as_not_right_and_is_reported(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(Grader, "grade", lambda _self, items: [UNPARSED] * len(items))
     report = metrics(tmp_path, [solved(0, "5", ["5", "6"], verdicts=[True, None])])
     assert (values(report)["mean_accuracy"], values(report)["unjudged"]) == (0.5, 0.5)
@@ -167,10 +204,17 @@ def test_without_scores_there_is_no_weighted_vote_and_no_best_of(tmp_path):
 
 
 def test_k_goes_up_to_the_smallest_number_of_traces_and_every_trace_counts(tmp_path):
-    report = metrics(tmp_path, [solved(0, "5", ["5", "6", "6"]), solved(1, "7", ["7", "8", "8", "8", "8", "7"])])
+    report = metrics(
+        tmp_path, [solved(0, "5", ["5", "6", "6"]), solved(1, "7", ["7", "8", "8", "8", "8", "7"])]
+    )
     assert report["traces_per_problem"] == [3, 6]
-    assert [name for name in report["metrics"] if name.startswith("pass")] == ["pass@1", "pass@2", "pass@3"]
-    assert values(report)["pass@2"] == pytest.approx((2 / 3 + 9 / 15) / 2)  # pairs with a right trace: 2 of 3, 9 of 15
+    assert [name for name in report["metrics"] if name.startswith("pass")] == [
+        "pass@1",
+        "pass@2",
+        "pass@3",
+    ]
+    # pairs with a right trace: 2 of 3, 9 of 15
+    assert values(report)["pass@2"] == pytest.approx((2 / 3 + 9 / 15) / 2)
 
 
 def test_a_second_run_prints_the_same_table_and_grades_nothing(tmp_path, capsys, monkeypatch):
@@ -180,14 +224,27 @@ def test_a_second_run_prints_the_same_table_and_grades_nothing(tmp_path, capsys,
     run(Config(dataset="toy.jsonl"), Settings(data_dir=tmp_path))
     assert capsys.readouterr().out == first
     lines = first.splitlines()
-    assert lines[0].endswith("toy.metrics.json: 2 problems, 4 traces each, scores aggregated by last")
+    assert lines[0].endswith(
+        "toy.metrics.json: 2 problems, 4 traces each, scores aggregated by last"
+    )
     cells = {
         name: line.split()[len(name.split()) :]
         for name in ("accuracy", "traces right", "traces wrong")
         for line in lines
         if line.startswith(name)
     }
-    assert cells["accuracy"] == ["0.500", "0.095", "0.905", "2", "0.500", "0.095", "0.905", "0.500", "0.095", "0.905"]
+    assert cells["accuracy"] == [
+        "0.500",
+        "0.095",
+        "0.905",
+        "2",
+        "0.500",
+        "0.095",
+        "0.905",
+        "0.500",
+        "0.095",
+        "0.905",
+    ]
     assert (cells["traces right"], cells["traces wrong"]) == (["4"] * 3, ["3"] * 3)
 
 
@@ -218,17 +275,29 @@ def test_an_input_that_is_not_there_names_the_task_that_makes_it(tmp_path):
 def test_the_manifest_counts_the_problems_and_the_result_has_no_nan(tmp_path):
     metrics(tmp_path, TWO_PROBLEMS)
     manifest = json.loads((tmp_path / "toy.metrics.json.manifest.json").read_text(encoding="utf-8"))
-    assert (manifest["stage"], manifest["rows"], list(manifest["outputs"])) == ("metrics", 2, ["toy.metrics.json"])
+    assert (manifest["stage"], manifest["rows"], list(manifest["outputs"])) == (
+        "metrics",
+        2,
+        ["toy.metrics.json"],
+    )
     assert "NaN" not in (tmp_path / "toy.metrics.json").read_text(encoding="utf-8")
 
 
 def test_three_gradings_stand_side_by_side_and_the_stored_verdict_is_the_strict_one(tmp_path):
-    rows = [solved(0, "3.14159", ["3.14159", "3.1415", "3.13", "2"]), solved(1, r"\frac{1}{3}", ["0.33", "0.333333", "0.3", None])]
+    rows = [
+        solved(0, "3.14159", ["3.14159", "3.1415", "3.13", "2"]),
+        solved(1, r"\frac{1}{3}", ["0.33", "0.333333", "0.3", None]),
+    ]
     report = metrics(tmp_path, rows)
     assert values(report)["mean_accuracy"] == pytest.approx((1 / 4 + 1 / 4) / 2)
-    assert report["gradings"]["rel1e-4"]["mean_accuracy"]["value"] == pytest.approx((2 / 4 + 1 / 4) / 2)
-    assert report["gradings"]["rel1e-2"]["mean_accuracy"]["value"] == pytest.approx((3 / 4 + 2 / 4) / 2)
-    assert report["gradings"]["rel1e-2"]["accuracy"]["value"] == 1  # the first traces: 3.14159, and 0.33 for a third
+    assert report["gradings"]["rel1e-4"]["mean_accuracy"]["value"] == pytest.approx(
+        (2 / 4 + 1 / 4) / 2
+    )
+    assert report["gradings"]["rel1e-2"]["mean_accuracy"]["value"] == pytest.approx(
+        (3 / 4 + 2 / 4) / 2
+    )
+    # the first traces: 3.14159, and 0.33 for a third
+    assert report["gradings"]["rel1e-2"]["accuracy"]["value"] == 1
     assert "mean_steps" not in report["gradings"]["rel1e-2"]
     assert report["verdicts"] == {
         "strict": {"right": 2, "wrong": 5, "unparsed": 1},
@@ -238,9 +307,12 @@ def test_three_gradings_stand_side_by_side_and_the_stored_verdict_is_the_strict_
 
 
 def test_stored_strict_verdicts_hold_in_strict_grading_and_gaps_are_found_anew(tmp_path):
-    report = metrics(tmp_path, [solved(0, "100", ["100", "99.5", "7"], verdicts=[False, False, True])])
+    report = metrics(
+        tmp_path, [solved(0, "100", ["100", "99.5", "7"], verdicts=[False, False, True])]
+    )
     assert values(report)["mean_accuracy"] == pytest.approx(1 / 3)
-    assert report["verdicts"]["rel1e-2"]["right"] == 3  # the first two are near, the third is right because the file says so
+    # the first two are near, the third is right because the file says so
+    assert report["verdicts"]["rel1e-2"]["right"] == 3
 
 
 def test_an_answer_that_is_no_expression_is_counted_apart_from_wrong_ones(tmp_path):
@@ -255,11 +327,18 @@ def with_rewards(row: dict[str, Any], rewards: Sequence[float]) -> dict[str, Any
     return row
 
 
-def test_rewards_of_whole_solutions_weigh_votes_by_the_logistic_function_and_rank_as_they_are(tmp_path):
-    # 7 has the best reward; 5 has two lesser ones, of which each weighs 1/2: log 3 is the log-odds of 3/4
-    report = metrics(tmp_path, [with_rewards(solved(0, "5", ["7", "5", "5", "6"]), [math.log(3), 0.0, 0.0, -2.0])])
+def test_rewards_of_whole_solutions_weigh_votes_by_the_logistic_function_and_rank_as_they_are(
+    tmp_path,
+):
+    # 7 has the best reward; 5 has two lesser ones, of which each weighs 1/2: log 3 is the log-odds
+    # of 3/4
+    report = metrics(
+        tmp_path,
+        [with_rewards(solved(0, "5", ["7", "5", "5", "6"]), [math.log(3), 0.0, 0.0, -2.0])],
+    )
     assert report["aggregation"] == "reward"
-    assert (values(report)["best_of@4"], values(report)["weighted@4"]) == (0, 1)  # 0.75 against 1; by sums of rewards 7 would win
+    # 0.75 against 1; by sums of rewards 7 would win
+    assert (values(report)["best_of@4"], values(report)["weighted@4"]) == (0, 1)
     assert values(report)["best_of@2"] == pytest.approx((0 + 0 + 0 + 1 + 1 + 1) / 6)
     assert "mean_tokens" not in values(report)
 
@@ -282,17 +361,30 @@ def test_published_verdicts_are_compared_and_differences_listed(tmp_path, capsys
     report = metrics(tmp_path, rows)
     assert report["published"]["traces"] == 4
     assert report["published"]["agreement"]["value"] == pytest.approx(0.75)
-    assert report["published"]["different"] == [{"problem": "toy/1", "trace": 1, "gold": "7", "answer": "7", "published": False}]
+    assert report["published"]["different"] == [
+        {"problem": "toy/1", "trace": 1, "gold": "7", "answer": "7", "published": False}
+    ]
     printed = capsys.readouterr().out.splitlines()
-    assert printed[-2].startswith("strict verdicts agree with the published ones on 3 of 4 traces: 0.750")
+    assert printed[-2].startswith(
+        "strict verdicts agree with the published ones on 3 of 4 traces: 0.750"
+    )
     assert printed[-1] == "  toy/1 trace 1: gold 7, answer 7, published as wrong"
 
 
 def test_problems_with_neither_a_gold_answer_nor_a_verdict_are_left_out_and_counted(tmp_path):
-    metrics(tmp_path, [solved(0, "5", ["5"]), solved(1, "", ["7"]), solved(2, "", ["7"], verdicts=[True])])
+    metrics(
+        tmp_path,
+        [solved(0, "5", ["5"]), solved(1, "", ["7"]), solved(2, "", ["7"], verdicts=[True])],
+    )
     manifest = read_json(tmp_path / "toy.metrics.json.manifest.json")
-    assert (manifest["rows"], manifest["skipped"]) == (2, {"problem with neither a gold answer nor a verdict": 1})
-    assert read_json(tmp_path / "toy.metrics.json")["chosen_correct"] == {"toy/0": True, "toy/2": True}
+    assert (manifest["rows"], manifest["skipped"]) == (
+        2,
+        {"problem with neither a gold answer nor a verdict": 1},
+    )
+    assert read_json(tmp_path / "toy.metrics.json")["chosen_correct"] == {
+        "toy/0": True,
+        "toy/2": True,
+    }
 
 
 def test_a_file_without_any_gold_answer_or_verdict_cannot_be_measured(tmp_path):

@@ -1,4 +1,6 @@
-"""What metrics says of costs, of the PRM's window, and of methods at equal compute, on files made by hand."""
+"""What metrics says of costs, of the PRM's window, and of methods at equal compute, on files made
+by hand.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,15 +18,23 @@ from rewardscope.storage.jsonl import write_rows
 from rewardscope.storage.tables import read_json
 
 
-def solved(index: int, answers: Sequence[str], scores: Sequence[float] | None = None, **cost: int) -> SolvedProblem:
+def solved(
+    index: int, answers: Sequence[str], scores: Sequence[float] | None = None, **cost: int
+) -> SolvedProblem:
     problem = Problem(id=f"toy/{index}", dataset="toy", question="How many?", answer="1")
     traces = tuple(
         Trace(
-            problem_id=problem.id, index=i, steps=("So.",), scores=None if scores is None else (scores[i],), finish="eos", n_tokens=5,
-            answer=answer, in_window=None if scores is None else scores[i] < 0.85,
+            problem_id=problem.id,
+            index=i,
+            steps=("So.",),
+            scores=None if scores is None else (scores[i],),
+            finish="eos",
+            n_tokens=5,
+            answer=answer,
+            in_window=None if scores is None else scores[i] < 0.85,
         )
         for i, answer in enumerate(answers)
-    )  # fmt: skip
+    )
     return SolvedProblem(problem=problem, traces=traces, chosen=0, cost=Cost(**cost))
 
 
@@ -32,19 +42,45 @@ def write(path: Path, rows: Sequence[SolvedProblem], *, search: str | None = Non
     path.parent.mkdir(exist_ok=True, parents=True)
     write_rows(path, [row.to_dict() for row in rows])
     if search:
-        write_json(manifest_of(path), {"stage": "infer-with-prm", "settings": {"search": search}, "outputs": {}})
+        write_json(
+            manifest_of(path),
+            {"stage": "infer-with-prm", "settings": {"search": search}, "outputs": {}},
+        )
     return str(path)
 
 
 def measure(main: str, *others: str) -> dict[str, Any]:
-    return read_json(run(Config(dataset=main, against=others), Settings(data_dir=Path(main).parent)))
+    return read_json(
+        run(Config(dataset=main, against=others), Settings(data_dir=Path(main).parent))
+    )
 
 
 SEARCHED = [
-    solved(0, ["1", "2"], [0.9, 0.1], policy_flops=600, prm_flops=400, policy_tokens=12, prm_tokens=9, prm_forwards=3, policy_forwards=8),
-    solved(1, ["2", "1"], [0.8, 0.2], policy_flops=600, prm_flops=400, policy_tokens=8, prm_tokens=11, prm_forwards=1, policy_forwards=4),
+    solved(
+        0,
+        ["1", "2"],
+        [0.9, 0.1],
+        policy_flops=600,
+        prm_flops=400,
+        policy_tokens=12,
+        prm_tokens=9,
+        prm_forwards=3,
+        policy_forwards=8,
+    ),
+    solved(
+        1,
+        ["2", "1"],
+        [0.8, 0.2],
+        policy_flops=600,
+        prm_flops=400,
+        policy_tokens=8,
+        prm_tokens=11,
+        prm_forwards=1,
+        policy_forwards=4,
+    ),
 ]
-# Eight samples cost 2000: a vote over four costs 1000, as much as the search; the PRM's share comes on top of that.
+# Eight samples cost 2000: a vote over four costs 1000, as much as the search; the PRM's share comes
+# on top of that.
 SAMPLED = [
     solved(0, ["1"] * 8, [0.5] * 8, policy_flops=2000, prm_flops=2000),
     solved(1, ["1"] * 8, [0.5] * 8, policy_flops=2000, prm_flops=2000),
@@ -54,15 +90,24 @@ SAMPLED = [
 def test_the_cost_of_a_problem_is_the_mean_over_problems(tmp_path: Path) -> None:
     cost = measure(write(tmp_path / "toy.jsonl", SEARCHED))["cost"]
     assert {name: e["value"] for name, e in cost.items()} == {
-        "policy_tokens": 10, "prm_tokens": 10, "policy_forwards": 6, "prm_forwards": 2, "policy_flops": 600, "prm_flops": 400,
-    }  # fmt: skip
+        "policy_tokens": 10,
+        "prm_tokens": 10,
+        "policy_forwards": 6,
+        "prm_forwards": 2,
+        "policy_flops": 600,
+        "prm_flops": 400,
+    }
 
 
 def test_traces_within_and_beyond_the_window_are_measured_apart(tmp_path: Path) -> None:
     windows = measure(write(tmp_path / "toy.jsonl", SEARCHED))["windows"]
-    assert {name: (w["traces"], w["mean_accuracy"]["value"], w["mean_score"]["value"]) for name, w in windows.items()} == {
-        "within": (3, 0.25, pytest.approx((0.1 + 0.5) / 2)), "beyond": (1, 1.0, pytest.approx(0.9)),
-    }  # fmt: skip
+    assert {
+        name: (w["traces"], w["mean_accuracy"]["value"], w["mean_score"]["value"])
+        for name, w in windows.items()
+    } == {
+        "within": (3, 0.25, pytest.approx((0.1 + 0.5) / 2)),
+        "beyond": (1, 1.0, pytest.approx(0.9)),
+    }
 
 
 def test_each_method_gets_as_many_samples_as_the_search_could_have_paid(tmp_path: Path) -> None:
@@ -70,20 +115,34 @@ def test_each_method_gets_as_many_samples_as_the_search_could_have_paid(tmp_path
     others = write(tmp_path / "a_bon.jsonl", SAMPLED, search="best-of-n")
     found = measure(main, others)["equal_compute"]
     assert found["budget_flops"] == 1000 and found["problems"] == 2
-    points = {row["method"]: (row["k"], row["flops"], row["accuracy"]["value"], row["difference"]["value"]) for row in found["methods"]}
+    points = {
+        row["method"]: (
+            row["k"],
+            row["flops"],
+            row["accuracy"]["value"],
+            row["difference"]["value"],
+        )
+        for row in found["methods"]
+    }
     assert points["a_beam: its answer"] == (2, 1000, 0.5, 0.0)
     assert points["a_bon: majority"] == (4, 1000, 1.0, 0.5)  # no PRM in it
     assert points["a_bon: best of k"] == points["a_bon: weighted vote"] == (2, 1000, 1.0, 0.5)
-    assert points["a_beam: majority"] == (2, 1000, 0.5, 0.0)  # the votes of a search are paid for with all of it
+    # the votes of a search are paid for with all of it
+    assert points["a_beam: majority"] == (2, 1000, 0.5, 0.0)
 
 
 def test_files_of_one_name_are_seeds_of_one_method(tmp_path: Path) -> None:
     main = write(tmp_path / "a_beam.jsonl", SEARCHED, search="beam")
     flipped = [dataclasses.replace(row, chosen=1) for row in SEARCHED]
     second = write(tmp_path / "seed1" / "a_beam.jsonl", flipped, search="beam")
-    (row, *_) = measure(main, second)["equal_compute"]["methods"]
-    assert row["method"] == "a_beam: its answer" and row["accuracy"]["value"] == 0.5 and row["accuracy"]["n"] == 2
-    assert (row["accuracy"]["low"], row["accuracy"]["high"]) == (0.5, 0.5)  # each problem is right for one seed and wrong for the other
+    row, *_ = measure(main, second)["equal_compute"]["methods"]
+    assert (
+        row["method"] == "a_beam: its answer"
+        and row["accuracy"]["value"] == 0.5
+        and row["accuracy"]["n"] == 2
+    )
+    # each problem is right for one seed and wrong for the other
+    assert (row["accuracy"]["low"], row["accuracy"]["high"]) == (0.5, 0.5)
 
 
 def test_files_without_a_common_problem_or_without_operations_are_refused(tmp_path: Path) -> None:

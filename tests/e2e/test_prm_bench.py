@@ -46,7 +46,9 @@ def files(tmp_path: Path) -> tuple[str, str]:
         }
         for i, (question, steps) in enumerate(solutions[12:])
     ]
-    return write(tmp_path / "toy.jsonl", [*first, TOO_LONG, REFUSED]), write(tmp_path / "errors.jsonl", second)
+    return write(tmp_path / "toy.jsonl", [*first, TOO_LONG, REFUSED]), write(
+        tmp_path / "errors.jsonl", second
+    )
 
 
 def test_scores_are_the_prm_s_own_and_the_report_is_computed_from_them(tmp_path, prm, files):
@@ -60,17 +62,25 @@ def test_scores_are_the_prm_s_own_and_the_report_is_computed_from_them(tmp_path,
         assert trace.scores == pytest.approx(scores, abs=1e-5)
         assert row.cost.prm_tokens > 0
     report = read_json(out)
-    labels = {f"toy/{row['id']}": row["label"] for row in map(json.loads, Path(files[0]).read_text(encoding="utf-8").splitlines())}
+    labels = {
+        f"toy/{row['id']}": row["label"]
+        for row in map(json.loads, Path(files[0]).read_text(encoding="utf-8").splitlines())
+    }
     right = [0, 0]
     for row in rows:
-        found = next((step for step, score in enumerate(row.traces[0].scores or ()) if score <= 0.5), -1)
+        found = next(
+            (step for step, score in enumerate(row.traces[0].scores or ()) if score <= 0.5), -1
+        )
         right[labels[row.problem.id] == -1] += found == labels[row.problem.id]
     errors = sum(labels[row.problem.id] != -1 for row in rows)
     toy = report["processbench"]["subsets"]["toy"]
     assert toy["error_accuracy"]["value"] == pytest.approx(right[0] / errors)
     assert toy["correct_accuracy"]["value"] == pytest.approx(right[1] / (12 - errors))
     assert (
-        0 <= report["prmbench"]["prm_score"]["low"] <= report["prmbench"]["prm_score"]["value"] <= report["prmbench"]["prm_score"]["high"]
+        0
+        <= report["prmbench"]["prm_score"]["low"]
+        <= report["prmbench"]["prm_score"]["value"]
+        <= report["prmbench"]["prm_score"]["high"]
     )
     assert (report["threshold"], report["solutions"]) == (0.5, 24)
 
@@ -78,7 +88,10 @@ def test_scores_are_the_prm_s_own_and_the_report_is_computed_from_them(tmp_path,
 def test_solutions_that_the_prm_cannot_take_are_counted_and_named(tmp_path, prm, files, capsys):
     out = run(Config(files=files, prm=str(prm)), Settings(data_dir=tmp_path / "data"))
     report, manifest = read_json(out), read_json(out.parent / "toy.jsonl.manifest.json")
-    assert set(report["left_out"]["toy"]) == {"toy-90", "toy-91"} and report["left_out"]["errors"] == {}
+    assert (
+        set(report["left_out"]["toy"]) == {"toy-90", "toy-91"}
+        and report["left_out"]["errors"] == {}
+    )
     assert manifest["skipped"] == {"more tokens than the PRM's 512 positions": 1, "refused": 1}
     shown = capsys.readouterr()
     assert "leaves out toy-90: the solution has" in shown.err and "leaves out toy-91: " in shown.err
@@ -88,10 +101,13 @@ def test_solutions_that_the_prm_cannot_take_are_counted_and_named(tmp_path, prm,
 def test_another_threshold_scores_nothing_again(tmp_path, prm, files, monkeypatch):
     settings = Settings(data_dir=tmp_path / "data")
     run(Config(files=files, prm=str(prm)), settings)
-    monkeypatch.setattr(rewardscope.prms, "load_scorer", lambda *_a, **_k: pytest.fail("the PRM was loaded again"))
+    monkeypatch.setattr(
+        rewardscope.prms, "load_scorer", lambda *_a, **_k: pytest.fail("the PRM was loaded again")
+    )
     report = read_json(run(Config(files=files, prm=str(prm), threshold=-1.0), settings))
     assert report["threshold"] == -1
-    assert report["processbench"]["subsets"]["toy"]["error_accuracy"]["value"] == 0  # all steps score above it: no error is found
+    # all steps score above it: no error is found
+    assert report["processbench"]["subsets"]["toy"]["error_accuracy"]["value"] == 0
     assert report["processbench"]["subsets"]["toy"]["correct_accuracy"]["value"] == 1
 
 
@@ -112,11 +128,15 @@ def test_a_killed_run_goes_on_after_the_last_whole_chunk(tmp_path, prm, files, m
         run(config, settings)
     assert not (tmp_path / "b/prm-bench/random-prm/toy.jsonl").exists()
     scored.clear()
-    monkeypatch.setattr(HfScorer, "score", lambda self, batch: scored.append(len(batch)) or real(self, batch))
+    monkeypatch.setattr(
+        HfScorer, "score", lambda self, batch: scored.append(len(batch)) or real(self, batch)
+    )
     resumed = run(config, settings)
     assert scored == [5, 2, 5, 5, 2]  # 12 and 12 solutions, of which 5 were there
     for name in ("toy", "errors"):
-        whole, continued = (read_solved(out.parent / f"{name}.jsonl") for out in (undisturbed, resumed))
+        whole, continued = (
+            read_solved(out.parent / f"{name}.jsonl") for out in (undisturbed, resumed)
+        )
         assert [row.problem for row in continued] == [row.problem for row in whole]
         for one, other in zip(whole, continued, strict=True):
             assert other.traces[0].scores == pytest.approx(one.traces[0].scores, abs=1e-5)
@@ -128,12 +148,16 @@ def test_scores_without_bounds_need_a_threshold(tmp_path, prm, files, monkeypatc
     monkeypatch.setattr(type(adapter), "score_range", (float("-inf"), float("inf")))
     with pytest.raises(ConfigError, match="--threshold is required"):
         run(Config(files=files, prm=str(prm)), Settings(data_dir=tmp_path))
-    report = read_json(run(Config(files=files, prm=str(prm), threshold=0.25), Settings(data_dir=tmp_path)))
+    report = read_json(
+        run(Config(files=files, prm=str(prm), threshold=0.25), Settings(data_dir=tmp_path))
+    )
     assert report["threshold"] == 0.25
 
 
 def test_mistakes_end_before_the_prm_is_loaded(tmp_path, prm, files, monkeypatch):
-    monkeypatch.setattr(rewardscope.prms, "load_scorer", lambda *_a, **_k: pytest.fail("the PRM was loaded"))
+    monkeypatch.setattr(
+        rewardscope.prms, "load_scorer", lambda *_a, **_k: pytest.fail("the PRM was loaded")
+    )
     settings = Settings(data_dir=tmp_path)
     with pytest.raises(MissingInput, match=r"nothing\.jsonl: no such file"):
         run(Config(files=("nothing.jsonl",), prm=str(prm)), settings)
@@ -147,13 +171,23 @@ def test_mistakes_end_before_the_prm_is_loaded(tmp_path, prm, files, monkeypatch
 
 def test_a_prm_that_can_take_no_solution_is_an_error(tmp_path, prm):
     with pytest.raises(MissingInput, match="can score none of the 1 solutions"):
-        run(Config(files=(write(tmp_path / "long.jsonl", [TOO_LONG]),), prm=str(prm)), Settings(data_dir=tmp_path / "data"))
+        run(
+            Config(files=(write(tmp_path / "long.jsonl", [TOO_LONG]),), prm=str(prm)),
+            Settings(data_dir=tmp_path / "data"),
+        )
 
 
-def test_solutions_beyond_the_window_are_scored_and_the_others_reported_alone_too(tmp_path, prm, files):
+def test_solutions_beyond_the_window_are_scored_and_the_others_reported_alone_too(
+    tmp_path, prm, files
+):
     settings = Settings(data_dir=tmp_path / "data")
     dropped = read_json(run(Config(files=files[:1], prm=str(prm)), settings))
-    assert (dropped["solutions"], dropped["beyond_window"]) == (12, 0) and "within_window" not in dropped
-    kept = read_json(run(Config(files=files[:1], prm=str(prm), beyond_window="score", force=True), settings))
+    assert (dropped["solutions"], dropped["beyond_window"]) == (
+        12,
+        0,
+    ) and "within_window" not in dropped
+    kept = read_json(
+        run(Config(files=files[:1], prm=str(prm), beyond_window="score", force=True), settings)
+    )
     assert (kept["solutions"], kept["beyond_window"]) == (13, 1)
     assert kept["within_window"]["processbench"] == dropped["processbench"] != kept["processbench"]

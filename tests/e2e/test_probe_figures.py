@@ -21,12 +21,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store = make_acts(data, name=name, seed=seed)
         sequences = [
             {
-                "problem": f"toy/{problem}", "trace": trace, "tokens": ["x"] * 40, "step_ends": [1, 11, 21, 31],
-                "scores": [0.9, 0.8, 0.7, 0.9 if (problem + trace) % 3 else 0.2], "correct": (problem + trace) % 3 > 0,
+                "problem": f"toy/{problem}",
+                "trace": trace,
+                "tokens": ["x"] * 40,
+                "step_ends": [1, 11, 21, 31],
+                "scores": [0.9, 0.8, 0.7, 0.9 if (problem + trace) % 3 else 0.2],
+                "correct": (problem + trace) % 3 > 0,
             }
             for problem in range(60)
             for trace in range(2)
-        ]  # fmt: skip
+        ]
         write_rows(store.folder / "sequences.jsonl", sequences)
     settings = Settings(data_dir=data)
     for target in ("reward", "correct"):
@@ -36,15 +40,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-@pytest.mark.parametrize(("name", "panels"), [("probes", 2), ("transfer", 8), ("reward_patterns", 4)])
-def test_each_figure_is_drawn_from_the_results_of_its_task(data: Path, name: str, panels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "panels"), [("probes", 2), ("transfer", 8), ("reward_patterns", 4)]
+)
+def test_each_figure_is_drawn_from_the_results_of_its_task(
+    data: Path, name: str, panels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn = []
     module = figures.importlib.import_module(f"figures.fig_{name}")
     draw = module.draw
     monkeypatch.setattr(module, "draw", lambda paths: drawn.append(draw(paths)) or drawn[-1])
     (out,) = figures.run(figures.Config(only=name), Settings(data_dir=data))
     assert out.stat().st_size > 10_000 and out.with_suffix(".pdf").is_file()
-    assert sum(axes.has_data() for axes in drawn[0].axes if axes.get_label() != "<colorbar>") == panels
+    assert (
+        sum(axes.has_data() for axes in drawn[0].axes if axes.get_label() != "<colorbar>") == panels
+    )
 
 
 @pytest.mark.parametrize("name", ["probes", "transfer", "reward_patterns"])

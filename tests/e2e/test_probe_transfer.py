@@ -1,4 +1,6 @@
-"""probe-transfer and probe-predict on synthetic folders: what transfers, what does not, and that no problem leaks."""
+"""probe-transfer and probe-predict on synthetic folders: what transfers, what does not, and that no
+problem leaks.
+"""
 
 import csv
 import json
@@ -11,7 +13,7 @@ from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
 from rewardscope.errors import ConfigError, MissingInput
-from rewardscope.probes.same import same_problems
+from rewardscope.probes.shared_problems import same_problems
 from rewardscope.probes.splits import is_test
 from rewardscope.probes.table import Split, read_table
 from rewardscope.settings import Settings
@@ -25,10 +27,14 @@ A, B, C = "math-rm-a_toy", "math-rm-b_toy", "math-rm-c_toy"
 
 def rows_of(out: Path) -> dict[tuple[str, str, int], dict[str, str]]:
     with (out / "results.csv").open() as lines:
-        return {(row["train"], row["test"], int(row["layer"])): row for row in csv.DictReader(lines)}
+        return {
+            (row["train"], row["test"], int(row["layer"])): row for row in csv.DictReader(lines)
+        }
 
 
-def test_a_probe_transfers_where_the_direction_is_the_same_and_not_where_it_is_turned(tmp_path: Path) -> None:
+def test_a_probe_transfers_where_the_direction_is_the_same_and_not_where_it_is_turned(
+    tmp_path: Path,
+) -> None:
     make_acts(tmp_path, name=A)
     make_acts(tmp_path, name=B, seed=1)
     make_acts(tmp_path, name=C, seed=2, flip=-1.0)
@@ -46,21 +52,33 @@ def test_a_probe_transfers_where_the_direction_is_the_same_and_not_where_it_is_t
 
 
 def test_values_are_those_of_sklearn_trained_here_and_tested_there(tmp_path: Path) -> None:
-    stores = {"a_toy": make_acts(tmp_path, name=A), "b_toy": make_acts(tmp_path, name=B, seed=1, shift=0.5)}
-    found = rows_of(run(Config(ds_names=(A, B), ridge="2", layers="2"), Settings(data_dir=tmp_path)))
+    stores = {
+        "a_toy": make_acts(tmp_path, name=A),
+        "b_toy": make_acts(tmp_path, name=B, seed=1, shift=0.5),
+    }
+    found = rows_of(
+        run(Config(ds_names=(A, B), ridge="2", layers="2"), Settings(data_dir=tmp_path))
+    )
     sides = {}
     for name, store in stores.items():
         ends = np.array([row.is_step_end for row in store.rows()])
         test = np.array([is_test(row.problem, share=0.2, seed=0) for row in store.rows()])
         value = np.array([row.reward or 0.0 for row in store.rows()])
         acts = store.layer(2).double().numpy()
-        sides[name] = (acts[ends & ~test], value[ends & ~test], acts[ends & test], value[ends & test])
+        sides[name] = (
+            acts[ends & ~test],
+            value[ends & ~test],
+            acts[ends & test],
+            value[ends & test],
+        )
     scaler = StandardScaler().fit(sides["a_toy"][0])
     model = Ridge(alpha=2).fit(scaler.transform(sides["a_toy"][0]), sides["a_toy"][1])
     expected = r2_score(sides["b_toy"][3], model.predict(scaler.transform(sides["b_toy"][2])))
     assert float(found["a_toy", "b_toy", 2]["value"]) == pytest.approx(expected, abs=1e-6)
     within = found["b_toy", "b_toy", 2]
-    assert float(found["a_toy", "b_toy", 2]["loss"]) == pytest.approx(float(within["value"]) - expected, abs=1e-6)
+    assert float(found["a_toy", "b_toy", 2]["loss"]) == pytest.approx(
+        float(within["value"]) - expected, abs=1e-6
+    )
 
 
 def test_the_diagonal_is_what_train_linreg_finds(tmp_path: Path) -> None:
@@ -68,19 +86,35 @@ def test_the_diagonal_is_what_train_linreg_finds(tmp_path: Path) -> None:
     make_acts(tmp_path, name=B, seed=1)
     settings = Settings(data_dir=tmp_path)
     found = rows_of(run(Config(ds_names=(A, B), target="correct"), settings))
-    with (train_linreg.run(train_linreg.Config(ds_name=A, target="correct"), settings) / "results.csv").open() as lines:
-        alone = {int(row["layer"]): row for row in csv.DictReader(lines) if row["probe"] == "states"}
+    with (
+        train_linreg.run(train_linreg.Config(ds_name=A, target="correct"), settings) / "results.csv"
+    ).open() as lines:
+        alone = {
+            int(row["layer"]): row for row in csv.DictReader(lines) if row["probe"] == "states"
+        }
     for layer, row in alone.items():
-        assert float(found["a_toy", "a_toy", layer]["value"]) == pytest.approx(float(row["auroc"]), abs=1e-9)
-        assert float(found["a_toy", "a_toy", layer]["low"]) == pytest.approx(float(row["low"]), abs=1e-9)
+        assert float(found["a_toy", "a_toy", layer]["value"]) == pytest.approx(
+            float(row["auroc"]), abs=1e-9
+        )
+        assert float(found["a_toy", "a_toy", layer]["low"]) == pytest.approx(
+            float(row["low"]), abs=1e-9
+        )
 
 
 def add_generations(store: ActStore, dataset: str, *, reverse: bool) -> ActStore:
-    """Write the generations file of a folder: 60 questions, equal in every folder, here in the other order."""
+    """Write the generations file of a folder: 60 questions, equal in every folder, here in the
+    other order.
+    """
     path = store.folder.with_suffix(".jsonl")
     numbers = list(range(60))
     lines = [
-        {"problem": {"id": f"{dataset}/{number}", "question": f"What is  {59 - number if reverse else number}\n+ 1?"}} for number in numbers
+        {
+            "problem": {
+                "id": f"{dataset}/{number}",
+                "question": f"What is  {59 - number if reverse else number}\n+ 1?",
+            }
+        }
+        for number in numbers
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     manifest = store.folder / "manifest.json"
@@ -93,16 +127,31 @@ def add_generations(store: ActStore, dataset: str, *, reverse: bool) -> ActStore
 def test_a_problem_with_another_id_in_each_folder_is_on_one_side_in_both(tmp_path: Path) -> None:
     stores = [
         add_generations(make_acts(tmp_path, name=A), "toy", reverse=False),
-        add_generations(make_acts(tmp_path, name=B, dataset="other", seed=1), "other", reverse=True),
+        add_generations(
+            make_acts(tmp_path, name=B, dataset="other", seed=1), "other", reverse=True
+        ),
     ]
     same, split = same_problems(stores), Split(test_share=0.2, seed=0, folds=1)
-    first, second = (read_table(store, "reward", split, same=ids) for store, ids in zip(stores, same, strict=True))
+    first, second = (
+        read_table(store, "reward", split, same=ids)
+        for store, ids in zip(stores, same, strict=True)
+    )
     # Problem n of one folder is problem 59 - n of the other.
-    held_out = [{table.problem_ids[number] for number in np.unique(table.problem[table.test])} for table in (first, second)]
-    trained = [{table.problem_ids[number] for number in np.unique(table.problem[table.train])} for table in (first, second)]
-    assert held_out[0] == held_out[1] and not held_out[0] & trained[1] and not held_out[1] & trained[0]
+    held_out = [
+        {table.problem_ids[number] for number in np.unique(table.problem[table.test])}
+        for table in (first, second)
+    ]
+    trained = [
+        {table.problem_ids[number] for number in np.unique(table.problem[table.train])}
+        for table in (first, second)
+    ]
+    assert (
+        held_out[0] == held_out[1] and not held_out[0] & trained[1] and not held_out[1] & trained[0]
+    )
     rows = stores[1].rows()
-    assert {59 - int(rows[index].problem.split("/")[1]) for index in np.flatnonzero(second.test)} == {
+    assert {
+        59 - int(rows[index].problem.split("/")[1]) for index in np.flatnonzero(second.test)
+    } == {
         int(stores[0].rows()[index].problem.split("/")[1]) for index in np.flatnonzero(first.test)
     }
 
@@ -116,16 +165,28 @@ def test_equal_ids_or_equal_questions_make_one_problem_through_any_chain(tmp_pat
     ]
     for store, questions in zip(stores, known, strict=True):
         path = store.folder.with_suffix(".jsonl")
-        path.write_text("".join(json.dumps({"problem": {"id": i, "question": q}}) + "\n" for i, q in questions.items()))
+        path.write_text(
+            "".join(
+                json.dumps({"problem": {"id": i, "question": q}}) + "\n"
+                for i, q in questions.items()
+            )
+        )
         store.manifest["extra"]["generations"] = str(path)
-    assert same_problems(stores) == [{"x/0": "x/0", "x/1": "x/1"}, {"x/0": "x/0", "y/1": "y/1"}, {"z/5": "x/0", "z/6": "x/1"}]
+    assert same_problems(stores) == [
+        {"x/0": "x/0", "x/1": "x/1"},
+        {"x/0": "x/0", "y/1": "y/1"},
+        {"z/5": "x/0", "z/6": "x/1"},
+    ]
 
 
 def test_folders_of_different_models_are_refused_in_one_line(tmp_path: Path) -> None:
     make_acts(tmp_path, name=A)
     path = make_acts(tmp_path, name=B).folder / "manifest.json"
     content = json.loads(path.read_text())
-    for change, message in (({"width": 9}, "9; they hold states of two models"), ({"prm": "other"}, "the prm of")):
+    for change, message in (
+        ({"width": 9}, "9; they hold states of two models"),
+        ({"prm": "other"}, "the prm of"),
+    ):
         path.write_text(json.dumps({**content, "extra": {**content["extra"], **change}}))
         with pytest.raises(ConfigError, match=message):
             run(Config(ds_names=(A, B)), Settings(data_dir=tmp_path))
@@ -135,7 +196,9 @@ def test_folders_of_different_models_are_refused_in_one_line(tmp_path: Path) -> 
         run(Config(ds_names=(A, "math-rm-x")), Settings(data_dir=tmp_path))
 
 
-def test_a_second_transfer_is_skipped_and_other_settings_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_transfer_is_skipped_and_other_settings_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_acts(tmp_path, name=A)
     make_acts(tmp_path, name=B, seed=1)
     config, settings = Config(ds_names=(A, B), layers="1-2"), Settings(data_dir=tmp_path)
@@ -152,21 +215,29 @@ def test_saved_probes_predict_the_rows_of_another_folder(tmp_path: Path, target:
     make_acts(tmp_path, name=A)
     other, settings = make_acts(tmp_path, name=B, seed=1), Settings(data_dir=tmp_path)
     train_linreg.run(train_linreg.Config(ds_name=A, target=target), settings)
-    out = probe_predict.run(probe_predict.Config(ds_name=B, probes=f"{A}/linreg/{target}", layers="1-2"), settings)
+    out = probe_predict.run(
+        probe_predict.Config(ds_name=B, probes=f"{A}/linreg/{target}", layers="1-2"), settings
+    )
     assert out == tmp_path / B / "predictions" / f"{A}_{target}.csv"
     with out.open() as lines:
         table = list(csv.DictReader(lines))
     rows = other.rows()
-    assert [(row["problem"], int(row["token"])) for row in table] == [(row.problem, row.token) for row in rows]
+    assert [(row["problem"], int(row["token"])) for row in table] == [
+        (row.problem, row.token) for row in rows
+    ]
     assert list(table[0])[-2:] == ["layer_01", "layer_02"]
     ends = np.array([row.is_step_end for row in rows])
     if target == "reward":
         predicted = np.array([float(row["layer_02"]) for row in table])
-        np.testing.assert_allclose(predicted[ends], [row.reward for row in rows if row.is_step_end], atol=1e-3)
+        np.testing.assert_allclose(
+            predicted[ends], [row.reward for row in rows if row.is_step_end], atol=1e-3
+        )
     else:
         chance = np.array([float(row["layer_01"]) for row in table])
         assert np.all((chance >= 0) & (chance <= 1))
-        assert np.mean((chance[ends] > 0.5) == [row.correct for row in rows if row.is_step_end]) > 0.95
+        assert (
+            np.mean((chance[ends] > 0.5) == [row.correct for row in rows if row.is_step_end]) > 0.95
+        )
 
 
 def test_predicting_with_what_is_no_probe_says_so(tmp_path: Path) -> None:

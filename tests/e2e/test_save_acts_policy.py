@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    Qwen2ForCausalLM,
+)
 
+from rewardscope.capture.policy import trace_text
 from rewardscope.errors import MissingInput, UnknownName
-from rewardscope.prms.policy import trace_text
 from rewardscope.records import Problem, SolvedProblem, Trace
 from rewardscope.storage.jsonl import write_rows
 from rewardscope.storage.shards import ActStore
@@ -37,7 +42,15 @@ def write_traces(path: Path, traces: list[Trace]) -> Path:
 
 
 def trace(index: int, scores: tuple[float, ...] | None, **more: object) -> Trace:
-    return Trace(problem_id="toy/0", index=index, steps=STEPS[index], scores=scores, finish="eos", n_tokens=9, **more)
+    return Trace(
+        problem_id="toy/0",
+        index=index,
+        steps=STEPS[index],
+        scores=scores,
+        finish="eos",
+        n_tokens=9,
+        **more,
+    )
 
 
 def save(path: Path, policy: str, **flags: object) -> ActStore:
@@ -46,15 +59,28 @@ def save(path: Path, policy: str, **flags: object) -> ActStore:
 
 def text_of(tokenizer: PreTrainedTokenizerBase, steps: tuple[str, ...]) -> str:
     turn = [{"role": "user", "content": f"How many apples?{INSTRUCTION}"}]
-    return tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True) + "\n\n".join(steps)
+    return tokenizer.apply_chat_template(
+        turn, tokenize=False, add_generation_prompt=True
+    ) + "\n\n".join(steps)
 
 
-def test_states_are_those_of_the_policy_on_its_own_prompt_and_solution(tmp_path: Path, policy: str) -> None:
-    store = save(write_traces(tmp_path / "toy.jsonl", [trace(0, None), trace(1, (0.5, 0.25, 0.75))]), policy, positions="all-tokens")
-    tokenizer, model = AutoTokenizer.from_pretrained(policy), AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32).eval()
+def test_states_are_those_of_the_policy_on_its_own_prompt_and_solution(
+    tmp_path: Path, policy: str
+) -> None:
+    store = save(
+        write_traces(tmp_path / "toy.jsonl", [trace(0, None), trace(1, (0.5, 0.25, 0.75))]),
+        policy,
+        positions="all-tokens",
+    )
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(policy),
+        AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32).eval(),
+    )
     acts, rows = store.layer(1), store.rows()
     for index, steps in enumerate(STEPS):
-        ids = tokenizer(text_of(tokenizer, steps), add_special_tokens=False, return_tensors="pt")["input_ids"]
+        ids = tokenizer(text_of(tokenizer, steps), add_special_tokens=False, return_tensors="pt")[
+            "input_ids"
+        ]
         with torch.no_grad():
             hidden = model(input_ids=ids, output_hidden_states=True).hidden_states
         mine = [number for number, row in enumerate(rows) if row.trace == index]
@@ -66,8 +92,12 @@ def test_states_are_those_of_the_policy_on_its_own_prompt_and_solution(tmp_path:
     assert store.folder.name == "math-lm-toy" and store.manifest["extra"]["prm"] is None
 
 
-def test_a_step_ends_at_its_last_token_and_has_the_reward_of_the_file(tmp_path: Path, policy: str) -> None:
-    store = save(write_traces(tmp_path / "toy.jsonl", [trace(0, None), trace(1, (0.5, 0.25, 0.75))]), policy)
+def test_a_step_ends_at_its_last_token_and_has_the_reward_of_the_file(
+    tmp_path: Path, policy: str
+) -> None:
+    store = save(
+        write_traces(tmp_path / "toy.jsonl", [trace(0, None), trace(1, (0.5, 0.25, 0.75))]), policy
+    )
     tokens = {sequence["trace"]: sequence["tokens"] for sequence in store.sequences()}
     tokenizer = AutoTokenizer.from_pretrained(policy)
     rewards: dict[int, list] = {0: [], 1: []}
@@ -79,20 +109,48 @@ def test_a_step_ends_at_its_last_token_and_has_the_reward_of_the_file(tmp_path: 
 
 
 def test_thoughts_stand_between_their_marks_as_the_policy_wrote_them() -> None:
-    hidden = Trace(problem_id="p", index=0, steps=("A.", "B."), scores=None, finish="eos", n_tokens=1, thinking="hm\n\nso")
+    hidden = Trace(
+        problem_id="p",
+        index=0,
+        steps=("A.", "B."),
+        scores=None,
+        finish="eos",
+        n_tokens=1,
+        thinking="hm\n\nso",
+    )
     text, stops = trace_text(hidden, opened=False)
-    assert text == "<think>\nhm\n\nso\n</think>\n\nA.\n\nB." and [text[:stop] for stop in stops] == [text[:-4], text]
-    shown = Trace(problem_id="p", index=0, steps=("hm", "so", "A."), scores=None, finish="eos", n_tokens=1, n_thinking=2)
+    assert text == "<think>\nhm\n\nso\n</think>\n\nA.\n\nB." and [
+        text[:stop] for stop in stops
+    ] == [text[:-4], text]
+    shown = Trace(
+        problem_id="p",
+        index=0,
+        steps=("hm", "so", "A."),
+        scores=None,
+        finish="eos",
+        n_tokens=1,
+        n_thinking=2,
+    )
     text, stops = trace_text(shown, opened=True)
-    assert text == "hm\n\nso\n</think>\n\nA." and [text[:stop] for stop in stops] == ["hm", "hm\n\nso", text]
-    plain = Trace(problem_id="p", index=0, steps=("A.", "B."), scores=None, finish="eos", n_tokens=1)
+    assert text == "hm\n\nso\n</think>\n\nA." and [text[:stop] for stop in stops] == [
+        "hm",
+        "hm\n\nso",
+        text,
+    ]
+    plain = Trace(
+        problem_id="p", index=0, steps=("A.", "B."), scores=None, finish="eos", n_tokens=1
+    )
     assert trace_text(plain, opened=False) == ("A.\n\nB.", [2, 6])
 
 
-def test_a_model_of_another_family_is_refused_before_its_weights_are_read(tmp_path: Path, policy: str) -> None:
+def test_a_model_of_another_family_is_refused_before_its_weights_are_read(
+    tmp_path: Path, policy: str
+) -> None:
     other = tmp_path / "other"
     AutoTokenizer.from_pretrained(policy).save_pretrained(other)
-    (other / "config.json").write_text('{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}')
+    (other / "config.json").write_text(
+        '{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}'
+    )
     with pytest.raises(UnknownName, match="unknown model family 'gpt2'"):
         save(write_traces(tmp_path / "toy.jsonl", [trace(0, None)]), str(other))
 

@@ -1,4 +1,6 @@
-"""save-acts that is killed, damaged or dealt to a job array: the same rows, and nothing computed twice."""
+"""save-acts that is killed, damaged or dealt to a job array: the same rows, and nothing computed
+twice.
+"""
 
 import re
 import signal
@@ -10,13 +12,21 @@ from typing import Literal
 
 import pytest
 
+from rewardscope.capture import saving
 from rewardscope.errors import BadRecord
-from rewardscope.prms import saving
 from rewardscope.settings import Settings
 from rewardscope.stages import train_linreg
 from rewardscope.storage.journal import Journal
 from rewardscope.storage.shards import ActStore
-from tests.e2e.acts_runs import LAYERS, SMALL_GROUP, SMALL_SHARD, run_stage, save, shrink, write_generations
+from tests.e2e.acts_runs import (
+    LAYERS,
+    SMALL_GROUP,
+    SMALL_SHARD,
+    run_stage,
+    save,
+    shrink,
+    write_generations,
+)
 from tests.unit.prms.tiny_prm import make_prm
 
 
@@ -44,7 +54,11 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, groups: int) -> None:
 
 @pytest.mark.parametrize("positions", ["step-ends", "all-tokens"])
 def test_a_killed_run_goes_on_and_gives_the_very_same_bytes(
-    tmp_path: Path, prm: str, small_shards: None, monkeypatch: pytest.MonkeyPatch, positions: Literal["step-ends", "all-tokens"]
+    tmp_path: Path,
+    prm: str,
+    small_shards: None,
+    monkeypatch: pytest.MonkeyPatch,
+    positions: Literal["step-ends", "all-tokens"],
 ) -> None:
     whole = save(write_generations(tmp_path / "whole" / "toy.jsonl"), prm, positions=positions)
     path = write_generations(tmp_path / "killed" / "toy.jsonl")
@@ -59,7 +73,8 @@ def test_a_killed_run_goes_on_and_gives_the_very_same_bytes(
     again = save(path, prm, positions=positions)
     assert first.stat().st_mtime_ns == written  # it was not computed a second time
     assert [shard.name for shard in again.shards] == [shard.name for shard in whole.shards]
-    assert again.manifest["outputs"] == whole.manifest["outputs"]  # sha256 of every shard, of rows and of sequences
+    # sha256 of every shard, of rows and of sequences
+    assert again.manifest["outputs"] == whole.manifest["outputs"]
 
 
 def test_nothing_of_a_killed_run_is_reused_under_other_settings(
@@ -79,13 +94,13 @@ def test_nothing_of_a_killed_run_is_reused_under_other_settings(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from rewardscope.prms import acts, saving
+from rewardscope.capture import batches, saving
 from rewardscope.settings import Settings
 from rewardscope.storage import shards
 from rewardscope.storage.journal import Journal
 
 saving.SHARD_ROWS = shards.SHARD_ROWS = {shard}
-acts.GROUP_TOKENS = {group}
+batches.GROUP_TOKENS = {group}
 replace, moved = os.replace, []
 
 def kill_at_the_third_shard(source, target):
@@ -96,15 +111,23 @@ def kill_at_the_third_shard(source, target):
 
 os.replace = kill_at_the_third_shard
 from rewardscope.stages.save_acts import Config, run
-run(Config(ds_name={path!r}, prm={prm!r}, device="cpu", positions="all-tokens"), Settings(data_dir=Path({data!r})))
+config = Config(ds_name={path!r}, prm={prm!r}, device="cpu", positions="all-tokens")
+run(config, Settings(data_dir=Path({data!r})))
 """
 
 
-def test_a_run_killed_while_it_writes_a_shard_goes_on_and_gives_identical_rows(tmp_path: Path, prm: str, small_shards: None) -> None:
+def test_a_run_killed_while_it_writes_a_shard_goes_on_and_gives_identical_rows(
+    tmp_path: Path, prm: str, small_shards: None
+) -> None:
     whole = save(write_generations(tmp_path / "whole" / "toy.jsonl"), prm, positions="all-tokens")
     path = write_generations(tmp_path / "killed" / "toy.jsonl")
-    code = KILLED.format(shard=SMALL_SHARD, group=SMALL_GROUP, path=str(path), prm=prm, data=str(path.parent))
-    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == -signal.SIGKILL
+    code = KILLED.format(
+        shard=SMALL_SHARD, group=SMALL_GROUP, path=str(path), prm=prm, data=str(path.parent)
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode
+        == -signal.SIGKILL
+    )
     hiddens = path.parent / "math-rm-toy" / "hiddens"
     assert len(list(hiddens.glob("*.npz"))) == 2 and len(list(hiddens.glob(".*.tmp"))) == 1
     again = save(path, prm, positions="all-tokens")
@@ -123,18 +146,29 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [Path.unlink, truncate, flip])
 def test_of_a_finished_folder_only_the_group_of_a_harmed_shard_is_computed_again(
-    tmp_path: Path, prm: str, small_shards: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    prm: str,
+    small_shards: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
     harm: Callable[[Path], None],
-) -> None:  # fmt: skip
+) -> None:
     path = write_generations(tmp_path / "toy.jsonl")
     store = save(path, prm)
     assert len(store.shards) > 4
-    outputs, others = store.manifest["outputs"], {shard: shard.stat().st_mtime_ns for shard in store.shards if shard != store.shards[2]}
+    outputs, others = (
+        store.manifest["outputs"],
+        {shard: shard.stat().st_mtime_ns for shard in store.shards if shard != store.shards[2]},
+    )
     harm(store.shards[2])
     computed: list[dict] = []
     save_groups = saving.save_groups
     monkeypatch.setattr(
-        saving, "save_groups", lambda source, groups, *rest, **kept: computed.append(groups) or save_groups(source, groups, *rest, **kept)
+        saving,
+        "save_groups",
+        lambda source, groups, *rest, **kept: (
+            computed.append(groups) or save_groups(source, groups, *rest, **kept)
+        ),
     )
     again = save(path, prm)
     assert again.manifest["outputs"] == outputs
@@ -149,17 +183,29 @@ def test_a_harmed_shard_is_one_line_where_it_is_read(tmp_path: Path, prm: str) -
     path = write_generations(tmp_path / "toy.jsonl")
     store = save(path, prm)
     whole = store.shards[0].read_bytes()
-    for harm, message in ((truncate, r"00000\.npz is damaged \(\d+ bytes, \d+ were written\)"), (flip, r"00000\.npz is damaged .*CRC")):
+    for harm, message in (
+        (truncate, r"00000\.npz is damaged \(\d+ bytes, \d+ were written\)"),
+        (flip, r"00000\.npz is damaged .*CRC"),
+    ):
         harm(store.shards[0])
         with pytest.raises(BadRecord, match=message) as caught:
-            train_linreg.run(train_linreg.Config(ds_name=str(store.folder)), Settings(data_dir=tmp_path))
+            train_linreg.run(
+                train_linreg.Config(ds_name=str(store.folder)), Settings(data_dir=tmp_path)
+            )
         assert "\n" not in str(caught.value) and "re-run invoke save-acts" in str(caught.value)
         store.shards[0].write_bytes(whole)
 
 
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
-def test_parts_are_joined_into_the_folder_of_one_run(tmp_path: Path, prm: str, small_shards: None, order: tuple[int, ...]) -> None:
-    whole = save(write_generations(tmp_path / "whole" / "toy.jsonl"), prm, positions="all-tokens", layers="0,2")
+def test_parts_are_joined_into_the_folder_of_one_run(
+    tmp_path: Path, prm: str, small_shards: None, order: tuple[int, ...]
+) -> None:
+    whole = save(
+        write_generations(tmp_path / "whole" / "toy.jsonl"),
+        prm,
+        positions="all-tokens",
+        layers="0,2",
+    )
     path = write_generations(tmp_path / "parts" / "toy.jsonl")
     flags = {"prm": prm, "positions": "all-tokens", "layers": "0,2", "total": 3}
     places, times = [], {}
@@ -168,12 +214,23 @@ def test_parts_are_joined_into_the_folder_of_one_run(tmp_path: Path, prm: str, s
             times[shard.name] = shard.stat().st_mtime_ns
         places.append(run_stage(path, part=part, **flags))
     joined = ActStore(path.parent / "math-rm-toy")
-    assert [place.name for place in places] == [*(f"math-rm-toy.part-0{part}-of-03" for part in order[:2]), "math-rm-toy"]
+    assert [place.name for place in places] == [
+        *(f"math-rm-toy.part-0{part}-of-03" for part in order[:2]),
+        "math-rm-toy",
+    ]
     assert joined.manifest["outputs"] == whole.manifest["outputs"]
-    assert times and all((joined.folder / "hiddens" / name).stat().st_mtime_ns == time for name, time in times.items())  # moved
-    assert sorted(folder.name for folder in path.parent.iterdir() if folder.is_dir()) == ["math-rm-toy"]
+    # moved
+    assert times and all(
+        (joined.folder / "hiddens" / name).stat().st_mtime_ns == time
+        for name, time in times.items()
+    )
+    assert sorted(folder.name for folder in path.parent.iterdir() if folder.is_dir()) == [
+        "math-rm-toy"
+    ]
     assert run_stage(path, part=2, **flags) == joined.folder  # nothing is computed again
-    assert sorted(folder.name for folder in path.parent.iterdir() if folder.is_dir()) == ["math-rm-toy"]
+    assert sorted(folder.name for folder in path.parent.iterdir() if folder.is_dir()) == [
+        "math-rm-toy"
+    ]
 
 
 def test_a_part_that_is_done_is_skipped_and_a_join_that_was_stopped_goes_on(
@@ -183,17 +240,26 @@ def test_a_part_that_is_done_is_skipped_and_a_join_that_was_stopped_goes_on(
     path = write_generations(tmp_path / "parts" / "toy.jsonl")
     place = run_stage(path, prm=prm, part=1, total=2)
     made = (place / "manifest.json").read_text()
-    assert run_stage(path, prm=prm, part=1, total=2) == place and (place / "manifest.json").read_text() == made
+    assert (
+        run_stage(path, prm=prm, part=1, total=2) == place
+        and (place / "manifest.json").read_text() == made
+    )
     with monkeypatch.context() as patch:
-        patch.setattr("rewardscope.storage.shards.write_traces", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "rewardscope.storage.shards.write_traces",
+            lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
+        )
         with pytest.raises(KeyboardInterrupt):
             run_stage(path, prm=prm, part=2, total=2)  # its shards are moved by now
-    monkeypatch.setattr("rewardscope.prms.scorer.HfScorer.__init__", None)  # to load the PRM would fail
+    # to load the PRM would fail
+    monkeypatch.setattr("rewardscope.prms.scorer.HfScorer.__init__", None)
     joined = ActStore(run_stage(path, prm=prm, part=1, total=2))
     assert joined.manifest["outputs"] == whole.manifest["outputs"]
 
 
-def test_of_a_joined_folder_a_harmed_shard_is_computed_again_whatever_part_is_named(tmp_path: Path, prm: str, small_shards: None) -> None:
+def test_of_a_joined_folder_a_harmed_shard_is_computed_again_whatever_part_is_named(
+    tmp_path: Path, prm: str, small_shards: None
+) -> None:
     path = write_generations(tmp_path / "toy.jsonl")
     for part in (1, 2):
         run_stage(path, prm=prm, part=part, total=2)

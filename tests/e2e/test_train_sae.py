@@ -14,9 +14,9 @@ import torch
 from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.log import WandbRunLog
 from rewardscope.paths import PROJECT
-from rewardscope.sae.checkpoint import load_sae
-from rewardscope.sae.runs import find_sae
-from rewardscope.sae.train import Trainer
+from rewardscope.sae.model.checkpoint import load_sae
+from rewardscope.sae.model.runs import find_sae
+from rewardscope.sae.train.trainer import Trainer
 from rewardscope.settings import Settings
 from rewardscope.stages import train_sae
 from rewardscope.storage.tables import read_json
@@ -24,17 +24,42 @@ from tests.unit.sae.planted import dictionary, planted_acts, write_acts
 
 CPU = torch.device("cpu")
 NAMES = ("math-rm-a", "math-rm-b")
-SMALL: dict[str, Any] = {"ds_names": NAMES, "n_features": "32", "k": "2", "batch": 128, "tokens": 2_000, "device": "cpu"}
+SMALL: dict[str, Any] = {
+    "ds_names": NAMES,
+    "n_features": "32",
+    "k": "2",
+    "batch": 128,
+    "tokens": 2_000,
+    "device": "cpu",
+}
 
 
 @pytest.fixture(scope="module")
 def acts_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     for seed, name in enumerate(NAMES):
-        made = planted_acts(n_problems=10, rows_per_problem=100, layers=(0, 2), n_features=20, width=16, k=2, seed=seed)
+        made = planted_acts(
+            n_problems=10,
+            rows_per_problem=100,
+            layers=(0, 2),
+            n_features=20,
+            width=16,
+            k=2,
+            seed=seed,
+        )
         write_acts(home / name, made)
-    write_acts(home / "wide", planted_acts(n_problems=2, rows_per_problem=9, layers=(0,), n_features=9, width=24, k=2, seed=0))
-    write_acts(home / "other-layer", planted_acts(n_problems=2, rows_per_problem=9, layers=(1,), n_features=9, width=16, k=2, seed=0))
+    write_acts(
+        home / "wide",
+        planted_acts(
+            n_problems=2, rows_per_problem=9, layers=(0,), n_features=9, width=24, k=2, seed=0
+        ),
+    )
+    write_acts(
+        home / "other-layer",
+        planted_acts(
+            n_problems=2, rows_per_problem=9, layers=(1,), n_features=9, width=16, k=2, seed=0
+        ),
+    )
     return home
 
 
@@ -47,7 +72,9 @@ def train(settings: Settings, **flags: Any) -> Path:
     return train_sae.run(train_sae.Config(**(SMALL | flags)), settings)
 
 
-def test_training_finds_the_planted_dictionaries_and_says_how_well(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_finds_the_planted_dictionaries_and_says_how_well(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = train(settings, tokens=40_000, lr=5e-3, run="planted")
     assert out == settings.sae_checkpoint_dir / "planted"
     for layer in (0, 2):
@@ -62,7 +89,9 @@ def test_training_finds_the_planted_dictionaries_and_says_how_well(settings: Set
     manifest = read_json(out / "manifest.json")
     assert manifest["rows"] == 1800
     assert sorted(manifest["outputs"]) == ["README.md"] + [
-        f"layer_{layer}/{name}" for layer in ("00", "02") for name in ("cfg.json", "quality.json", "sae.safetensors")
+        f"layer_{layer}/{name}"
+        for layer in ("00", "02")
+        for name in ("cfg.json", "quality.json", "sae.safetensors")
     ]
     assert find_sae("planted", settings).layers == {0: out / "layer_00", 2: out / "layer_02"}
 
@@ -78,8 +107,10 @@ def test_a_second_run_skips_and_other_settings_stop(settings: Settings) -> None:
         train(settings, k="3", ds_names=("math-rm-a",))
 
 
-def test_a_run_killed_between_two_layers_does_not_pass_for_a_finished_one(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rewardscope.sae import checkpoint
+def test_a_run_killed_between_two_layers_does_not_pass_for_a_finished_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rewardscope.sae.model import checkpoint
 
     real = checkpoint.save_sae
 
@@ -102,11 +133,12 @@ import json, os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from rewardscope.sae import train
+from rewardscope.sae.train import trainer as train
 from rewardscope.settings import Settings
 from rewardscope.stages import train_sae
 
-flags, data, out, last = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+flags, last = json.loads(sys.argv[1]), int(sys.argv[4])
+data, out = Path(sys.argv[2]), Path(sys.argv[3])
 real = train.Trainer.step
 
 def step(self, batch):
@@ -121,14 +153,26 @@ train_sae.run(train_sae.Config(**flags), Settings(data_dir=data, sae_checkpoint_
 
 @pytest.mark.parametrize("flags", [{}, {"activation": "batchtopk"}])
 def test_a_run_that_is_killed_and_started_again_ends_with_the_same_bits(
-    settings: Settings, acts_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any]
+    settings: Settings,
+    acts_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: dict[str, Any],
 ) -> None:
     flags = SMALL | {"tokens": 6_000, "aux_alpha": 0.1, "save_every": "10"} | flags
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         whole = train_sae.run(train_sae.Config(**flags), settings)
-        command = [sys.executable, "-c", _KILLED, json.dumps(flags), str(acts_home), str(tmp_path / "killed"), "27"]
+        command = [
+            sys.executable,
+            "-c",
+            _KILLED,
+            json.dumps(flags),
+            str(acts_home),
+            str(tmp_path / "killed"),
+            "27",
+        ]
         killed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         resumed = dataclasses.replace(settings, sae_checkpoint_dir=tmp_path / "killed")
@@ -137,18 +181,26 @@ def test_a_run_that_is_killed_and_started_again_ends_with_the_same_bits(
             find_sae("sae", resumed)
         steps: list[int] = []
         real = Trainer.step
-        monkeypatch.setattr(Trainer, "step", lambda self, batch: steps.append(self.n_done) or real(self, batch))
+        monkeypatch.setattr(
+            Trainer, "step", lambda self, batch: steps.append(self.n_done) or real(self, batch)
+        )
         again = train_sae.run(train_sae.Config(**flags), resumed)
     finally:
         torch.set_num_threads(threads)
     assert steps == list(range(20, 47))
     for layer in ("layer_00", "layer_02"):
-        assert (whole / layer / "sae.safetensors").read_bytes() == (again / layer / "sae.safetensors").read_bytes()
-        assert read_json(whole / layer / "quality.json") == read_json(again / layer / "quality.json")
+        assert (whole / layer / "sae.safetensors").read_bytes() == (
+            again / layer / "sae.safetensors"
+        ).read_bytes()
+        assert read_json(whole / layer / "quality.json") == read_json(
+            again / layer / "quality.json"
+        )
     assert not (again / "state").exists()
 
 
-def test_the_state_of_other_settings_is_not_used(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_of_other_settings_is_not_used(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = Trainer.step
 
     def stopped(self: Trainer, batch: Any) -> Any:
@@ -163,13 +215,19 @@ def test_the_state_of_other_settings_is_not_used(settings: Settings, monkeypatch
     assert (settings.sae_checkpoint_dir / "sae" / "state" / "latest.json").is_file()
     out = train(settings, k="3")
     fresh = train(settings, k="3", run="fresh")
-    assert (out / "layer_00" / "sae.safetensors").read_bytes() == (fresh / "layer_00" / "sae.safetensors").read_bytes()
+    assert (out / "layer_00" / "sae.safetensors").read_bytes() == (
+        fresh / "layer_00" / "sae.safetensors"
+    ).read_bytes()
     assert not (out / "state").exists()
 
 
 @pytest.mark.parametrize("activation", ["batchtopk", "jumprelu", "matryoshka"])
-def test_every_activation_function_is_trained_saved_and_measured(settings: Settings, activation: str) -> None:
-    out = train(settings, activation=activation, tokens=30_000, lr=5e-3, prefixes=(0.5, 1.0), bandwidth=0.02)
+def test_every_activation_function_is_trained_saved_and_measured(
+    settings: Settings, activation: str
+) -> None:
+    out = train(
+        settings, activation=activation, tokens=30_000, lr=5e-3, prefixes=(0.5, 1.0), bandwidth=0.02
+    )
     sae = load_sae(out / "layer_00", device=CPU)
     assert sae.activation == activation
     assert (sae.k is None) == (activation != "matryoshka")
@@ -188,19 +246,32 @@ def test_layers_may_differ_in_features_and_k(settings: Settings) -> None:
 
 def test_every_flag_of_training_has_an_effect(settings: Settings) -> None:
     common: dict[str, Any] = {"layers": "0", "tokens": 1_000}
-    plain = {a: train(settings, run=f"plain-{a}", activation=a, **common) for a in ("topk", "jumprelu", "matryoshka")}
+    plain = {
+        a: train(settings, run=f"plain-{a}", activation=a, **common)
+        for a in ("topk", "jumprelu", "matryoshka")
+    }
     changes: list[tuple[str, dict[str, Any]]] = [
-        ("topk", {"warmup": 0.5}), ("topk", {"decay": 0.9}), ("topk", {"clip": 1e-6}), ("topk", {"precision": "bf16"}),
-        ("topk", {"aux_k": 1, "aux_alpha": 100.0, "tokens": 5_000}), ("jumprelu", {"l0_weight": 50.0}), ("jumprelu", {"bandwidth": 0.5}),
+        ("topk", {"warmup": 0.5}),
+        ("topk", {"decay": 0.9}),
+        ("topk", {"clip": 1e-6}),
+        ("topk", {"precision": "bf16"}),
+        ("topk", {"aux_k": 1, "aux_alpha": 100.0, "tokens": 5_000}),
+        ("jumprelu", {"l0_weight": 50.0}),
+        ("jumprelu", {"bandwidth": 0.5}),
         ("matryoshka", {"prefixes": (0.2, 1.0)}),
-    ]  # fmt: skip
+    ]
     for number, (activation, change) in enumerate(changes):
         out = train(settings, run=f"changed-{number}", activation=activation, **(common | change))
-        changed, same = (load_sae(folder / "layer_00", device=CPU).W_enc_DF for folder in (out, plain[activation]))
+        changed, same = (
+            load_sae(folder / "layer_00", device=CPU).W_enc_DF
+            for folder in (out, plain[activation])
+        )
         assert not torch.equal(changed, same), change
 
 
-def test_curves_of_every_layer_reach_an_offline_wandb_run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curves_of_every_layer_reach_an_offline_wandb_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logged: dict[int, set[str]] = {}
     real = WandbRunLog.log
 
@@ -212,7 +283,11 @@ def test_curves_of_every_layer_reach_an_offline_wandb_run(settings: Settings, mo
     monkeypatch.setattr(WandbRunLog, "log", log)
     train(settings, wandb=True)
     assert set(logged) == {0, 15}
-    assert logged[0] == {f"{name}/layer_{layer}" for name in ("fvu", "l0", "aux", "dead", "grad_norm") for layer in (0, 2)}
+    assert logged[0] == {
+        f"{name}/layer_{layer}"
+        for name in ("fvu", "l0", "aux", "dead", "grad_norm")
+        for layer in (0, 2)
+    }
     assert list((settings.data_dir / "wandb").glob("offline-run-*/*.wandb"))
 
 
@@ -234,7 +309,11 @@ def test_layers_can_be_chosen_and_the_expansion_sets_the_width(settings: Setting
     ],
 )
 def test_the_plan_is_logged_before_training(
-    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any], said: str
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: dict[str, Any],
+    said: str,
 ) -> None:
     monkeypatch.setattr(logging.getLogger("rewardscope"), "propagate", True)
     train(settings, **flags)
@@ -244,7 +323,13 @@ def test_the_plan_is_logged_before_training(
 def test_the_seed_changes_the_weights_and_a_small_buffer_the_order(settings: Settings) -> None:
     weights = [
         load_sae(train(settings, run=name, **flags) / "layer_00", device=CPU).W_enc_DF
-        for name, flags in (("a", {}), ("b", {}), ("c", {"seed": 1}), ("d", {"aux_alpha": 0.0, "k": "1"}), ("e", {"k": "1"}))
+        for name, flags in (
+            ("a", {}),
+            ("b", {}),
+            ("c", {"seed": 1}),
+            ("d", {"aux_alpha": 0.0, "k": "1"}),
+            ("e", {"k": "1"}),
+        )
     ]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
@@ -274,7 +359,9 @@ def test_the_seed_changes_the_weights_and_a_small_buffer_the_order(settings: Set
         ({"warmup": 1.0}, "--warmup 1.0"),
     ],
 )
-def test_what_cannot_work_is_said_before_anything_is_written(settings: Settings, flags: dict[str, Any], message: str) -> None:
+def test_what_cannot_work_is_said_before_anything_is_written(
+    settings: Settings, flags: dict[str, Any], message: str
+) -> None:
     with pytest.raises((ConfigError, MissingInput), match=message):
         train(settings, **flags)
     assert not settings.sae_checkpoint_dir.exists()
@@ -282,4 +369,13 @@ def test_what_cannot_work_is_said_before_anything_is_written(settings: Settings,
 
 def test_every_field_that_changes_the_result_is_part_of_the_key() -> None:
     free = {f.name for f in dataclasses.fields(train_sae.Config) if not f.metadata["key"]}
-    assert free == {"run", "device", "distributed", "processes", "wandb", "force", "save_every", "batch_tokens"}
+    assert free == {
+        "run",
+        "device",
+        "distributed",
+        "processes",
+        "wandb",
+        "force",
+        "save_every",
+        "batch_tokens",
+    }

@@ -1,4 +1,6 @@
-"""A save-acts folder made by hand: four layers, of which one holds the reward and one the verdict."""
+"""A save-acts folder made by hand: four layers, of which one holds the reward and one the
+verdict.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +16,25 @@ WIDTH, PLANTED, NAME = 8, 2, "math-rm-toy-1.5B_tinymath"
 
 
 def make_acts(
-    data: Path, *, name: str = NAME, problems: int = 60, correct: bool | None = True, reward: Callable[[int], float] | None = None,
-    other_tokens: int = 1, seed: int = 0, flip: float = 1.0, dataset: str = "toy", shift: float = 0.0,
-) -> ActStore:  # fmt: skip
-    """Write the folder: layer 2 holds the reward in a linear form, layer 1 the verdict, the rest is noise.
+    data: Path,
+    *,
+    name: str = NAME,
+    problems: int = 60,
+    correct: bool | None = True,
+    reward: Callable[[int], float] | None = None,
+    other_tokens: int = 1,
+    seed: int = 0,
+    flip: float = 1.0,
+    dataset: str = "toy",
+    shift: float = 0.0,
+) -> ActStore:
+    """Write the folder: layer 2 holds the reward in a linear form, layer 1 the verdict, the rest is
+    noise.
 
-    `correct` None leaves traces without a verdict; `reward` makes it of the step alone. `other_tokens` rows that are no step
-    ends stand before each step end; their states are far off and would spoil a probe that took them. `flip` multiplies the
-    direction of the reward, `shift` moves its states.
+    `correct` None leaves traces without a verdict; `reward` makes it of the step alone.
+    `other_tokens` rows that are no step ends stand before each step end; their states are far off
+    and would spoil a probe that took them. `flip` multiplies the direction of the reward, `shift`
+    moves its states.
     """
     rng = torch.Generator().manual_seed(seed)
     rows, states, sequences = [], [], []
@@ -35,12 +48,32 @@ def make_acts(
                     planted = flip * float(acts[PLANTED] @ torch.arange(WIDTH).float()) / 40 + 0.5
                     acts[PLANTED] += shift
                     value = (planted if reward is None else reward(step)) if is_end else None
-                    place = {"problem": f"{dataset}/{problem}", "trace": trace, "step": step, "token": 10 * step + is_end, "token_id": 7}
+                    place = {
+                        "problem": f"{dataset}/{problem}",
+                        "trace": trace,
+                        "step": step,
+                        "token": 10 * step + is_end,
+                        "token_id": 7,
+                    }
                     more = {"dataset": dataset, "in_window": True, "text_start": 0}
                     known = {key: more[key] for key in more if key in ActRow._fields}
-                    rows.append(ActRow(**place, **known, is_step_end=is_end, reward=value, correct=verdict if correct else None))
+                    rows.append(
+                        ActRow(
+                            **place,
+                            **known,
+                            is_step_end=is_end,
+                            reward=value,
+                            correct=verdict if correct else None,
+                        )
+                    )
                     states.append(acts)
-            sequences.append({"problem": f"{dataset}/{problem}", "trace": trace, "tokens": [str(number) for number in range(40)]})
+            sequences.append(
+                {
+                    "problem": f"{dataset}/{problem}",
+                    "trace": trace,
+                    "tokens": [str(number) for number in range(40)],
+                }
+            )
     folder = data / name
     acts_NLD, names = torch.stack(states), []
     for index, chunk in enumerate(acts_NLD.split(300)):
@@ -49,5 +82,14 @@ def make_acts(
     write_act_rows(folder, rows, sequences)
     outputs = dict.fromkeys(names, "")
     extra = {"layers": [0, 1, 2, 3], "width": WIDTH}
-    write_json(folder / "manifest.json", {"stage": "save-acts", "settings": {}, "outputs": outputs, "rows": len(rows), "extra": extra})
+    write_json(
+        folder / "manifest.json",
+        {
+            "stage": "save-acts",
+            "settings": {},
+            "outputs": outputs,
+            "rows": len(rows),
+            "extra": extra,
+        },
+    )
     return ActStore(folder)

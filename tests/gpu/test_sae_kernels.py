@@ -1,4 +1,6 @@
-"""The Triton kernels on a GPU against torch, at the size of a 7B PRM's layer; -s shows the times."""
+"""The Triton kernels on a GPU against torch, at the size of a 7B PRM's layer; -s shows the
+times.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,13 +13,14 @@ if not torch.cuda.is_available():
     pytest.skip("needs a CUDA device", allow_module_level=True)
 pytest.importorskip("triton")
 
-from rewardscope.sae.sparse import Entries, TorchKernels, pick_kernels, starts_of
-from rewardscope.sae.triton_kernels import AdamRows, TritonKernels
+from rewardscope.sae.train.sparse import Entries, TorchKernels, pick_kernels, starts_of
+from rewardscope.sae.train.triton_kernels import AdamRows, TritonKernels
 
 pytestmark = pytest.mark.gpu
 DEVICE = torch.device("cuda")
 N, D, F, K = 8192, 3584, 28_672, 64
-EPS = 1e-2  # of Adam: with a tiny one, a gradient of 1e-8 that is only rounding would decide a whole step
+# of Adam: with a tiny one, a gradient of 1e-8 that is only rounding would decide a whole step
+EPS = 1e-2
 TORCH, TRITON = TorchKernels(), TritonKernels()
 
 
@@ -29,10 +32,14 @@ class Batch(NamedTuple):
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
-    """Return rows with k entries; the first feature is in all of them, others the rarer the later."""
+    """Return rows with k entries; the first feature is in all of them, others the rarer the
+    later.
+    """
     random = torch.Generator(DEVICE).manual_seed(0)
     weight_F = 1 / torch.arange(1, F + 1, device=DEVICE, dtype=torch.float32)
-    score_NF = weight_F.log() - torch.empty(N, F, device=DEVICE).exponential_(generator=random).log()
+    score_NF = (
+        weight_F.log() - torch.empty(N, F, device=DEVICE).exponential_(generator=random).log()
+    )
     score_NF[:, 0] = torch.inf
     features_M = score_NF.topk(K, dim=1).indices.sort(dim=1).values.flatten().int()
     del score_NF
@@ -75,24 +82,38 @@ def test_decoded_rows_equal_those_of_torch(batch: Batch) -> None:
     compare("decode", lambda: TORCH.decode(entries, W_FD), lambda: TRITON.decode(entries, W_FD))
     half_FD = W_FD.bfloat16()
     close(TRITON.decode(entries, half_FD), TORCH.decode(entries, half_FD.float()))
-    compare("decode, bfloat16 beside float32", lambda: TORCH.decode(entries, W_FD), lambda: TRITON.decode(entries, half_FD))
+    compare(
+        "decode, bfloat16 beside float32",
+        lambda: TORCH.decode(entries, W_FD),
+        lambda: TRITON.decode(entries, half_FD),
+    )
 
 
 def test_dots_equal_those_of_torch(batch: Batch) -> None:
     entries, W_FD, x_ND = batch
     close(TRITON.dots(entries, x_ND, W_FD), TORCH.dots(entries, x_ND, W_FD))
-    compare("dots", lambda: TORCH.dots(entries, x_ND, W_FD), lambda: TRITON.dots(entries, x_ND, W_FD))
+    compare(
+        "dots", lambda: TORCH.dots(entries, x_ND, W_FD), lambda: TRITON.dots(entries, x_ND, W_FD)
+    )
 
 
 def test_sums_by_feature_equal_those_of_torch_and_are_the_same_each_time(batch: Batch) -> None:
     entries, W_FD, x_ND = batch
     order = TRITON.by_feature(entries.features_M, len(W_FD))
     expected = TORCH.by_feature(entries.features_M, len(W_FD))
-    assert torch.equal(order.order_M, expected.order_M) and torch.equal(order.starts_F, expected.starts_F)
+    assert torch.equal(order.order_M, expected.order_M) and torch.equal(
+        order.starts_F, expected.starts_F
+    )
     sums_FD = TRITON.sum_by_feature(order, entries.values_M, entries.rows_M, x_ND)
     close(sums_FD, TORCH.sum_by_feature(order, entries.values_M, entries.rows_M, x_ND))
-    assert torch.equal(sums_FD, TRITON.sum_by_feature(order, entries.values_M, entries.rows_M, x_ND))
-    compare("by_feature", lambda: TORCH.by_feature(entries.features_M, F), lambda: TRITON.by_feature(entries.features_M, F))
+    assert torch.equal(
+        sums_FD, TRITON.sum_by_feature(order, entries.values_M, entries.rows_M, x_ND)
+    )
+    compare(
+        "by_feature",
+        lambda: TORCH.by_feature(entries.features_M, F),
+        lambda: TRITON.by_feature(entries.features_M, F),
+    )
     compare(
         "sum_by_feature",
         lambda: TORCH.sum_by_feature(order, entries.values_M, entries.rows_M, x_ND),
@@ -105,7 +126,15 @@ def test_steps_of_adam_from_entries_equal_torchs_adam(batch: Batch) -> None:
     weights_FD = W_FD.clone().requires_grad_()
     adam = torch.optim.Adam([weights_FD], lr=1e-3, eps=EPS, fused=True)
     order = TRITON.by_feature(entries.features_M, F)
-    state = AdamRows(W_FD.clone(), torch.zeros_like(W_FD), torch.zeros_like(W_FD), step=1, lr=1e-3, betas=(0.9, 0.999), eps=EPS)
+    state = AdamRows(
+        W_FD.clone(),
+        torch.zeros_like(W_FD),
+        torch.zeros_like(W_FD),
+        step=1,
+        lr=1e-3,
+        betas=(0.9, 0.999),
+        eps=EPS,
+    )
 
     def plain() -> None:
         weights_FD.grad = TRITON.sum_by_feature(order, entries.values_M, entries.rows_M, x_ND)
@@ -135,4 +164,8 @@ def test_errors_and_their_dots_equal_the_separate_steps(batch: Batch) -> None:
         TRITON.dots(entries, separate_ND, W_FD)
         separate_ND.square().sum(dim=1)
 
-    compare("decode, error, dots (triton), beside decode_errors", separate, lambda: TRITON.decode_errors(entries, W_FD, x_ND))
+    compare(
+        "decode, error, dots (triton), beside decode_errors",
+        separate,
+        lambda: TRITON.decode_errors(entries, W_FD, x_ND),
+    )

@@ -1,4 +1,5 @@
-"""Run by the interpreter of the peers' environment: save or load a checkpoint with another library, and give its outputs.
+"""Run by the interpreter of the peers' environment: save or load a checkpoint with another library,
+and give its outputs.
 
 peer.py save saelens topk FOLDER x.npy out.npy
 peer.py load saelens - FOLDER x.npy out.npy
@@ -17,7 +18,9 @@ D, F, K = 16, 64, 5
 
 
 def randomise(module: torch.nn.Module) -> None:
-    """Give every parameter values that a trained one could have, so that no bias is 0 and no row has norm 1."""
+    """Give every parameter values that a trained one could have, so that no bias is 0 and no row
+    has norm 1.
+    """
     random = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -27,18 +30,30 @@ def randomise(module: torch.nn.Module) -> None:
 
 
 def saelens(action: str, kind: str, folder: Path, x: torch.Tensor) -> torch.Tensor:
-    from sae_lens import SAE, BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, TopKTrainingSAE, TopKTrainingSAEConfig
+    from sae_lens import (
+        SAE,
+        BatchTopKTrainingSAE,
+        BatchTopKTrainingSAEConfig,
+        TopKTrainingSAE,
+        TopKTrainingSAEConfig,
+    )
     from sae_lens.saes.gated_sae import GatedSAE, GatedSAEConfig
     from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
     from sae_lens.saes.sae import SAEMetadata
     from sae_lens.saes.standard_sae import StandardSAE, StandardSAEConfig
 
     if action == "save":
-        common = {"d_in": D, "d_sae": F, "metadata": SAEMetadata(hook_name="blocks.7.hook_resid_post", model_name="m")}
+        common = {
+            "d_in": D,
+            "d_sae": F,
+            "metadata": SAEMetadata(hook_name="blocks.7.hook_resid_post", model_name="m"),
+        }
         makers = {
             "topk": lambda: TopKTrainingSAE(TopKTrainingSAEConfig(k=K, **common)),
             "batchtopk": lambda: BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(k=K, **common)),
-            "jumprelu": lambda: JumpReLUSAE(JumpReLUSAEConfig(apply_b_dec_to_input=False, **common)),
+            "jumprelu": lambda: JumpReLUSAE(
+                JumpReLUSAEConfig(apply_b_dec_to_input=False, **common)
+            ),
             "standard": lambda: StandardSAE(StandardSAEConfig(**common)),
             "gated": lambda: GatedSAE(GatedSAEConfig(**common)),
         }
@@ -46,7 +61,11 @@ def saelens(action: str, kind: str, folder: Path, x: torch.Tensor) -> torch.Tens
         randomise(sae)
         if kind == "batchtopk":
             sae.topk_threshold = torch.tensor(0.8, dtype=torch.double)
-        sae.save_inference_model(folder) if kind in ("topk", "batchtopk") else sae.save_model(folder)
+        (
+            sae.save_inference_model(folder)
+            if kind in ("topk", "batchtopk")
+            else sae.save_model(folder)
+        )
     return SAE.load_from_disk(folder)(x)
 
 
@@ -70,7 +89,9 @@ def dictionary_learning(action: str, kind: str, folder: Path, x: torch.Tensor) -
         makers = {
             "AutoEncoderTopK": lambda: top_k.AutoEncoderTopK(D, F, K),
             "BatchTopKSAE": lambda: batch_top_k.BatchTopKSAE(D, F, K),
-            "MatryoshkaBatchTopKSAE": lambda: matryoshka_batch_top_k.MatryoshkaBatchTopKSAE(D, F, K, [16, 48]),
+            "MatryoshkaBatchTopKSAE": lambda: matryoshka_batch_top_k.MatryoshkaBatchTopKSAE(
+                D, F, K, [16, 48]
+            ),
             "JumpReluAutoEncoder": lambda: dictionary.JumpReluAutoEncoder(D, F),
             "AutoEncoder": lambda: dictionary.AutoEncoder(D, F),
             "AutoEncoderNew": lambda: dictionary.AutoEncoderNew(D, F),
@@ -82,7 +103,11 @@ def dictionary_learning(action: str, kind: str, folder: Path, x: torch.Tensor) -
             sae.threshold.fill_(0.8)
         folder.mkdir(parents=True)
         torch.save(sae.state_dict(), folder / "ae.pt")
-        (folder / "config.json").write_text(json.dumps({"trainer": {"dict_class": kind, "k": K, "layer": 7, "lm_name": "m"}, "buffer": {}}))
+        (folder / "config.json").write_text(
+            json.dumps(
+                {"trainer": {"dict_class": kind, "k": K, "layer": 7, "lm_name": "m"}, "buffer": {}}
+            )
+        )
     sae, _ = utils.load_dictionary(str(folder), "cpu")
     return sae(x)
 
@@ -92,7 +117,9 @@ def main() -> None:
     rows = torch.from_numpy(np.load(base / "x.npy"))
     for job in json.loads((base / "jobs.json").read_text()):
         with torch.no_grad():
-            outputs = globals()[job["library"]](job["action"], job["kind"], base / job["folder"], rows)
+            outputs = globals()[job["library"]](
+                job["action"], job["kind"], base / job["folder"], rows
+            )
         np.save(base / job["out"], outputs.numpy())
 
 

@@ -33,6 +33,8 @@ class Config(StageConfig):
 )
 def test_the_flags_of_a_config_give_the_same_config(values: dict[str, Any]) -> None:
     seen: list[Config] = []
-    program = Program(namespace=Collection(stage_task("work", Config, lambda config, _: seen.append(config))))
+    program = Program(
+        namespace=Collection(stage_task("work", Config, lambda config, _: seen.append(config)))
+    )
     program.run(["invoke", "work", *as_flags(Config(**values))], exit=False)
     assert seen == [Config(**values)]

@@ -11,12 +11,43 @@ PROJECT = Path(__file__).parents[2]
 SOURCE = PROJECT / "src" / "rewardscope"
 # A module may import from layers with a smaller number, and from its own package.
 LAYERS = {
-    "errors": 0, "records": 1, "layers": 1, "settings": 1, "paths": 1, "log": 2, "statistics": 2, "storage": 3, "stage": 4,
-    "problems": 4, "models": 4, "engines": 5, "prms": 5, "search": 6, "probes": 6, "sae": 6, "features": 6, "dashboard": 6, "tiny": 6,
-    "cli": 6, "stages": 7,
-}  # fmt: skip
+    "errors": 0,
+    "records": 1,
+    "settings": 2,
+    "paths": 2,
+    "layers": 2,
+    "log": 3,
+    "statistics": 3,
+    "storage": 4,
+    "stage": 5,
+    "problems": 5,
+    "models": 5,
+    "engines": 6,
+    "prms": 6,
+    "capture": 7,
+    "interventions": 7,
+    "search": 8,
+    "probes": 8,
+    "sae": 8,
+    "features": 8,
+    "dashboard": 8,
+    "tiny": 8,
+    "cli": 8,
+    "stages": 9,
+}
 SIDEWAYS = {("features", "sae"), ("dashboard", "features"), ("dashboard", "sae")}
-HEAVY = ("torch", "transformers", "vllm", "datasets", "sklearn", "matplotlib", "wandb", "pandas", "math_verify", "numpy")
+HEAVY = (
+    "torch",
+    "transformers",
+    "vllm",
+    "datasets",
+    "sklearn",
+    "matplotlib",
+    "wandb",
+    "pandas",
+    "math_verify",
+    "numpy",
+)
 
 
 def _package(module: str) -> str:
@@ -26,13 +57,23 @@ def _package(module: str) -> str:
 def _imports(path: Path) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("rewardscope"):
-            names = [node.module] if node.module != "rewardscope" else [f"rewardscope.{alias.name}" for alias in node.names]
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.startswith("rewardscope")
+        ):
+            names = (
+                [node.module]
+                if node.module != "rewardscope"
+                else [f"rewardscope.{alias.name}" for alias in node.names]
+            )
             found += names
     return found
 
 
-@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+@pytest.mark.parametrize(
+    "path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE))
+)
 def test_imports_go_one_way(path: Path) -> None:
     own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
     if own == "__init__":
@@ -43,13 +84,20 @@ def test_imports_go_one_way(path: Path) -> None:
         assert allowed, f"{path.name} ({own}) must not import {module}"
 
 
-@pytest.mark.parametrize("path", [*sorted(SOURCE.rglob("*.py")), *sorted((PROJECT / "figures").glob("*.py"))], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [*sorted(SOURCE.rglob("*.py")), *sorted((PROJECT / "figures").glob("*.py"))],
+    ids=lambda path: path.name,
+)
 def test_files_stay_under_300_lines(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
 
 
 def test_listing_the_tasks_imports_no_heavy_library() -> None:
-    code = f"import sys, tasks; loaded = [m for m in {HEAVY!r} if m in sys.modules]; assert not loaded, loaded"
+    code = (
+        f"import sys, tasks; loaded = [m for m in {HEAVY!r} if m in sys.modules]; assert not"
+        " loaded, loaded"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
 
 

@@ -7,14 +7,25 @@ from rewardscope.layers import check_layers, parse_layers, pick_layers, show_lay
 
 
 @pytest.mark.parametrize(
-    ("text", "layers"), [("all", (0, 1, 2, 3)), ("0-3", (0, 1, 2, 3)), ("2", (2,)), ("3,0,1-2,1", (0, 1, 2, 3)), (" 1 - 2 , 3", (1, 2, 3))]
+    ("text", "layers"),
+    [
+        ("all", (0, 1, 2, 3)),
+        ("0-3", (0, 1, 2, 3)),
+        ("2", (2,)),
+        ("3,0,1-2,1", (0, 1, 2, 3)),
+        (" 1 - 2 , 3", (1, 2, 3)),
+    ],
 )
-def test_a_list_of_layers_is_read_ascending_and_each_once(text: str, layers: tuple[int, ...]) -> None:
+def test_a_list_of_layers_is_read_ascending_and_each_once(
+    text: str, layers: tuple[int, ...]
+) -> None:
     assert parse_layers(text, 4) == layers
 
 
 def test_a_layer_out_of_range_names_the_range() -> None:
-    with pytest.raises(ConfigError, match=r"--layers 0-27: layer 27 is out of range; the model has layers 0-3"):
+    with pytest.raises(
+        ConfigError, match=r"--layers 0-27: layer 27 is out of range; the model has layers 0-3"
+    ):
         parse_layers("0-27", 4)
 
 

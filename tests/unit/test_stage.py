@@ -43,31 +43,43 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["folder", "math-rm-Qwen2.5-Math-7B_MATH-500", "rows.jsonl", "Qwen2.5-Math_tinymath.jsonl"])
+@pytest.mark.parametrize(
+    "name",
+    ["folder", "math-rm-Qwen2.5-Math-7B_MATH-500", "rows.jsonl", "Qwen2.5-Math_tinymath.jsonl"],
+)
 def test_the_same_settings_and_inputs_skip(source: Path, tmp_path: Path, name: str) -> None:
     assert double(source, tmp_path / "out" / name)
     assert not double(source, tmp_path / "out" / name)
 
 
-def test_the_manifest_lies_inside_a_folder_whose_name_has_dots_and_beside_a_file(source: Path, tmp_path: Path) -> None:
+def test_the_manifest_lies_inside_a_folder_whose_name_has_dots_and_beside_a_file(
+    source: Path, tmp_path: Path
+) -> None:
     folder, file = tmp_path / "math-rm-Qwen2.5-Math-7B", tmp_path / "Qwen2.5-Math-7B_x.jsonl"
     before = manifest_of(folder), manifest_of(file)
     double(source, folder)
     double(source, file)
     assert before == (manifest_of(folder), manifest_of(file))
     assert manifest_of(folder) == folder / "manifest.json" and manifest_of(folder).is_file()
-    assert manifest_of(file) == tmp_path / "Qwen2.5-Math-7B_x.jsonl.manifest.json" and manifest_of(file).is_file()
+    assert (
+        manifest_of(file) == tmp_path / "Qwen2.5-Math-7B_x.jsonl.manifest.json"
+        and manifest_of(file).is_file()
+    )
 
 
 def test_other_settings_stop_with_the_change_and_name_force(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     double(source, out)
-    with pytest.raises(ConfigError, match=r"out was made with other settings \(times 2 -> 3\); pass --force"):
+    with pytest.raises(
+        ConfigError, match=r"out was made with other settings \(times 2 -> 3\); pass --force"
+    ):
         double(source, out, DoubleConfig(times=3))
     assert (out / "result.txt").read_text() == "42"
 
 
-def test_force_replaces_other_settings_and_nothing_else_in_the_folder(source: Path, tmp_path: Path) -> None:
+def test_force_replaces_other_settings_and_nothing_else_in_the_folder(
+    source: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     double(source, out)
     (out / "notes.txt").write_text("mine")
@@ -81,11 +93,15 @@ def test_force_with_the_same_settings_computes_again(source: Path, tmp_path: Pat
     assert double(source, tmp_path / "out", DoubleConfig(force=True))
 
 
-def test_a_setting_that_is_gone_counts_as_changed_and_is_named(source: Path, tmp_path: Path) -> None:
+def test_a_setting_that_is_gone_counts_as_changed_and_is_named(
+    source: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     double(source, out)
     manifest = json.loads((out / "manifest.json").read_text())
-    (out / "manifest.json").write_text(json.dumps(manifest | {"settings": {"times": 2, "speed": 9}}))
+    (out / "manifest.json").write_text(
+        json.dumps(manifest | {"settings": {"times": 2, "speed": 9}})
+    )
     with pytest.raises(ConfigError, match=r"\(speed 9 -> None\)"):
         double(source, out)
 
@@ -97,7 +113,9 @@ def test_a_folder_of_another_stage_is_never_overwritten(source: Path, tmp_path: 
         Stage("triple", CONFIG, inputs={"number": source}, out=out).is_done()
 
 
-def test_a_setting_that_does_not_change_the_result_still_skips(source: Path, tmp_path: Path) -> None:
+def test_a_setting_that_does_not_change_the_result_still_skips(
+    source: Path, tmp_path: Path
+) -> None:
     double(source, tmp_path / "out")
     assert not double(source, tmp_path / "out", DoubleConfig(device="cuda"))
 
@@ -114,7 +132,9 @@ def test_a_moved_input_with_the_same_content_skips(source: Path, tmp_path: Path)
     assert not double(source.rename(tmp_path / "moved.txt"), tmp_path / "out")
 
 
-def test_a_stage_output_edited_by_hand_counts_as_a_changed_input(source: Path, tmp_path: Path) -> None:
+def test_a_stage_output_edited_by_hand_counts_as_a_changed_input(
+    source: Path, tmp_path: Path
+) -> None:
     first, second = tmp_path / "first.jsonl", tmp_path / "second"
     double(source, first)
     double(first, second)
@@ -123,7 +143,9 @@ def test_a_stage_output_edited_by_hand_counts_as_a_changed_input(source: Path, t
     assert double(first, second)
 
 
-def test_a_rebuilt_folder_counts_as_a_changed_input_even_with_the_same_files(source: Path, tmp_path: Path) -> None:
+def test_a_rebuilt_folder_counts_as_a_changed_input_even_with_the_same_files(
+    source: Path, tmp_path: Path
+) -> None:
     folder, out = tmp_path / "folder", tmp_path / "out"
     double(source, folder)
     before = Stage("reader", CONFIG, inputs={"folder": folder}, out=out).key
@@ -139,7 +161,9 @@ def test_a_missing_output_recomputes(source: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "result.txt").read_text() == "42"
 
 
-def test_a_killed_run_leaves_no_manifest_and_the_next_one_computes(source: Path, tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_manifest_and_the_next_one_computes(
+    source: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     double(source, out)
     (out / "result.txt").unlink()
@@ -152,7 +176,10 @@ def test_a_killed_run_leaves_no_manifest_and_the_next_one_computes(source: Path,
 
 
 def test_a_stage_that_never_finishes_is_a_broken_invariant(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="without finish"), Stage("double", CONFIG, inputs={"number": source}, out=tmp_path / "out"):
+    with (
+        pytest.raises(AssertionError, match="without finish"),
+        Stage("double", CONFIG, inputs={"number": source}, out=tmp_path / "out"),
+    ):
         pass
 
 
@@ -160,9 +187,16 @@ def test_the_manifest_says_what_was_made_from_what(source: Path, tmp_path: Path)
     double(source, tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["settings"] == {"times": 2}
-    assert manifest["inputs"]["number"] == {"source": str(source), "digest": f"file:{sha256(source)}"}
+    assert manifest["inputs"]["number"] == {
+        "source": str(source),
+        "digest": f"file:{sha256(source)}",
+    }
     assert manifest["outputs"] == {"result.txt": sha256(tmp_path / "out" / "result.txt")}
-    assert (manifest["rows"], manifest["skipped"], manifest["extra"]) == (1, {"odd": 3}, {"width": 7})
+    assert (manifest["rows"], manifest["skipped"], manifest["extra"]) == (
+        1,
+        {"odd": 3},
+        {"width": 7},
+    )
 
 
 def test_the_key_tells_stages_settings_and_inputs_apart(source: Path, tmp_path: Path) -> None:
@@ -170,7 +204,9 @@ def test_the_key_tells_stages_settings_and_inputs_apart(source: Path, tmp_path: 
     keys = [
         Stage("double", CONFIG, inputs={"number": source}, out=out).key,
         Stage("other", CONFIG, inputs={"number": source}, out=out).key,
-        Stage("double", dataclasses.replace(CONFIG, times=3), inputs={"number": source}, out=out).key,
+        Stage(
+            "double", dataclasses.replace(CONFIG, times=3), inputs={"number": source}, out=out
+        ).key,
         Stage("double", CONFIG, inputs={"number": "a/hub-id"}, out=out).key,
     ]
     assert len(set(keys)) == 4

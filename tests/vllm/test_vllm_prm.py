@@ -10,7 +10,8 @@ from rewardscope.errors import TooLong
 from rewardscope.prms import load_scorer
 from tests.unit.prms.tiny_prm import make_prm, random_solutions
 
-pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("default")]  # vLLM and what it imports warn on their own
+# vLLM and what it imports warn on their own
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,10 @@ def test_vllm_scores_equal_ours_within_a_thousandth(folder: Path) -> None:
     flat = [score for row in expected for score in row]
     assert max(flat) - min(flat) > 0.1
     assert theirs.max_positions == ours.max_positions
-    assert theirs.tokens_encoded == ours.tokens_encoded == sum(len(encoded.input_ids) for encoded in batch)
+    assert (
+        theirs.tokens_encoded
+        == ours.tokens_encoded
+        == sum(len(encoded.input_ids) for encoded in batch)
+    )
     with pytest.raises(TooLong):
         theirs.encode("a", ["3 " * theirs.max_positions])

@@ -1,4 +1,6 @@
-"""What a layer's page shows, as plain JSON values: texts once, contexts as positions in them, numbers to four digits."""
+"""What a layer's page shows, as plain JSON values: texts once, contexts as positions in them,
+numbers to four digits.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rewardscope.features.categories import CATEGORIES
+from rewardscope.features.diff_table import FeatureDiff
 from rewardscope.features.examples import (
     Contrast,
     Example,
@@ -20,7 +23,6 @@ from rewardscope.features.examples import (
     top_texts,
 )
 from rewardscope.features.firing import DataSet, Firings, sum_firings
-from rewardscope.features.parts import FeatureDiff
 
 # Shape legend: F features, C token categories, D data sets.
 BEFORE, AFTER = 24, 12  # tokens of context
@@ -52,8 +54,12 @@ def gather(firings: Sequence[Firings], data_sets: Sequence[DataSet]) -> Statisti
     )
 
 
-def choose_features(statistics: Statistics, diffs: Sequence[FeatureDiff], *, top: int, by_diff: bool) -> np.ndarray:
-    """Return at most `top` features that fire: those with the most activation, or with the largest difference of firing rates."""
+def choose_features(
+    statistics: Statistics, diffs: Sequence[FeatureDiff], *, top: int, by_diff: bool
+) -> np.ndarray:
+    """Return at most `top` features that fire: those with the most activation, or with the largest
+    difference of firing rates.
+    """
     weight_F = statistics.mass_F.copy()
     if by_diff:
         weight_F = np.zeros_like(weight_F)
@@ -64,9 +70,18 @@ def choose_features(statistics: Statistics, diffs: Sequence[FeatureDiff], *, top
 
 
 def layer_data(
-    data_sets: list[DataSet], firings: list[Firings], diffs: Sequence[FeatureDiff], *, top: int, by_diff: bool, n_examples: int
+    data_sets: list[DataSet],
+    firings: list[Firings],
+    diffs: Sequence[FeatureDiff],
+    *,
+    top: int,
+    by_diff: bool,
+    n_examples: int,
 ) -> dict[str, Any]:
-    """Return the features of one layer with their statistics and contexts. `diffs` are the rows of this layer."""
+    """Return the features of one layer with their statistics and contexts.
+
+    `diffs` are the rows of this layer.
+    """
     statistics = gather(firings, data_sets)
     features = choose_features(statistics, diffs, top=top, by_diff=by_diff)
     split = [by_feature(fired, features) for fired in firings]
@@ -83,41 +98,70 @@ def layer_data(
         examples.append(found)
         shown.append(
             _numbers(feature, parts, data_sets, statistics, step_rows)
-            | {"reward": _contrast(contrast(parts, rewards)), "right": _contrast(contrast(parts, rights))}
+            | {
+                "reward": _contrast(contrast(parts, rewards)),
+                "right": _contrast(contrast(parts, rights)),
+            }
             | {"diffs": [_diff(row, pairs) for row in diffs if row.feature == feature]}
         )
     texts.cut()
     for entry, found in zip(shown, examples, strict=True):
         entry["examples"] = [texts.place(example) for example in found]
     return {
-        "categories": CATEGORIES, "pairs": pairs, "features": shown, "n_firing": int((statistics.mass_F > 0).sum()),
-        "data_sets": [_data_set(data) for data in data_sets], "step_rows": step_rows.tolist(), **texts.tables(),
-    }  # fmt: skip
+        "categories": CATEGORIES,
+        "pairs": pairs,
+        "features": shown,
+        "n_firing": int((statistics.mass_F > 0).sum()),
+        "data_sets": [_data_set(data) for data in data_sets],
+        "step_rows": step_rows.tolist(),
+        **texts.tables(),
+    }
 
 
 def _numbers(
-    feature: int, parts: list[FeatureFirings], data_sets: list[DataSet], statistics: Statistics, step_rows: np.ndarray
+    feature: int,
+    parts: list[FeatureFirings],
+    data_sets: list[DataSet],
+    statistics: Statistics,
+    step_rows: np.ndarray,
 ) -> dict[str, Any]:
     count_D, mass_C = statistics.count_DF[:, feature], statistics.mass_CF[:, feature]
-    steps = np.sum([step_counts(data.rows.step_N[part.row_E]) for part, data in zip(parts, data_sets, strict=True)], axis=0)
+    steps = np.sum(
+        [
+            step_counts(data.rows.step_N[part.row_E])
+            for part, data in zip(parts, data_sets, strict=True)
+        ],
+        axis=0,
+    )
     rows_D = np.array([len(data.rows) for data in data_sets])
     return {
-        "id": feature, "rate": _short(count_D.sum() / rows_D.sum()), "n": int(count_D.sum()),
-        "mean": _short(mass_C.sum() / count_D.sum()), "max": _short(statistics.max_F[feature]), "mass": _short(mass_C.sum()),
-        "rates": [_short(rate) for rate in count_D / rows_D], "kinds": [_short(share) for share in mass_C / mass_C.sum()],
+        "id": feature,
+        "rate": _short(count_D.sum() / rows_D.sum()),
+        "n": int(count_D.sum()),
+        "mean": _short(mass_C.sum() / count_D.sum()),
+        "max": _short(statistics.max_F[feature]),
+        "mass": _short(mass_C.sum()),
+        "rates": [_short(rate) for rate in count_D / rows_D],
+        "kinds": [_short(share) for share in mass_C / mass_C.sum()],
         "hist": activation_histogram(np.concatenate([part.value_E for part in parts])).tolist(),
-        "steps": [_short(n / rows) if rows else None for n, rows in zip(steps.tolist(), step_rows.tolist(), strict=True)],
+        "steps": [
+            _short(n / rows) if rows else None
+            for n, rows in zip(steps.tolist(), step_rows.tolist(), strict=True)
+        ],
         "texts": [[text, _short(share)] for text, share in top_texts(parts, data_sets, n=N_TEXTS)],
-    }  # fmt: skip
+    }
 
 
 class TextStore:
-    """The texts that contexts need: windows of the same trace are merged, and each distinct token text is kept once."""
+    """The texts that contexts need: windows of the same trace are merged, and each distinct token
+    text is kept once.
+    """
 
     def __init__(self, data_sets: list[DataSet]) -> None:
         self._data_sets = data_sets
         self._wanted: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        self._segment_at: dict[tuple[int, int], list[tuple[int, int, int]]] = {}  # start, end, number
+        # start, end, number
+        self._segment_at: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
         self._segments: list[list[Any]] = []
         self._traces: list[dict[str, Any]] = []
         self._tokens: dict[str, int] = {}
@@ -125,26 +169,52 @@ class TextStore:
     def want(self, examples: Sequence[Example]) -> None:
         """Note the windows of examples."""
         for example in examples:
-            self._wanted.setdefault((example.data_set, example.sequence), []).append((example.start, example.end))
+            self._wanted.setdefault((example.data_set, example.sequence), []).append(
+                (example.start, example.end)
+            )
 
     def cut(self) -> None:
         """Cut the texts of all windows that were noted."""
         for (number, line), windows in self._wanted.items():
             sequence = self._data_sets[number].sequences[line]
-            trace = {"data_set": number, "problem": sequence["problem"], "trace": sequence["trace"], "correct": sequence["correct"]}
+            trace = {
+                "data_set": number,
+                "problem": sequence["problem"],
+                "trace": sequence["trace"],
+                "correct": sequence["correct"],
+            }
             self._traces.append(trace)
             for start, end in _merged(windows):
-                self._segment_at.setdefault((number, line), []).append((start, end, len(self._segments)))
-                codes = [self._tokens.setdefault(text, len(self._tokens)) for text in sequence["tokens"][start:end]]
+                self._segment_at.setdefault((number, line), []).append(
+                    (start, end, len(self._segments))
+                )
+                codes = [
+                    self._tokens.setdefault(text, len(self._tokens))
+                    for text in sequence["tokens"][start:end]
+                ]
                 more = end < len(sequence["tokens"])
-                self._segments.append([len(self._traces) - 1, start, codes, _marks(sequence, start, end), more])
+                self._segments.append(
+                    [len(self._traces) - 1, start, codes, _marks(sequence, start, end), more]
+                )
 
     def place(self, example: Example) -> list[Any]:
-        """Return segment, position of the maximum, start, end, and [position, activation] pairs, all positions within the segment."""
+        """Return segment, position of the maximum, start, end, and [position, activation] pairs,
+        all positions within the segment.
+        """
         placed = self._segment_at[example.data_set, example.sequence]
-        first, number = next((start, number) for start, end, number in placed if start <= example.position < end)
-        values = [[position - first, _short(value)] for position, value in example.activations.items()]
-        return [number, example.position - first, example.start - first, example.end - first, values]
+        first, number = next(
+            (start, number) for start, end, number in placed if start <= example.position < end
+        )
+        values = [
+            [position - first, _short(value)] for position, value in example.activations.items()
+        ]
+        return [
+            number,
+            example.position - first,
+            example.start - first,
+            example.end - first,
+            values,
+        ]
 
     def tables(self) -> dict[str, Any]:
         return {"tokens": list(self._tokens), "traces": self._traces, "segments": self._segments}
@@ -166,7 +236,9 @@ def _marks(sequence: dict, start: int, end: int) -> list[list[Any]]:
     scores = sequence["scores"] or [None] * len(sequence["step_ends"])
     ends = enumerate(zip(sequence["step_ends"], scores, strict=True), start=1)
     return [
-        [position - start, step, None if score is None else _short(score)] for step, (position, score) in ends if start <= position < end
+        [position - start, step, None if score is None else _short(score)]
+        for step, (position, score) in ends
+        if start <= position < end
     ]
 
 
@@ -174,19 +246,34 @@ def _contrast(found: Contrast) -> dict[str, Any]:
     d = found.difference
     interval = None if d is None else [_short(d.value), _short(d.low), _short(d.high), d.n]
     sides = [None if mean is None else _short(mean) for mean in (found.fires, found.elsewhere)]
-    counts = {"n_fires": found.n_fires, "n_elsewhere": found.n_elsewhere, "n_problems": found.n_problems}
+    counts = {
+        "n_fires": found.n_fires,
+        "n_elsewhere": found.n_elsewhere,
+        "n_problems": found.n_problems,
+    }
     return {"fires": sides[0], "elsewhere": sides[1], "difference": interval, **counts}
 
 
 def _diff(row: FeatureDiff, pairs: list[tuple[str, str]]) -> list[Any]:
-    return [pairs.index((row.reasoning, row.instruct)), row.difference, row.low, row.high, row.log2_ratio, row.q_value, row.favours]
+    return [
+        pairs.index((row.reasoning, row.instruct)),
+        row.difference,
+        row.low,
+        row.high,
+        row.log2_ratio,
+        row.q_value,
+        row.favours,
+    ]
 
 
 def _data_set(data: DataSet) -> dict[str, Any]:
     return {
-        "name": data.name, "rows": len(data.rows), "problems": len(data.rows.problems), "traces": len(data.sequences),
+        "name": data.name,
+        "rows": len(data.rows),
+        "problems": len(data.rows.problems),
+        "traces": len(data.sequences),
         "every_token": data.every_token,
-    }  # fmt: skip
+    }
 
 
 def _short(value: Any) -> float:

@@ -9,7 +9,8 @@ from rewardscope.errors import ConfigError
 from rewardscope.records import Completion
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase  # not loaded, so that stages can name the engines
+    # not loaded, so that stages can name the engines
+    from transformers import PreTrainedTokenizerBase
 
     from rewardscope.models.flops import Flops
 
@@ -24,37 +25,54 @@ class Engine(Protocol):
     flops: Flops
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], *, n: int, stop: tuple[str, ...], temperature: float, top_p: float,
-        max_tokens: int, seeds: Sequence[int], reuse: bool = False,
-    ) -> list[list[Completion]]:  # fmt: skip
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        n: int,
+        stop: tuple[str, ...],
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seeds: Sequence[int],
+        reuse: bool = False,
+    ) -> list[list[Completion]]:
         """Return `n` completions for each prompt, in order.
 
-        `prompts` are token ids (so nothing is tokenised twice). Temperature 0 is greedy. Generation ends with the token
-        that completes a stop string; that token is kept whole. An end token ends it too and is not kept. `seeds[i]`
-        (0 or more) fixes the samples of prompt i whatever else is in the batch, and sample j whatever `n` is.
-        With `reuse`, what was computed is kept for later calls that continue these texts.
-        A prompt and what is generated together never exceed `max_positions`.
+        `prompts` are token ids (so nothing is tokenised twice). Temperature 0 is greedy. Generation
+        ends with the token that completes a stop string; that token is kept whole. An end token
+        ends it too and is not kept. `seeds[i]` (0 or more) fixes the samples of prompt i whatever
+        else is in the batch, and sample j whatever `n` is. With `reuse`, what was computed is kept
+        for later calls that continue these texts. A prompt and what is generated together never
+        exceed `max_positions`.
         Raises: TooLong where a prompt alone fills the positions.
         """
         ...
 
 
 def choose_engine(engine: EngineName) -> Literal["vllm", "hf"]:
-    """Resolve `auto`: vllm where it is installed and a GPU is there, else hf. Raises: ConfigError."""
+    """Resolve `auto`: vllm where it is installed and a GPU is there, else hf.
+
+    Raises: ConfigError.
+    """
     import importlib.util
 
     import torch
 
     installed = importlib.util.find_spec("vllm") is not None
     if engine == "vllm" and not installed:
-        raise ConfigError("--engine vllm: vllm is not installed; uv sync --extra vllm, or pass --engine hf")
+        raise ConfigError(
+            "--engine vllm: vllm is not installed; uv sync --extra vllm, or pass --engine hf"
+        )
     if engine == "auto":
         return "vllm" if installed and torch.cuda.is_available() else "hf"
     return engine
 
 
 def load_engine(model: str, *, engine: EngineName = "auto", gpu_share: float = 0.9) -> Engine:
-    """Load a policy from a hub id or a local folder; vllm takes `gpu_share` of the GPU's memory. Raises: MissingInput, ConfigError."""
+    """Load a policy from a hub id or a local folder; vllm takes `gpu_share` of the GPU's memory.
+
+    Raises: MissingInput, ConfigError.
+    """
     if choose_engine(engine) == "vllm":
         from rewardscope.engines.vllm import VllmEngine
 

@@ -1,4 +1,6 @@
-"""What the engines share, so that they agree: which prompts fit, what ends a generation, how ids become text."""
+"""What the engines share, so that they agree: which prompts fit, what ends a generation, how ids
+become text.
+"""
 
 from collections.abc import Sequence
 from typing import final
@@ -19,15 +21,21 @@ def check_prompts(prompts: Sequence[Sequence[int]], *, max_positions: int) -> No
     for index, prompt in enumerate(prompts):
         assert len(prompt) > 0, f"prompt {index} is empty"
         if len(prompt) >= max_positions:
-            raise TooLong(f"prompt {index} has {len(prompt)} tokens, the policy has {max_positions} positions")
+            raise TooLong(
+                f"prompt {index} has {len(prompt)} tokens, the policy has {max_positions} positions"
+            )
 
 
 def end_token_ids(model: str, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Return every id that ends a generation: those of the generation config (or else the config) and the tokenizer's own."""
+    """Return every id that ends a generation: those of the generation config (or else the config)
+    and the tokenizer's own.
+    """
     try:
         config = GenerationConfig.from_pretrained(model)
     except OSError:  # the file is optional
-        config = GenerationConfig.from_model_config(AutoConfig.from_pretrained(model, trust_remote_code=False))
+        config = GenerationConfig.from_model_config(
+            AutoConfig.from_pretrained(model, trust_remote_code=False)
+        )
     listed = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     own = tokenizer.eos_token_id
     return frozenset(token for token in (*listed, own) if isinstance(token, int))
@@ -35,34 +43,47 @@ def end_token_ids(model: str, tokenizer: PreTrainedTokenizerBase) -> frozenset[i
 
 @final
 class Detokenizer:
-    """Turn generated ids into text, special tokens left out but for those that part thoughts from the solution."""
+    """Turn generated ids into text, special tokens left out but for those that part thoughts from
+    the solution.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
-        marked = {index for index, token in added.items() if token.special} | set(tokenizer.all_special_ids)
-        self._left_out = frozenset(index for index in marked if index not in added or added[index].content not in MARKS)
+        marked = {index for index, token in added.items() if token.special} | set(
+            tokenizer.all_special_ids
+        )
+        self._left_out = frozenset(
+            index for index in marked if index not in added or added[index].content not in MARKS
+        )
         self._plain: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
 
     def text(self, before: Sequence[int], ids: Sequence[int]) -> str:
         """Return the text that `ids` add after the tokens `before`.
 
-        Some tokenizers drop the space of the first token of a text, so it is decoded together with what comes before.
+        Some tokenizers drop the space of the first token of a text, so it is decoded together with
+        what comes before.
         """
-        context = [token for token in before[-4 * _CONTEXT :] if token not in self._left_out][-_CONTEXT:]
+        context = [token for token in before[-4 * _CONTEXT :] if token not in self._left_out][
+            -_CONTEXT:
+        ]
         return self._decode([*context, *ids])[len(self._decode(context)) :]
 
     def token(self, token: int) -> str:
         """Return the text of one token amid others."""
         return self.text(self._plain, [token])
 
-    def completion(self, prompt: Sequence[int], ids: Sequence[int], *, finish: Finish) -> Completion:
+    def completion(
+        self, prompt: Sequence[int], ids: Sequence[int], *, finish: Finish
+    ) -> Completion:
         """Return the completion of `prompt` by `ids`, which hold no end token."""
         return Completion(text=self.text(prompt, ids), token_ids=tuple(ids), finish=finish)
 
     def _decode(self, ids: Sequence[int]) -> str:
         shown = [token for token in ids if token not in self._left_out]
-        text = self._tokenizer.decode(shown, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text = self._tokenizer.decode(
+            shown, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
         assert isinstance(text, str), type(text)
         return text
 

@@ -1,6 +1,8 @@
-"""Generate with transformers' own models: batched, key-value cache, one prefill for all samples of a prompt.
+"""Generate with transformers' own models: batched, key-value cache, one prefill for all samples of
+a prompt.
 
-Each sample has its own stream of uniform numbers, one a token, so what it says does not depend on what else is in the batch.
+Each sample has its own stream of uniform numbers, one a token, so what it says does not depend on
+what else is in the batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +28,8 @@ MAX_ROWS = {"cpu": 128, "cuda": 256}
 PREFILL_TOKENS = 32_768  # padded tokens of one prefill, at most
 CPU_CACHE_BYTES = 4 << 30
 GPU_CACHE_SHARE = 0.5  # of the memory that is free once the model is loaded
-KEPT_ENDED = 1 / 8  # share of ended rows that may stay in the batch: leaving costs a copy of the cache
+# share of ended rows that may stay in the batch: leaving costs a copy of the cache
+KEPT_ENDED = 1 / 8
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,9 +73,17 @@ class HfEngine:
         self._kept: PrefixCache | None = None
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], *, n: int, stop: tuple[str, ...], temperature: float, top_p: float,
-        max_tokens: int, seeds: Sequence[int], reuse: bool = False,
-    ) -> list[list[Completion]]:  # fmt: skip
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        n: int,
+        stop: tuple[str, ...],
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seeds: Sequence[int],
+        reuse: bool = False,
+    ) -> list[list[Completion]]:
         """Return `n` completions for each prompt, in order; see `Engine.generate`."""
         check_prompts(prompts, max_positions=self.max_positions)
         if reuse and self._kept is None:
@@ -82,7 +93,12 @@ class HfEngine:
             kept.begin()
         samples = n if temperature > 0 else 1  # greedy samples are all the same
         rows = [
-            _Row(prompt_index=index, prompt=prompt, room=min(max_tokens, self.max_positions - len(prompt)), seed=(seed, sample))
+            _Row(
+                prompt_index=index,
+                prompt=prompt,
+                room=min(max_tokens, self.max_positions - len(prompt)),
+                seed=(seed, sample),
+            )
             for index, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
             for sample in range(samples)
         ]
@@ -90,14 +106,19 @@ class HfEngine:
         for batch in self._batches(sorted(rows, key=lambda row: -len(row.prompt))):
             self._run(batch, temperature=temperature, top_p=top_p, finder=finder, kept=kept)
         done = [self._completion(row) for row in rows]
-        return [done[index * samples : (index + 1) * samples] * (n // samples) for index in range(len(prompts))]
+        return [
+            done[index * samples : (index + 1) * samples] * (n // samples)
+            for index in range(len(prompts))
+        ]
 
     def _completion(self, row: _Row) -> Completion:
         assert row.finish is not None
         return self._detokenizer.completion(row.prompt, row.ids, finish=row.finish)
 
     def _batches(self, rows: Sequence[_Row]) -> Iterator[list[_Row]]:
-        """Cut rows, longest prompt first, into batches that fit in memory; a batch has at least one row."""
+        """Cut rows, longest prompt first, into batches that fit in memory; a batch has at least one
+        row.
+        """
         device, budget = self._model.device, self._budget()
         batch: list[_Row] = []
         for row in rows:
@@ -105,7 +126,11 @@ class HfEngine:
                 width, room = len(batch[0].prompt), max(row.room, batch[0].room)
                 n_prompts = len({r.prompt_index for r in batch} | {row.prompt_index})
                 cache_bytes = (len(batch) + 1) * (width + room) * self._bytes_per_token
-                if len(batch) >= MAX_ROWS[device.type] or n_prompts * width > PREFILL_TOKENS or cache_bytes > budget:
+                if (
+                    len(batch) >= MAX_ROWS[device.type]
+                    or n_prompts * width > PREFILL_TOKENS
+                    or cache_bytes > budget
+                ):
                     yield batch
                     batch = []
             batch.append(row)
@@ -115,40 +140,81 @@ class HfEngine:
     def _budget(self) -> float:
         """Return how many bytes keys and values may take."""
         device = self._model.device
-        return GPU_CACHE_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else CPU_CACHE_BYTES
+        return (
+            GPU_CACHE_SHARE * torch.cuda.mem_get_info(device)[0]
+            if device.type == "cuda"
+            else CPU_CACHE_BYTES
+        )
 
     @torch.inference_mode()
-    def _run(self, rows: Sequence[_Row], *, temperature: float, top_p: float, finder: StopFinder, kept: PrefixCache | None) -> None:
+    def _run(
+        self,
+        rows: Sequence[_Row],
+        *,
+        temperature: float,
+        top_p: float,
+        finder: StopFinder,
+        kept: PrefixCache | None,
+    ) -> None:
         """Generate all of a batch. Rows that ended leave it."""
         device, longest = self._model.device, max(row.room for row in rows)
-        streams = [np.random.default_rng(row.seed).random(longest) for row in rows] if temperature > 0 else []
+        streams = (
+            [np.random.default_rng(row.seed).random(longest) for row in rows]
+            if temperature > 0
+            else []
+        )
         uniform_RT = torch.from_numpy(np.stack(streams)).to(device) if streams else None
         cache, logits_RV, mask_RT = self._prefill(rows, kept)
         position_R, n_prefilled = mask_RT.sum(dim=1), mask_RT.shape[1]
         live = list(rows)
         for step in range(longest):
-            token_R = pick_tokens(logits_RV, None if uniform_RT is None else uniform_RT[:, step], temperature=temperature, top_p=top_p)
+            token_R = pick_tokens(
+                logits_RV,
+                None if uniform_RT is None else uniform_RT[:, step],
+                temperature=temperature,
+                top_p=top_p,
+            )
             for row, token in zip(live, token_R.tolist(), strict=True):
                 if row.finish is None:
                     row.take(token, ends=self._ends, finder=finder)
             going = [index for index, row in enumerate(live) if row.finish is None]
             leaving = len(going) <= (1 - KEPT_ENDED) * len(live)
             if leaving and kept is not None:
-                kept.save(cache, [_computed(row, index, n_prefilled, step) for index, row in enumerate(live) if row.finish == "stop"])
+                kept.save(
+                    cache,
+                    [
+                        _computed(row, index, n_prefilled, step)
+                        for index, row in enumerate(live)
+                        if row.finish == "stop"
+                    ],
+                )
             if not going:
                 break
             if leaving:
                 going_R = torch.tensor(going, device=device)
                 cache.reorder_cache(going_R)  # type: ignore[arg-type]
-                token_R, position_R, mask_RT = token_R[going_R], position_R[going_R], mask_RT[going_R]
+                token_R, position_R, mask_RT = (
+                    token_R[going_R],
+                    position_R[going_R],
+                    mask_RT[going_R],
+                )
                 uniform_RT = None if uniform_RT is None else uniform_RT[going_R]
                 live = [live[index] for index in going]
             mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(live), 1)], dim=1)
-            logits_RV = self._forward(token_R[:, None], mask_RT, (position_R + step)[:, None], cache)
+            logits_RV = self._forward(
+                token_R[:, None], mask_RT, (position_R + step)[:, None], cache
+            )
 
-    def _prefill(self, rows: Sequence[_Row], kept: PrefixCache | None) -> tuple[Cache, Tensor, Tensor]:
-        """Run what is new of each distinct prompt once; return the cache, the next logits [R, V] and the mask [R, T] of all rows."""
-        prompts = {tuple(row.prompt): line for line, row in enumerate({tuple(row.prompt): row for row in rows}.values())}
+    def _prefill(
+        self, rows: Sequence[_Row], kept: PrefixCache | None
+    ) -> tuple[Cache, Tensor, Tensor]:
+        """Run what is new of each distinct prompt once; return the cache, the next logits [R, V]
+        and the mask [R, T] of all rows.
+        """
+        prompts = {
+            tuple(row.prompt): line
+            for line, row in enumerate({tuple(row.prompt): row for row in rows}.values())
+        }
         device = self._model.device
         nodes = [] if kept is None else [kept.find(prompt[:-1]) for prompt in prompts]
         reused = [node.depth for node in nodes] or [0] * len(prompts)
@@ -159,7 +225,9 @@ class HfEngine:
         for line, ids in enumerate(new):
             ids_PT[line, width - len(ids) :] = torch.tensor(ids)
             mask_PT[line, width - len(ids) :] = True
-        position_PT = ((mask_PT.cumsum(dim=1) - 1).clamp(min=0) + torch.tensor(reused)[:, None]).to(device)
+        position_PT = ((mask_PT.cumsum(dim=1) - 1).clamp(min=0) + torch.tensor(reused)[:, None]).to(
+            device
+        )
         cache, mask_PT = growing_cache(self._model), mask_PT.to(device)
         if kept is not None:
             cache, past_PT = kept.load(nodes, room=width)
@@ -167,7 +235,13 @@ class HfEngine:
         logits_PV = self._forward(ids_PT.to(device), mask_PT, position_PT, cache)
         if kept is not None:
             total = mask_PT.shape[1]
-            kept.save(cache, [Computed(prompt, reused[line], line, total - len(new[line])) for prompt, line in prompts.items()])
+            kept.save(
+                cache,
+                [
+                    Computed(prompt, reused[line], line, total - len(new[line]))
+                    for prompt, line in prompts.items()
+                ],
+            )
         lines = [prompts[tuple(row.prompt)] for row in rows]
         for row, line in zip(rows, lines, strict=True):
             row.reused = reused[line]
@@ -179,30 +253,43 @@ class HfEngine:
     def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
         """Return the logits of the last token of each row."""
         out = self._model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
         )
         return out.logits[:, -1]
 
     @torch.inference_mode()
     def _measure_cache(self) -> int:
         """Return the bytes that the cache takes for a token."""
-        cache, one = growing_cache(self._model), torch.ones(1, 1, dtype=torch.long, device=self._model.device)
+        cache, one = (
+            growing_cache(self._model),
+            torch.ones(1, 1, dtype=torch.long, device=self._model.device),
+        )
         self._forward(one, one, one, cache)
         kept: list[Any] = [layer for layer in cache.layers if layer.keys is not None]  # type: ignore[attr-defined]
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in kept)
 
 
 def _computed(row: _Row, index: int, n_prefilled: int, n_fed: int) -> Computed:
-    """Say where the keys and values of a row's own tokens are; its last token may not have been fed back yet."""
+    """Say where the keys and values of a row's own tokens are; its last token may not have been fed
+    back yet.
+    """
     ids = [*row.prompt, *row.ids[:n_fed]]
     return Computed(ids, row.reused, index, n_prefilled - (len(row.prompt) - row.reused))
 
 
-def pick_tokens(logits_RV: Tensor, uniform_R: Tensor | None, *, temperature: float, top_p: float) -> Tensor:
-    """Return a token for each row: the best at temperature 0, else the one where the cumulative distribution passes `uniform_R`.
+def pick_tokens(
+    logits_RV: Tensor, uniform_R: Tensor | None, *, temperature: float, top_p: float
+) -> Tensor:
+    """Return a token for each row: the best at temperature 0, else the one where the cumulative
+    distribution passes `uniform_R`.
 
-    The distribution is the softmax at the temperature, cut to the fewest tokens that hold `top_p` of it. `uniform_R` is
-    float64 in [0, 1). Source of the cut: arXiv 1904.09751 section 3.1.
+    The distribution is the softmax at the temperature, cut to the fewest tokens that hold `top_p`
+    of it. `uniform_R` is float64 in [0, 1). Source of the cut: arXiv 1904.09751 section 3.1.
     """
     if temperature == 0:
         return logits_RV.argmax(dim=-1)
@@ -214,7 +301,11 @@ def pick_tokens(logits_RV: Tensor, uniform_R: Tensor | None, *, temperature: flo
     cumulative_RV = prob_RV.double().cumsum(dim=-1)
     mass_R = cumulative_RV[:, -1:]
     if top_p < 1:
-        last_R = torch.searchsorted(cumulative_RV, torch.full_like(mass_R, top_p)).clamp(max=prob_RV.shape[-1] - 1)
+        last_R = torch.searchsorted(cumulative_RV, torch.full_like(mass_R, top_p)).clamp(
+            max=prob_RV.shape[-1] - 1
+        )
         mass_R = cumulative_RV.gather(-1, last_R)
-    place_R = torch.searchsorted(cumulative_RV, uniform_R[:, None] * mass_R, right=True).clamp(max=prob_RV.shape[-1] - 1)
+    place_R = torch.searchsorted(cumulative_RV, uniform_R[:, None] * mass_R, right=True).clamp(
+        max=prob_RV.shape[-1] - 1
+    )
     return (place_R if order_RV is None else order_RV.gather(-1, place_R)).squeeze(-1)

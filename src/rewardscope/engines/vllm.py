@@ -1,4 +1,7 @@
-"""Generate with vLLM. What it returns is put in the same form as the hf engine's, so that results can be compared."""
+"""Generate with vLLM.
+
+What it returns is put in the same form as the hf engine's, so that results can be compared.
+"""
 
 # pyright: reportMissingImports=false
 # vLLM is an optional extra, absent from the environment that is checked.
@@ -36,7 +39,8 @@ class VllmEngine:
             seed=0,
             dtype="auto" if on_gpu else "float32",
             enforce_eager=not on_gpu,
-            enable_chunked_prefill=on_gpu,  # on the CPU, vLLM 0.32 cannot rewind the generator of a request read in pieces
+            # on the CPU, vLLM 0.32 cannot rewind the generator of a request read in pieces
+            enable_chunked_prefill=on_gpu,
             gpu_memory_utilization=gpu_share,
         )
         self.max_positions: int = self._llm.model_config.max_model_len
@@ -45,21 +49,37 @@ class VllmEngine:
         self._ends = end_token_ids(model, self.tokenizer)
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], *, n: int, stop: tuple[str, ...], temperature: float, top_p: float,
-        max_tokens: int, seeds: Sequence[int], reuse: bool = False,
-    ) -> list[list[Completion]]:  # fmt: skip
-        """Return `n` completions for each prompt, in order; see `Engine.generate`. vLLM reuses prefixes whether asked or not."""
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        n: int,
+        stop: tuple[str, ...],
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seeds: Sequence[int],
+        reuse: bool = False,
+    ) -> list[list[Completion]]:
+        """Return `n` completions for each prompt, in order; see `Engine.generate`. vLLM reuses
+        prefixes whether asked or not.
+        """
         del reuse
         check_prompts(prompts, max_positions=self.max_positions)
         samples = n if temperature > 0 else 1  # greedy samples are all the same
         parameters = [
             SamplingParams(
-                n=samples, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=_spread(seed), stop=list(stop),
-                include_stop_str_in_output=True, stop_token_ids=sorted(self._ends),
+                n=samples,
+                temperature=temperature,
+                top_p=top_p,
+                max_tokens=max_tokens,
+                seed=_spread(seed),
+                stop=list(stop),
+                include_stop_str_in_output=True,
+                stop_token_ids=sorted(self._ends),
                 skip_special_tokens=not any(mark in text for mark in MARKS for text in stop),
             )
             for seed in seeds
-        ]  # fmt: skip
+        ]
         inputs = [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts]
         outputs = self._llm.generate(inputs, parameters, use_tqdm=False) if inputs else []
         return [
@@ -68,7 +88,9 @@ class VllmEngine:
         ]
 
     def _completion(self, prompt: Sequence[int], output: CompletionOutput) -> Completion:
-        """Translate; the text is decoded here, as the hf engine does it, and an end token is taken off."""
+        """Translate; the text is decoded here, as the hf engine does it, and an end token is taken
+        off.
+        """
         ids, finish = list(output.token_ids), _finish(output)
         if finish == "eos":
             assert ids[-1] in self._ends, (ids[-1], self._ends)
@@ -77,7 +99,9 @@ class VllmEngine:
 
 
 def _finish(output: CompletionOutput) -> Finish:
-    """A stop reason is the stop string, or the id of an end token other than the tokenizer's own, which has none."""
+    """A stop reason is the stop string, or the id of an end token other than the tokenizer's own,
+    which has none.
+    """
     if output.finish_reason == "length":
         return "length"
     assert output.finish_reason == "stop", output.finish_reason
@@ -85,5 +109,7 @@ def _finish(output: CompletionOutput) -> Finish:
 
 
 def _spread(seed: int) -> int:
-    """Return a seed of 62 bits: vLLM adds the sample's number to it, which must not lead to another prompt's seed."""
+    """Return a seed of 62 bits: vLLM adds the sample's number to it, which must not lead to another
+    prompt's seed.
+    """
     return int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), "big") >> 2

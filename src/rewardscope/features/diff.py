@@ -1,8 +1,9 @@
 """Which features fire more on one data set than on another, with intervals and tests over problems.
 
-The statistic is the difference of firing rates, rate = rows in which the feature fires / rows. Rows of a problem depend on
-one another, so problems are what is drawn: the interval is a percentile bootstrap over problems and the test is a z test
-with a variance clustered by problem. A problem on both sides counts as one cluster, so that its difficulty cancels.
+The statistic is the difference of firing rates, rate = rows in which the feature fires / rows. Rows
+of a problem depend on one another, so problems are what is drawn: the interval is a percentile
+bootstrap over problems and the test is a z test with a variance clustered by problem. A problem on
+both sides counts as one cluster, so that its difficulty cancels.
 """
 
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ _FEATURES_AT_ONCE = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two data sets compared feature by feature; `fires_F` says which features fire on either, the rest has p 1.
+    """Two data sets compared feature by feature; `fires_F` says which features fire on either, the
+    rest has p 1.
 
-    difference_F: rate on the first side less rate on the second, bounded by low_F and high_F (95 %). log2_ratio_F: of the
-    rates, half a firing added to each count. effect_F: Cohen's h, 2 asin sqrt rate less the same, in [-pi, pi].
+    difference_F: rate on the first side less rate on the second, bounded by low_F and high_F (95
+    %). log2_ratio_F: of the rates, half a firing added to each count. effect_F: Cohen's h, 2 asin
+    sqrt rate less the same, in [-pi, pi].
     mass_share_FC: share of a feature's activation, over both sides, on tokens of each category.
     """
 
@@ -42,13 +45,17 @@ class Comparison:
 
 
 def compare(first: FiringSums, second: FiringSums, *, n_resamples: int, seed: int) -> Comparison:
-    """Compare the firing of every feature on two data sets. p and q are of the features that fire on either side."""
+    """Compare the firing of every feature on two data sets. p and q are of the features that fire
+    on either side.
+    """
     sides = (first, second)
     rows_2P, count_2PF = align(first, second)
     rates_2F = np.stack([side.rate_F for side in sides])
     counts_2F = np.stack([side.count_PF.sum(axis=0, dtype=np.float64) for side in sides])
     fires_F = counts_2F.sum(axis=0) > 0
-    low_F, high_F = bootstrap_difference_of_rates(rows_2P, count_2PF, n_resamples=n_resamples, seed=seed)
+    low_F, high_F = bootstrap_difference_of_rates(
+        rows_2P, count_2PF, n_resamples=n_resamples, seed=seed
+    )
     p_F = clustered_p_values(rows_2P, count_2PF)
     q_F = np.ones_like(p_F)
     q_F[fires_F] = benjamini_hochberg(p_F[fires_F])
@@ -56,16 +63,29 @@ def compare(first: FiringSums, second: FiringSums, *, n_resamples: int, seed: in
     arcs_2F = 2 * np.arcsin(np.sqrt(rates_2F))
     mass_CF = first.mass_CF + second.mass_CF
     return Comparison(
-        fires_F=fires_F, rates_2F=rates_2F, means_2F=np.stack([side.mean_F for side in sides]), difference_F=rates_2F[0] - rates_2F[1],
-        low_F=low_F, high_F=high_F, log2_ratio_F=np.log2(padded_2F[0] / padded_2F[1]), effect_F=arcs_2F[0] - arcs_2F[1], p_F=p_F, q_F=q_F,
-        mass_share_FC=(mass_CF / np.maximum(mass_CF.sum(axis=0), 1e-30)).T, n_rows=(first.n_rows, second.n_rows),
+        fires_F=fires_F,
+        rates_2F=rates_2F,
+        means_2F=np.stack([side.mean_F for side in sides]),
+        difference_F=rates_2F[0] - rates_2F[1],
+        low_F=low_F,
+        high_F=high_F,
+        log2_ratio_F=np.log2(padded_2F[0] / padded_2F[1]),
+        effect_F=arcs_2F[0] - arcs_2F[1],
+        p_F=p_F,
+        q_F=q_F,
+        mass_share_FC=(mass_CF / np.maximum(mass_CF.sum(axis=0), 1e-30)).T,
+        n_rows=(first.n_rows, second.n_rows),
         n_problems=(len(first.problems), len(second.problems)),
-    )  # fmt: skip
+    )
 
 
 def align(first: FiringSums, second: FiringSums) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return rows [2, P] and counts 2 x [P, F] over the problems of both sides; a problem that a side lacks has zeros there."""
-    problems = {name: code for code, name in enumerate(dict.fromkeys((*first.problems, *second.problems)))}
+    """Return rows [2, P] and counts 2 x [P, F] over the problems of both sides; a problem that a
+    side lacks has zeros there.
+    """
+    problems = {
+        name: code for code, name in enumerate(dict.fromkeys((*first.problems, *second.problems)))
+    }
     rows_2P, counts = np.zeros((2, len(problems))), []
     for number, side in enumerate((first, second)):
         positions = [problems[name] for name in side.problems]
@@ -81,7 +101,8 @@ def bootstrap_difference_of_rates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends [F] of the 95 % percentile interval over resamples of problems.
 
-    Problems on both sides, only on the first and only on the second are drawn each among themselves, so neither side is empty.
+    Problems on both sides, only on the first and only on the second are drawn each among
+    themselves, so neither side is empty.
     """
     rng = np.random.default_rng(seed)
     has_2P = rows_2P > 0
@@ -94,7 +115,10 @@ def bootstrap_difference_of_rates(
     low_F, high_F = np.zeros((2, count_2PF[0].shape[1]))
     for start in range(0, len(low_F), _FEATURES_AT_ONCE):
         part = slice(start, start + _FEATURES_AT_ONCE)
-        rates = [(weight_RP @ count_PF[:, part]) / rows_R[:, None] for count_PF, rows_R in zip(count_2PF, drawn_rows_2R, strict=True)]
+        rates = [
+            (weight_RP @ count_PF[:, part]) / rows_R[:, None]
+            for count_PF, rows_R in zip(count_2PF, drawn_rows_2R, strict=True)
+        ]
         low_F[part], high_F[part] = np.quantile(rates[0] - rates[1], [0.025, 0.975], axis=0)
     return low_F, high_F
 
@@ -102,11 +126,12 @@ def bootstrap_difference_of_rates(
 def clustered_p_values(rows_2P: np.ndarray, count_2PF: list[np.ndarray]) -> np.ndarray:
     """Return two-sided p values [F] of the difference of rates being 0.
 
-    A problem's share in the difference is linearised: its count less rate times its rows, over all rows, first side less
-    second; the variance is the sum of squares of these, times m / (m - 1), and the reference is Student's t with m - 1
-    degrees, m the smaller number of problems of a side. p is never below 2^(1-m), the least that flipping the signs of m
-    problems could show, so a feature that splits a few problems perfectly does not pass for certain. With the same
-    number of rows in every problem and all problems shared it is the paired t test of the problems' rates.
+    A problem's share in the difference is linearised: its count less rate times its rows, over all
+    rows, first side less second; the variance is the sum of squares of these, times m / (m - 1),
+    and the reference is Student's t with m - 1 degrees, m the smaller number of problems of a side.
+    p is never below 2^(1-m), the least that flipping the signs of m problems could show, so a
+    feature that splits a few problems perfectly does not pass for certain. With the same number of
+    rows in every problem and all problems shared it is the paired t test of the problems' rates.
     """
     influence_PF, difference_F = np.zeros(count_2PF[0].shape), np.zeros(count_2PF[0].shape[1])
     for sign, rows_P, count_PF in zip((1, -1), rows_2P, count_2PF, strict=True):
@@ -117,13 +142,18 @@ def clustered_p_values(rows_2P: np.ndarray, count_2PF: list[np.ndarray]) -> np.n
     if m < 2:
         return np.ones_like(difference_F)
     error_F = np.sqrt((influence_PF**2).sum(axis=0) * m / (m - 1))
-    t_F = np.divide(np.abs(difference_F), error_F, out=np.full_like(difference_F, np.inf), where=error_F > 0)
+    t_F = np.divide(
+        np.abs(difference_F), error_F, out=np.full_like(difference_F, np.inf), where=error_F > 0
+    )
     p_F = np.maximum(2 * stdtr(m - 1, -t_F), 2.0 ** (1 - m))
     return np.where(difference_F == 0, 1.0, p_F)
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
-    """Return q values: the least false discovery rate at which each hypothesis is rejected. Source: Benjamini and Hochberg 1995."""
+    """Return q values: the least false discovery rate at which each hypothesis is rejected.
+
+    Source: Benjamini and Hochberg 1995.
+    """
     order = np.argsort(p)[::-1]
     scaled = p[order] * len(p) / np.arange(len(p), 0, -1)
     q = np.empty_like(p)
@@ -134,9 +164,14 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
 def favoured(comparison: Comparison, *, fdr: float, min_log2_ratio: float) -> np.ndarray:
     """Return +1 for features of the first side, -1 of the second, 0 of neither [F].
 
-    A feature is of a side where q <= fdr and its rate there is at least 2^min_log2_ratio times the other's.
+    A feature is of a side where q <= fdr and its rate there is at least 2^min_log2_ratio times the
+    other's.
     """
-    clear_F = comparison.fires_F & (comparison.q_F <= fdr) & (np.abs(comparison.log2_ratio_F) >= min_log2_ratio)
+    clear_F = (
+        comparison.fires_F
+        & (comparison.q_F <= fdr)
+        & (np.abs(comparison.log2_ratio_F) >= min_log2_ratio)
+    )
     return np.where(clear_F, np.sign(comparison.difference_F), 0).astype(int)
 
 

@@ -1,4 +1,6 @@
-"""Where features fire: per feature the strongest contexts, how strongly it fires, in which steps, and what reward goes with it."""
+"""Where features fire: per feature the strongest contexts, how strongly it fires, in which steps,
+and what reward goes with it.
+"""
 
 from typing import NamedTuple
 
@@ -6,8 +8,8 @@ import numpy as np
 
 from rewardscope.features.firing import DataSet, Firings
 from rewardscope.records import Estimate
-from rewardscope.sae.rows import RIGHT, UNKNOWN
-from rewardscope.statistics import Z_95
+from rewardscope.statistics.intervals import Z_95
+from rewardscope.storage.rows import RIGHT, UNKNOWN
 
 # Shape legend: E firings of one feature, P problems, S step bins, H histogram bins.
 HISTOGRAM_BINS = 24
@@ -16,7 +18,9 @@ MIN_PROBLEMS = 10
 
 
 class Example(NamedTuple):
-    """A context: the tokens [start, end) of a sequence, and the activation at each position in it where the feature fires."""
+    """A context: the tokens [start, end) of a sequence, and the activation at each position in it
+    where the feature fires.
+    """
 
     data_set: int
     sequence: int
@@ -36,8 +40,8 @@ class FeatureFirings(NamedTuple):
 class Contrast(NamedTuple):
     """Means of a quantity at step ends where a feature fires and elsewhere, and their difference.
 
-    A mean is None without rows. The difference is None where a side has rows of fewer than MIN_PROBLEMS problems: an
-    interval from so few would look narrower than it is.
+    A mean is None without rows. The difference is None where a side has rows of fewer than
+    MIN_PROBLEMS problems: an interval from so few would look narrower than it is.
     """
 
     fires: float | None
@@ -56,25 +60,41 @@ def by_feature(firings: Firings, features: np.ndarray) -> list[FeatureFirings]:
     places = place_F[firings.feature_E[kept]]
     kept = kept[np.argsort(places, kind="stable")]  # stable keeps the row order within a feature
     ends = np.bincount(places, minlength=len(features)).cumsum()[:-1]
-    return [FeatureFirings(firings.row_E[part], firings.value_E[part]) for part in np.split(kept, ends)]
+    return [
+        FeatureFirings(firings.row_E[part], firings.value_E[part]) for part in np.split(kept, ends)
+    ]
 
 
-def top_examples(per_data_set: list[FeatureFirings], data_sets: list[DataSet], *, n: int, before: int, after: int) -> list[Example]:
-    """Return the `n` strongest contexts of a feature over all data sets, strongest first, at most one a trace."""
+def top_examples(
+    per_data_set: list[FeatureFirings], data_sets: list[DataSet], *, n: int, before: int, after: int
+) -> list[Example]:
+    """Return the `n` strongest contexts of a feature over all data sets, strongest first, at most
+    one a trace.
+    """
     ranked = []
     for number, (firings, data) in enumerate(zip(per_data_set, data_sets, strict=True)):
         order = np.argsort(-firings.value_E, kind="stable")
         _, first = np.unique(data.rows.sequence_N[firings.row_E[order]], return_index=True)
-        ranked += [(float(firings.value_E[order[i]]), number, int(order[i])) for i in np.sort(first)[:n]]
+        ranked += [
+            (float(firings.value_E[order[i]]), number, int(order[i])) for i in np.sort(first)[:n]
+        ]
     ranked.sort(key=lambda entry: -entry[0])
-    return [_example(per_data_set[number], data_sets[number], number, at, before, after) for _, number, at in ranked[:n]]
+    return [
+        _example(per_data_set[number], data_sets[number], number, at, before, after)
+        for _, number, at in ranked[:n]
+    ]
 
 
-def _example(firings: FeatureFirings, data: DataSet, number: int, at: int, before: int, after: int) -> Example:
+def _example(
+    firings: FeatureFirings, data: DataSet, number: int, at: int, before: int, after: int
+) -> Example:
     """Cut the window round firing `at`; only its neighbours in row order can lie in it."""
     row = int(firings.row_E[at])
     sequence, position = int(data.rows.sequence_N[row]), int(data.rows.token_N[row])
-    start, end = max(0, position - before), min(len(data.sequences[sequence]["tokens"]), position + after + 1)
+    start, end = (
+        max(0, position - before),
+        min(len(data.sequences[sequence]["tokens"]), position + after + 1),
+    )
     near = slice(*np.searchsorted(firings.row_E, [row - before, row + after + 1]))
     inside = {
         int(data.rows.token_N[r]): float(value)
@@ -91,15 +111,25 @@ def activation_histogram(values_E: np.ndarray) -> np.ndarray:
 
 
 def step_counts(step_N: np.ndarray) -> np.ndarray:
-    """Return counts [S] by step, the last bin holding every later one; rows before the first step are left out."""
+    """Return counts [S] by step, the last bin holding every later one; rows before the first step
+    are left out.
+    """
     return np.bincount(np.minimum(step_N[step_N >= 0], STEP_BINS - 1), minlength=STEP_BINS)
 
 
-def top_texts(per_data_set: list[FeatureFirings], data_sets: list[DataSet], *, n: int) -> list[tuple[str, float]]:
-    """Return the `n` token texts that carry most of a feature's activation, each with its share of it."""
+def top_texts(
+    per_data_set: list[FeatureFirings], data_sets: list[DataSet], *, n: int
+) -> list[tuple[str, float]]:
+    """Return the `n` token texts that carry most of a feature's activation, each with its share of
+    it.
+    """
     mass: dict[str, float] = {}
     for firings, data in zip(per_data_set, data_sets, strict=True):
-        mass_by_text = np.bincount(data.texts.text_N[firings.row_E], weights=firings.value_E, minlength=len(data.texts.texts))
+        mass_by_text = np.bincount(
+            data.texts.text_N[firings.row_E],
+            weights=firings.value_E,
+            minlength=len(data.texts.texts),
+        )
         for code in np.argsort(-mass_by_text, kind="stable")[: 4 * n]:
             text = data.texts.texts[code]
             mass[text] = mass.get(text, 0.0) + float(mass_by_text[code])
@@ -109,7 +139,10 @@ def top_texts(per_data_set: list[FeatureFirings], data_sets: list[DataSet], *, n
 
 
 class StepEnds(NamedTuple):
-    """A quantity at the step ends of all data sets, and the problem of each. A row's position here is in `place_DN`, -1 for none."""
+    """A quantity at the step ends of all data sets, and the problem of each.
+
+    A row's position here is in `place_DN`, -1 for none.
+    """
 
     value_N: np.ndarray
     problem_N: np.ndarray  # codes over all data sets together
@@ -119,17 +152,30 @@ class StepEnds(NamedTuple):
 
 def step_rewards(data_sets: list[DataSet]) -> StepEnds:
     """Return the PRM's score at every step end that has one."""
-    return _step_ends(data_sets, [d.rows.reward_N for d in data_sets], [d.rows.step_end_N & d.rows.has_reward_N for d in data_sets])
+    return _step_ends(
+        data_sets,
+        [d.rows.reward_N for d in data_sets],
+        [d.rows.step_end_N & d.rows.has_reward_N for d in data_sets],
+    )
 
 
 def step_rights(data_sets: list[DataSet]) -> StepEnds:
-    """Return 1 at step ends of right traces and 0 at those of wrong ones, where the grade is known."""
+    """Return 1 at step ends of right traces and 0 at those of wrong ones, where the grade is
+    known.
+    """
     known = [d.rows.step_end_N & (d.rows.correct_N != UNKNOWN) for d in data_sets]
-    return _step_ends(data_sets, [(d.rows.correct_N == RIGHT).astype(np.float32) for d in data_sets], known)
+    return _step_ends(
+        data_sets, [(d.rows.correct_N == RIGHT).astype(np.float32) for d in data_sets], known
+    )
 
 
-def _step_ends(data_sets: list[DataSet], values: list[np.ndarray], known: list[np.ndarray]) -> StepEnds:
-    names = {name: code for code, name in enumerate(dict.fromkeys(p for d in data_sets for p in d.rows.problems))}
+def _step_ends(
+    data_sets: list[DataSet], values: list[np.ndarray], known: list[np.ndarray]
+) -> StepEnds:
+    names = {
+        name: code
+        for code, name in enumerate(dict.fromkeys(p for d in data_sets for p in d.rows.problems))
+    }
     found, problems, places, start = [], [], [], 0
     for data, value_N, known_N in zip(data_sets, values, known, strict=True):
         codes = np.array([names[name] for name in data.rows.problems], dtype=np.int64)
@@ -141,19 +187,34 @@ def _step_ends(data_sets: list[DataSet], values: list[np.ndarray], known: list[n
 
 
 def contrast(per_data_set: list[FeatureFirings], ends: StepEnds) -> Contrast:
-    """Compare the quantity where a feature fires with the rest. The interval is normal, its variance clustered by problem."""
-    at = np.concatenate([place_N[firings.row_E] for firings, place_N in zip(per_data_set, ends.place_DN, strict=True)])
+    """Compare the quantity where a feature fires with the rest.
+
+    The interval is normal, its variance clustered by problem.
+    """
+    at = np.concatenate(
+        [
+            place_N[firings.row_E]
+            for firings, place_N in zip(per_data_set, ends.place_DN, strict=True)
+        ]
+    )
     fires_N = np.zeros(len(ends.value_N), dtype=bool)
     fires_N[at[at >= 0]] = True
     n_fires, n_elsewhere = int(fires_N.sum()), int((~fires_N).sum())
-    means = [float(ends.value_N[side_N].mean()) if side_N.any() else None for side_N in (fires_N, ~fires_N)]
+    means = [
+        float(ends.value_N[side_N].mean()) if side_N.any() else None
+        for side_N in (fires_N, ~fires_N)
+    ]
     problems = [len(np.unique(ends.problem_N[side_N])) for side_N in (fires_N, ~fires_N)]
     if means[0] is None or means[1] is None or min(problems) < MIN_PROBLEMS:
         return Contrast(means[0], means[1], None, n_fires, n_elsewhere, problems[0])
-    residual_N = np.where(fires_N, (ends.value_N - means[0]) / n_fires, -(ends.value_N - means[1]) / n_elsewhere)
+    residual_N = np.where(
+        fires_N, (ends.value_N - means[0]) / n_fires, -(ends.value_N - means[1]) / n_elsewhere
+    )
     influence_P = np.bincount(ends.problem_N, weights=residual_N, minlength=ends.n_problems)
     n_problems = len(np.unique(ends.problem_N))
     half = Z_95 * float(np.sqrt((influence_P**2).sum() * n_problems / (n_problems - 1)))
     difference = means[0] - means[1]
-    estimate = Estimate(value=difference, low=difference - half, high=difference + half, n=n_problems)
+    estimate = Estimate(
+        value=difference, low=difference - half, high=difference + half, n=n_problems
+    )
     return Contrast(means[0], means[1], estimate, n_fires, n_elsewhere, problems[0])

@@ -1,4 +1,6 @@
-"""How often and on what features fire, from sparse codes only: nothing of the size rows x features is ever made."""
+"""How often and on what features fire, from sparse codes only: nothing of the size rows x features
+is ever made.
+"""
 
 from typing import NamedTuple
 
@@ -6,11 +8,12 @@ import numpy as np
 import torch
 
 from rewardscope.features.categories import CATEGORIES, RowTexts, row_texts
-from rewardscope.sae.checkpoint import Sae
-from rewardscope.sae.rows import RowTable, load_rows
+from rewardscope.sae.model.checkpoint import Sae
+from rewardscope.storage.rows import RowTable, load_rows
 from rewardscope.storage.shards import ActStore
 
-# Shape legend: N rows, K active features a row, F features, P problems, C token categories, E firings.
+# Shape legend: N rows, K active features a row, F features, P problems, C token categories, E
+# firings.
 
 
 class DataSet(NamedTuple):
@@ -65,12 +68,17 @@ def open_data_set(name: str, store: ActStore) -> DataSet:
     rows = load_rows(store, sequences)
     every_token = not bool(rows.step_end_N.all())
     tokens = [sequence["tokens"] for sequence in sequences]
-    texts = row_texts(tokens, rows.sequence_N, rows.token_N, rows.step_end_N, every_token=every_token)
+    texts = row_texts(
+        tokens, rows.sequence_N, rows.token_N, rows.step_end_N, every_token=every_token
+    )
     return DataSet(name, store, rows, sequences, texts, every_token)
 
 
 def encode_store(sae: Sae, store: ActStore, *, device: torch.device) -> Firings:
-    """Encode all rows of the SAE's layer, a shard at a time. Holds 16 bytes a firing. Raises: BadRecord for another layer or width."""
+    """Encode all rows of the SAE's layer, a shard at a time.
+
+    Holds 16 bytes a firing. Raises: BadRecord for another layer or width.
+    """
     sae.check(layer=sae.layer, width=store.width, where=str(store.folder))
     rows, features, values, start = [], [], [], 0
     for acts_ND in store.stream_layer(sae.layer):
@@ -80,26 +88,65 @@ def encode_store(sae: Sae, store: ActStore, *, device: torch.device) -> Firings:
         features.append(codes.indices_NK[fires_NK].int().cpu().numpy())
         values.append(codes.values_NK[fires_NK].cpu().numpy())
         start += len(acts_ND)
-    return Firings(start, sae.n_features, np.concatenate(rows), np.concatenate(features), np.concatenate(values))
+    return Firings(
+        start,
+        sae.n_features,
+        np.concatenate(rows),
+        np.concatenate(features),
+        np.concatenate(values),
+    )
 
 
-def sum_firings(firings: Firings, problems: tuple[str, ...], problem_N: np.ndarray, category_N: np.ndarray) -> FiringSums:
+def sum_firings(
+    firings: Firings, problems: tuple[str, ...], problem_N: np.ndarray, category_N: np.ndarray
+) -> FiringSums:
     """Add firings up by feature, by problem and by token category."""
     n_problems, n_features = len(problems), firings.n_features
-    count_PF = _add(problem_N[firings.row_E], firings.feature_E, None, (n_problems, n_features), torch.float32)
-    mass_CF = _add(category_N[firings.row_E], firings.feature_E, firings.value_E, (len(CATEGORIES), n_features), torch.float64)
-    max_F = torch.zeros(n_features).scatter_reduce_(0, _index(firings.feature_E), torch.from_numpy(firings.value_E), "amax")
+    count_PF = _add(
+        problem_N[firings.row_E], firings.feature_E, None, (n_problems, n_features), torch.float32
+    )
+    mass_CF = _add(
+        category_N[firings.row_E],
+        firings.feature_E,
+        firings.value_E,
+        (len(CATEGORIES), n_features),
+        torch.float64,
+    )
+    max_F = torch.zeros(n_features).scatter_reduce_(
+        0, _index(firings.feature_E), torch.from_numpy(firings.value_E), "amax"
+    )
     return FiringSums(
-        problems=problems, rows_P=np.bincount(problem_N, minlength=n_problems), count_PF=count_PF,
-        sum_F=mass_CF.sum(axis=0), max_F=max_F.numpy(), mass_CF=mass_CF,
-    )  # fmt: skip
+        problems=problems,
+        rows_P=np.bincount(problem_N, minlength=n_problems),
+        count_PF=count_PF,
+        sum_F=mass_CF.sum(axis=0),
+        max_F=max_F.numpy(),
+        mass_CF=mass_CF,
+    )
 
 
-def _add(group_E: np.ndarray, feature_E: np.ndarray, value_E: np.ndarray | None, shape: tuple[int, int], dtype: torch.dtype) -> np.ndarray:
-    """Return the table [groups, features] of summed values, or of counts where there are no values."""
+def _add(
+    group_E: np.ndarray,
+    feature_E: np.ndarray,
+    value_E: np.ndarray | None,
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+) -> np.ndarray:
+    """Return the table [groups, features] of summed values, or of counts where there are no
+    values.
+    """
     flat_E = torch.from_numpy(group_E.astype(np.int64) * shape[1] + feature_E)
-    values_E = torch.ones(len(flat_E), dtype=dtype) if value_E is None else torch.from_numpy(value_E).to(dtype)
-    return torch.zeros(shape[0] * shape[1], dtype=dtype).index_add_(0, flat_E, values_E).view(shape).numpy()
+    values_E = (
+        torch.ones(len(flat_E), dtype=dtype)
+        if value_E is None
+        else torch.from_numpy(value_E).to(dtype)
+    )
+    return (
+        torch.zeros(shape[0] * shape[1], dtype=dtype)
+        .index_add_(0, flat_E, values_E)
+        .view(shape)
+        .numpy()
+    )
 
 
 def _index(feature_E: np.ndarray) -> torch.Tensor:

@@ -27,13 +27,21 @@ def find_blocks(model: PreTrainedModel) -> Blocks:
     """Return the parts of `model`. Raises: UnknownName for a family that is not served."""
     decoder = model.base_model
     if not isinstance(decoder, _DECODERS):
-        raise UnknownName("model family", type(decoder).__name__, [family.__name__ for family in _DECODERS])
-    last = list(model.children())[-1]  # models of these families register their head after the decoder
+        raise UnknownName(
+            "model family", type(decoder).__name__, [family.__name__ for family in _DECODERS]
+        )
+    # models of these families register their head after the decoder
+    last = list(model.children())[-1]
     return Blocks(decoder, decoder.layers, decoder.norm, None if decoder is model else last)
 
 
 def check_family(config: PreTrainedConfig) -> None:
-    """Say before the weights are read whether `find_blocks` will serve a model. Raises: UnknownName."""
-    known = [family.config_class.model_type for family in _DECODERS if family.config_class is not None]
+    """Say before the weights are read whether `find_blocks` will serve a model.
+
+    Raises: UnknownName.
+    """
+    known = [
+        family.config_class.model_type for family in _DECODERS if family.config_class is not None
+    ]
     if config.model_type not in known:
         raise UnknownName("model family", config.model_type, known)

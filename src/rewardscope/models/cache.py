@@ -1,7 +1,8 @@
-"""Keys and values of earlier tokens, kept so that a step of decoding neither re-allocates nor copies them.
+"""Keys and values of earlier tokens, kept so that a step of decoding neither re-allocates nor
+copies them.
 
-transformers' own dynamic cache concatenates at every token, and its attention repeats the keys of grouped heads; together
-they cost more than the rest of a small model once sequences are long.
+transformers' own dynamic cache concatenates at every token, and its attention repeats the keys of
+grouped heads; together they cost more than the rest of a small model once sequences are long.
 """
 
 from typing import Any
@@ -14,24 +15,33 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
-# Shape legend: R rows, H query heads, K key heads, G query heads of one key head, T tokens, D width of a head.
+# Shape legend: R rows, H query heads, K key heads, G query heads of one key head, T tokens, D width
+# of a head.
 ROOM = 256  # tokens that a buffer is made longer than it must be
 ATTENTION = "sdpa_grouped"
 
 
 class GrowingLayer(DynamicLayer):
-    """A cache layer that writes into buffers with room for tokens to come; `keys` and `values` are views [R, K, T, D] of them."""
+    """A cache layer that writes into buffers with room for tokens to come;
+
+    `keys` and `values` are views [R, K, T, D] of them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._buffers: tuple[Tensor, Tensor] | None = None
 
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
         """Add the states of new tokens; return those of all tokens."""
         used = self.get_seq_length()
         needed = used + key_states.shape[-2]
         if self._buffers is None or needed > self._buffers[0].shape[-2]:
-            self._buffers = self._longer(self.keys, key_states, needed), self._longer(self.values, value_states, needed)
+            self._buffers = (
+                self._longer(self.keys, key_states, needed),
+                self._longer(self.values, value_states, needed),
+            )
             self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[:, :, used:needed] = states
@@ -59,14 +69,20 @@ class GrowingLayer(DynamicLayer):
 
 
 def growing_cache(model: PreTrainedModel) -> Cache:
-    """Return an empty cache for `model`; layers of a special kind, such as sliding windows, stay transformers' own."""
+    """Return an empty cache for `model`; layers of a special kind, such as sliding windows, stay
+    transformers' own.
+    """
     cache = DynamicCache(config=model.config)
-    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [
+        GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
+    ]
     return cache
 
 
 def group_queries(model: PreTrainedModel) -> None:
-    """Make `model` decode without repeating the keys of grouped heads, where it uses torch's attention."""
+    """Make `model` decode without repeating the keys of grouped heads, where it uses torch's
+    attention.
+    """
     if model.config._attn_implementation == "sdpa":
         AttentionInterface.register(ATTENTION, _grouped_attention)
         AttentionMaskInterface.register(ATTENTION, sdpa_mask)
@@ -74,14 +90,25 @@ def group_queries(model: PreTrainedModel) -> None:
 
 
 def _grouped_attention(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attend from [R, H, T, D]; the G queries of a key head stand in for G query positions where there is one position."""
+    """Attend from [R, H, T, D]; the G queries of a key head stand in for G query positions where
+    there is one position.
+    """
     rows, heads, positions, width = query.shape
     key_heads = key.shape[1]
     if positions > 1 or key_heads == heads or options.get("position_bias") is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     out = torch.nn.functional.scaled_dot_product_attention(
-        query.reshape(rows, key_heads, heads // key_heads, width), key, value, attn_mask=attention_mask, scale=options.get("scaling")
+        query.reshape(rows, key_heads, heads // key_heads, width),
+        key,
+        value,
+        attn_mask=attention_mask,
+        scale=options.get("scaling"),
     )
     return out.reshape(rows, 1, heads, out.shape[-1]), None

@@ -1,4 +1,7 @@
-"""Where a model or a tensor is, and in which precision. Apart from `load`, which takes seconds to import."""
+"""Where a model or a tensor is, and in which precision.
+
+Apart from `load`, which takes seconds to import.
+"""
 
 import torch
 
@@ -6,7 +9,10 @@ from rewardscope.errors import ConfigError
 
 
 def pick_device(device: str) -> torch.device:
-    """Return the device; `auto` is cuda where there is one, else cpu. Raises: ConfigError for a device that is not there."""
+    """Return the device;
+
+    `auto` is cuda where there is one, else cpu. Raises: ConfigError for a device that is not there.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -14,7 +20,10 @@ def pick_device(device: str) -> torch.device:
     except RuntimeError:
         raise ConfigError(f"device {device!r} is none of auto, cpu, cuda, cuda:0 ...") from None
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device {device!r} is not there (found {torch.cuda.device_count()} CUDA devices); pass auto or cpu")
+        raise ConfigError(
+            f"device {device!r} is not there (found {torch.cuda.device_count()} CUDA devices); pass"
+            " auto or cpu"
+        )
     return chosen
 
 

@@ -1,4 +1,7 @@
-"""Look into a model while it runs. Every hook of the project is set here and removed when its context ends."""
+"""Look into a model while it runs.
+
+Every hook of the project is set here and removed when its context ends.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,18 +21,26 @@ class _Enough(Exception):
 
 
 @contextmanager
-def watch(model: PreTrainedModel, see: Mapping[int, Callable[[Tensor], None]], *, stop: bool) -> Iterator[None]:
-    """Call `see[l]` with the states [B, T, D] after decoder block l, in each forward pass, for the blocks that it names.
+def watch(
+    model: PreTrainedModel, see: Mapping[int, Callable[[Tensor], None]], *, stop: bool
+) -> Iterator[None]:
+    """Call `see[l]` with the states [B, T, D] after decoder block l, in each forward pass, for the
+    blocks that it names.
 
-    Layer l is the output of block l, from 0, before any final norm. Of transformers' `hidden_states` it is therefore entry
-    l + 1 (entry 0 are the embeddings), but for the last block: the last entry is shown after the final norm.
-    With `stop` the pass ends behind the last of these blocks, and with it the body of the `with` statement.
+    Layer l is the output of block l, from 0, before any final norm. Of transformers'
+    `hidden_states` it is therefore entry l + 1 (entry 0 are the embeddings), but for the last
+    block: the last entry is shown after the final norm. With `stop` the pass ends behind the last
+    of these blocks, and with it the body of the `with` statement.
     Raises: UnknownName for a layer that the model does not have.
     """
     blocks = {layer: _block(model, layer) for layer in see}
     with ExitStack() as hooks:
         for layer, look in see.items():
-            hooks.callback(blocks[layer].register_forward_hook(_hook(look, ends=stop and layer == max(see))).remove)
+            hooks.callback(
+                blocks[layer]
+                .register_forward_hook(_hook(look, ends=stop and layer == max(see)))
+                .remove
+            )
         try:
             yield
         except _Enough:
@@ -38,7 +49,8 @@ def watch(model: PreTrainedModel, see: Mapping[int, Callable[[Tensor], None]], *
 
 @contextmanager
 def capture(model: PreTrainedModel, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
-    """Yield a dict that each forward pass fills with the states [B, T, D] after the wanted decoder blocks.
+    """Yield a dict that each forward pass fills with the states [B, T, D] after the wanted decoder
+    blocks.
 
     They are those of `watch`, in the model's dtype and on its device.
     Raises: UnknownName for a layer that the model does not have.
@@ -50,14 +62,19 @@ def capture(model: PreTrainedModel, layers: Sequence[int]) -> Iterator[dict[int,
 
 @contextmanager
 def edit(model: PreTrainedModel, layer: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Go on with `change(states)` in place of the states [B, T, D] after decoder block `layer`, in each forward pass.
+    """Go on with `change(states)` in place of the states [B, T, D] after decoder block `layer`, in
+    each forward pass.
 
-    A `watch` or `capture` that begins inside sees what was changed. Raises: UnknownName for a layer that the model does not have.
+    A `watch` or `capture` that begins inside sees what was changed. Raises: UnknownName for a layer
+    that the model does not have.
     """
 
     def hook(_block: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         changed = change(output)
-        assert changed.shape == output.shape and changed.dtype == output.dtype, (changed.shape, changed.dtype)
+        assert changed.shape == output.shape and changed.dtype == output.dtype, (
+            changed.shape,
+            changed.dtype,
+        )
         return changed
 
     handle = _block(model, layer).register_forward_hook(hook)
@@ -75,7 +92,9 @@ def _block(model: PreTrainedModel, layer: int) -> nn.Module:
     return blocks[layer]
 
 
-def _hook(look: Callable[[Tensor], None], *, ends: bool) -> Callable[[nn.Module, object, Tensor], None]:
+def _hook(
+    look: Callable[[Tensor], None], *, ends: bool
+) -> Callable[[nn.Module, object, Tensor], None]:
     def hook(_block: nn.Module, _inputs: object, output: Tensor) -> None:
         assert output.ndim == 3, output.shape
         look(output)

@@ -1,6 +1,8 @@
-"""Load tokenizers and causal language models by plain transformers: no remote code, no pickled weights.
+"""Load tokenizers and causal language models by plain transformers: no remote code, no pickled
+weights.
 
-A token for gated models comes from the environment, where huggingface_hub reads it (`settings.publish_hf_token`).
+A token for gated models comes from the environment, where huggingface_hub reads it
+(`settings.publish_hf_token`).
 """
 
 from collections.abc import Callable
@@ -9,7 +11,12 @@ from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from rewardscope.errors import MissingInput
 
@@ -23,8 +30,16 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def load_causal_lm(name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a causal language model in evaluation mode from a local folder or a hub id. Raises: MissingInput."""
-    model: Any = _load(name, lambda: AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False))
+    """Load a causal language model in evaluation mode from a local folder or a hub id.
+
+    Raises: MissingInput.
+    """
+    model: Any = _load(
+        name,
+        lambda: AutoModelForCausalLM.from_pretrained(
+            name, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        ),
+    )
     return model.to(device).eval()
 
 
@@ -41,19 +56,30 @@ def _load(name: str, read: Callable[[], T]) -> T:
 def check_model_name(name: str) -> None:
     """Say at once, before anything large is read, that a model is not there.
 
-    A folder must hold a config; a hub id that is not in the local cache is looked up with one request.
+    A folder must hold a config; a hub id that is not in the local cache is looked up with one
+    request.
     Raises: MissingInput.
     """
     folder = Path(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise MissingInput(f"model folder {name} has no config.json; pass the folder that save_pretrained wrote")
+            raise MissingInput(
+                f"model folder {name} has no config.json; pass the folder that save_pretrained"
+                " wrote"
+            )
         return
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise MissingInput(f"model folder {name} is not there; pass a folder or a hub id such as Qwen/Qwen2.5-Math-7B-Instruct")
+        raise MissingInput(
+            f"model folder {name} is not there; pass a folder or a hub id such as"
+            " Qwen/Qwen2.5-Math-7B-Instruct"
+        )
     try:
         if not isinstance(try_to_load_from_cache(name, "config.json"), str):
             HfApi().model_info(name, timeout=HUB_TIMEOUT)
-    except Exception as error:  # the hub's client, its HTTP library and its name check each have errors of their own
+    # the hub's client, its HTTP library and its name check each have errors of their own
+    except Exception as error:
         reason = str(error).strip().splitlines()[0]
-        raise MissingInput(f"model {name} is no folder here, and the hub does not give it ({reason}); check the name or HF_TOKEN") from None
+        raise MissingInput(
+            f"model {name} is no folder here, and the hub does not give it ({reason}); check the"
+            " name or HF_TOKEN"
+        ) from None

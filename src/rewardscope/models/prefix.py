@@ -1,7 +1,7 @@
 """Keep the keys and values of token sequences, so that what sequences begin with is computed once.
 
-The sequences form a radix tree; each token's keys and values of all layers lie in one slot of a pool, so that a batch of
-prefixes is brought together by one gather.
+The sequences form a radix tree; each token's keys and values of all layers lie in one slot of a
+pool, so that a batch of prefixes is brought together by one gather.
 """
 
 import heapq
@@ -23,11 +23,18 @@ _GPU_SHARE = 0.25  # of the memory that is free when the cache is made
 
 def memory_for_prefixes(device: torch.device) -> int:
     """Return how many bytes a prefix cache may take on a device."""
-    return int(_GPU_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else _CPU_BYTES
+    return (
+        int(_GPU_SHARE * torch.cuda.mem_get_info(device)[0])
+        if device.type == "cuda"
+        else _CPU_BYTES
+    )
 
 
 class Node:
-    """A stretch of tokens that all sequences below share. `slots` are those of the whole path from the start."""
+    """A stretch of tokens that all sequences below share.
+
+    `slots` are those of the whole path from the start.
+    """
 
     __slots__ = ("children", "notes", "parent", "slots", "tokens", "used")
 
@@ -44,7 +51,9 @@ class Node:
 
 
 class Computed(NamedTuple):
-    """Tokens whose states lie in a transformers cache: from position `start` on, in row `row`, from column `column` on."""
+    """Tokens whose states lie in a transformers cache: from position `start` on, in row `row`, from
+    column `column` on.
+    """
 
     ids: Sequence[int]
     start: int
@@ -53,9 +62,11 @@ class Computed(NamedTuple):
 
 
 class PrefixCache:
-    """Keys and values of sequences of one model, up to `max_bytes`; what was not used longest goes first.
+    """Keys and values of sequences of one model, up to `max_bytes`; what was not used longest goes
+    first.
 
-    Only layers of full attention can be kept: `fits_model` is False where a model has others, and nothing is kept then.
+    Only layers of full attention can be kept: `fits_model` is False where a model has others, and
+    nothing is kept then.
     """
 
     def __init__(self, model: PreTrainedModel, *, max_bytes: int) -> None:
@@ -72,7 +83,9 @@ class PrefixCache:
         self._clock += 1
 
     def find(self, ids: Sequence[int]) -> Node:
-        """Return the node of the longest kept beginning of `ids`; a node is split where the sequences part within it."""
+        """Return the node of the longest kept beginning of `ids`; a node is split where the
+        sequences part within it.
+        """
         node, at = self._root, 0
         while at < len(ids) and (child := node.children.get(ids[at])) is not None:
             shared = _shared(child.tokens, ids, at)
@@ -91,7 +104,9 @@ class PrefixCache:
             node.notes[position] = value
 
     def notes(self, ids: Sequence[int]) -> tuple[Node, dict[int, float]]:
-        """Return the node of the longest kept beginning of `ids`, and what is noted on the way to it, by position."""
+        """Return the node of the longest kept beginning of `ids`, and what is noted on the way to
+        it, by position.
+        """
         last = node = self.find(ids)
         notes: dict[int, float] = {}
         while node.parent is not None:
@@ -100,7 +115,9 @@ class PrefixCache:
         return last, notes
 
     def load(self, nodes: Sequence[Node], *, room: int) -> tuple[Cache, Tensor]:
-        """Return a cache with the prefixes, padded on the left, and space for `room` tokens more; and their mask [R, T]."""
+        """Return a cache with the prefixes, padded on the left, and space for `room` tokens more;
+        and their mask [R, T].
+        """
         cache, longest = growing_cache(self._model), max(node.depth for node in nodes)
         mask_RT = torch.zeros(len(nodes), longest, dtype=torch.bool)
         if longest == 0:
@@ -119,7 +136,10 @@ class PrefixCache:
         return cache, mask_RT.to(self._model.device)
 
     def save(self, cache: Cache, computed: Sequence[Computed]) -> None:
-        """Keep tokens of `cache`, each distinct one once. Where there is no room, tokens are left out and `is_full` is set."""
+        """Keep tokens of `cache`, each distinct one once.
+
+        Where there is no room, tokens are left out and `is_full` is set.
+        """
         rows: list[int] = []
         columns: list[int] = []
         slots: list[Tensor] = []
@@ -142,8 +162,13 @@ class PrefixCache:
         if slots:
             assert self._pool is not None
             device = self._pool.device
-            row_N, column_N = torch.tensor(rows, device=device), torch.tensor(columns, device=device)
-            planes = [plane[row_N, :, column_N] for layer in cache.layers for plane in _planes(layer)]
+            row_N, column_N = (
+                torch.tensor(rows, device=device),
+                torch.tensor(columns, device=device),
+            )
+            planes = [
+                plane[row_N, :, column_N] for layer in cache.layers for plane in _planes(layer)
+            ]
             self._pool[torch.cat(slots).to(device)] = torch.stack(planes, dim=1)
 
     def _split(self, node: Node, at: int) -> Node:
@@ -151,8 +176,12 @@ class PrefixCache:
         parent = node.parent
         assert parent is not None
         upper = Node(parent, node.tokens[:at], node.slots[: parent.depth + at])
-        upper.notes = {position: note for position, note in node.notes.items() if position < upper.depth}
-        node.notes = {position: note for position, note in node.notes.items() if position >= upper.depth}
+        upper.notes = {
+            position: note for position, note in node.notes.items() if position < upper.depth
+        }
+        node.notes = {
+            position: note for position, note in node.notes.items() if position >= upper.depth
+        }
         upper.used = node.used
         parent.children[upper.tokens[0]] = upper
         node.parent, node.tokens = upper, node.tokens[at:]
@@ -160,7 +189,9 @@ class PrefixCache:
         return upper
 
     def _take(self, n: int, cache: Cache) -> Tensor | None:
-        """Return `n` free slots, or None where even without all that this call does not use there are too few."""
+        """Return `n` free slots, or None where even without all that this call does not use there
+        are too few.
+        """
         if len(self._free) < n:
             self._grow(cache, n)
         if len(self._free) < n:
@@ -180,14 +211,17 @@ class PrefixCache:
         wanted = min(limit, max(2 * held, held + n, _FIRST_SLOTS))
         if wanted <= held:
             return
-        pool = keys.new_zeros(wanted, *shape)  # padding reads a slot that may be unused; what is masked must still be finite
+        # padding reads a slot that may be unused; what is masked must still be finite
+        pool = keys.new_zeros(wanted, *shape)
         if self._pool is not None:
             pool[:held] = self._pool
         self._pool = pool
         self._free += range(held, wanted)
 
     def _evict(self, n: int) -> None:
-        """Free the slots of ends that this call does not use, the longest unused first, until `n` are free."""
+        """Free the slots of ends that this call does not use, the longest unused first, until `n`
+        are free.
+        """
         order = 0
         heap = []
         for leaf in _leaves(self._root):

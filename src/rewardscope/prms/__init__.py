@@ -23,35 +23,55 @@ if TYPE_CHECKING:
 DEFAULT_PRM = "Qwen/Qwen2.5-Math-PRM-7B"
 PrmEngineName = Literal["auto", "vllm", "hf"]
 Beyond = Literal["drop", "score"]
-"""What becomes of an input that is longer than the PRM's window: it is refused, or it is scored out there and marked."""
+"""What becomes of an input that is longer than the PRM's window: it is refused, or it is scored out
+there and marked.
+"""
 
 
 class PrmAdapter(Protocol):
-    """What one PRM family knows. Batching, padding, device, dtype and capture stay in `scorer.py`."""
+    """What one PRM family knows.
+
+    Batching, padding, device, dtype and capture stay in `scorer.py`.
+    """
 
     family: str
     names: tuple[str, ...]  # hub ids of the published models
     architectures: tuple[str, ...]  # what the config of such a model may name
-    marks: tuple[str, ...]  # where others have that architecture too: a part of the model's own name, in lower case; else ()
+    # where others have that architecture too: a part of the model's own name, in lower case; else
+    # ()
+    marks: tuple[str, ...]
     score_range: tuple[float, float]  # the least and the greatest score
-    incremental: bool  # whether the tokens up to a step's end, and its score, stay when steps are appended
+    # whether the tokens up to a step's end, and its score, stay when steps are appended
+    incremental: bool
 
     def load(self, name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
-        """Load the model in evaluation mode. Raises: MissingInput, BadRecord where the head's keys do not fit."""
+        """Load the model in evaluation mode.
+
+        Raises: MissingInput, BadRecord where the head's keys do not fit.
+        """
         ...
 
-    def encode(self, tokenizer: PreTrainedTokenizerBase, question: str, steps: Sequence[str]) -> Encoded:
-        """Encode one solution. Raises: BadRecord for no step, an empty step, or a step that holds a marker of the prompt."""
+    def encode(
+        self, tokenizer: PreTrainedTokenizerBase, question: str, steps: Sequence[str]
+    ) -> Encoded:
+        """Encode one solution.
+
+        Raises: BadRecord for no step, an empty step, or a step that holds a marker of the prompt.
+        """
         ...
 
     def read_out(self, model: PreTrainedModel, states_ND: Tensor) -> Tensor:
-        """Return the scores [N] of residual-stream states [N, D] taken after the last block: final norm, head, squashing."""
+        """Return the scores [N] of residual-stream states [N, D] taken after the last block: final
+        norm, head, squashing.
+        """
         ...
 
     def direction(self, model: PreTrainedModel) -> Tensor | None:
-        """Return the reward direction [D] of a linear head, the gain of the final norm in it, or None where the head is not linear.
+        """Return the reward direction [D] of a linear head, the gain of the final norm in it, or
+        None where the head is not linear.
 
-        It belongs to the residual stream after the last block; `linear_direction` in `common.py` gives the formula.
+        It belongs to the residual stream after the last block; `linear_direction` in `common.py`
+        gives the formula.
         """
         ...
 
@@ -59,7 +79,8 @@ class PrmAdapter(Protocol):
 class Scorer(Protocol):
     """Score solutions with one PRM, whatever runs below.
 
-    `window` is the number of positions that the PRM was trained for, `max_positions` the longest input in tokens that is taken.
+    `window` is the number of positions that the PRM was trained for, `max_positions` the longest
+    input in tokens that is taken.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -83,7 +104,10 @@ class Scorer(Protocol):
 
 
 def adapters() -> tuple[PrmAdapter, ...]:
-    """Return the registry: one adapter of each family. Those that are known by a mark come before those that are not."""
+    """Return the registry: one adapter of each family.
+
+    Those that are known by a mark come before those that are not.
+    """
     from rewardscope.prms.math_shepherd import MathShepherdAdapter
     from rewardscope.prms.outcome import OutcomeAdapter
     from rewardscope.prms.pure import PureAdapter
@@ -93,14 +117,21 @@ def adapters() -> tuple[PrmAdapter, ...]:
     from rewardscope.prms.skywork import SkyworkAdapter
     from rewardscope.prms.token_classification import H4Adapter, TrlAdapter
 
-    marked = (ReasonFluxAdapter(), MathShepherdAdapter(), RlhflowAdapter(), H4Adapter(), PureAdapter())
+    marked = (
+        ReasonFluxAdapter(),
+        MathShepherdAdapter(),
+        RlhflowAdapter(),
+        H4Adapter(),
+        PureAdapter(),
+    )
     return (*marked, QwenAdapter(), SkyworkAdapter(), TrlAdapter(), OutcomeAdapter())
 
 
 def find_adapter(name: str) -> PrmAdapter:
     """Return the adapter that serves a hub id or a local folder.
 
-    Raises: MissingInput for a folder that is not there; UnknownName where no family serves the model.
+    Raises: MissingInput for a folder that is not there; UnknownName where no family serves the
+    model.
     """
     known = [published for adapter in adapters() for published in adapter.names]
     named = next((adapter for adapter in adapters() if name in adapter.names), None)
@@ -110,7 +141,9 @@ def find_adapter(name: str) -> PrmAdapter:
     for adapter in adapters():
         if _fits(adapter, name, architectures):
             return adapter
-    raise UnknownName(f"PRM {name} of architecture {', '.join(architectures) or 'none'}:", Path(name).name, known)
+    raise UnknownName(
+        f"PRM {name} of architecture {', '.join(architectures) or 'none'}:", Path(name).name, known
+    )
 
 
 def _fits(adapter: PrmAdapter, name: str, architectures: Sequence[str]) -> bool:
@@ -145,13 +178,20 @@ def _hub_architectures(name: str, known: Sequence[str]) -> list[str]:
 
 
 def load_scorer(
-    name: str, *, engine: PrmEngineName = "auto", device: str = "auto", growing: bool = False, window: int | None = None,
+    name: str,
+    *,
+    engine: PrmEngineName = "auto",
+    device: str = "auto",
+    growing: bool = False,
+    window: int | None = None,
     beyond: Beyond = "drop",
-) -> Scorer:  # fmt: skip
-    """Load a PRM by hub id or folder. `auto` takes hf: vLLM's step pooling can neither reuse a prefix nor give hidden states.
+) -> Scorer:
+    """Load a PRM by hub id or folder. `auto` takes hf: vLLM's step pooling can neither reuse a
+    prefix nor give hidden states.
 
-    With `growing`, solutions that grow from call to call are scored on what is kept of them, where the engine is hf.
-    `window` stands in for the positions of the PRM's config; `beyond` says what becomes of longer inputs.
+    With `growing`, solutions that grow from call to call are scored on what is kept of them, where
+    the engine is hf. `window` stands in for the positions of the PRM's config; `beyond` says what
+    becomes of longer inputs.
 
     Raises: UnknownName, MissingInput, BadRecord, ConfigError.
     """

@@ -1,4 +1,6 @@
-"""What the families share: refusing texts that the prompt cannot hold, checked loading, and reading a linear head."""
+"""What the families share: refusing texts that the prompt cannot hold, checked loading, and reading
+a linear head.
+"""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -15,14 +17,25 @@ from rewardscope.records import Encoded
 
 # Shape legend: B batch, T tokens, N positions that are read, D width, K outputs of a head.
 _PROBE_TOKENS = 16  # length of the two inputs that must score differently
-_DATE = "26 Jul 2024"  # what the chat form of Llama 3.1 shows where nobody says; later forms show today, and scores would drift
-_COMPUTED = "rotary_emb.inv_freq"  # old checkpoints hold this buffer, which every model computes anew
+# what the chat form of Llama 3.1 shows where nobody says; later forms show today, and scores would
+# drift
+_DATE = "26 Jul 2024"
+# old checkpoints hold this buffer, which every model computes anew
+_COMPUTED = "rotary_emb.inv_freq"
 
 
-def check_texts(tokenizer: PreTrainedTokenizerBase, question: str, steps: Sequence[str], *, marker: str | None = None) -> None:
-    """Refuse what a prompt cannot hold: a special token or the family's own marker would be read as a part of the prompt's form.
+def check_texts(
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    steps: Sequence[str],
+    *,
+    marker: str | None = None,
+) -> None:
+    """Refuse what a prompt cannot hold: a special token or the family's own marker would be read as
+    a part of the prompt's form.
 
-    Raises: BadRecord for no step, for a blank text, and for a text that holds a marker; it says which one.
+    Raises: BadRecord for no step, for a blank text, and for a text that holds a marker; it says
+    which one.
     """
     if not steps:
         raise BadRecord("a solution without steps has nothing to score")
@@ -49,7 +62,9 @@ def refuse_marker(place: str, marker: str) -> NoReturn:
 
 @cache
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
-    return frozenset(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+    return frozenset(
+        token.content for token in tokenizer.added_tokens_decoder.values() if token.special
+    )
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -63,10 +78,18 @@ def begin_id(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [] if begin is None else [begin]
 
 
-def chat_text(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], **options: Any) -> str:
-    """Write (role, content) turns in the tokenizer's own chat form, whose date is fixed. Raises: BadRecord where it has none."""
+def chat_text(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], **options: Any
+) -> str:
+    """Write (role, content) turns in the tokenizer's own chat form, whose date is fixed.
+
+    Raises: BadRecord where it has none.
+    """
     if tokenizer.chat_template is None:
-        raise BadRecord(f"the tokenizer of {tokenizer.name_or_path} has no chat template, and this PRM family needs one")
+        raise BadRecord(
+            f"the tokenizer of {tokenizer.name_or_path} has no chat template, and this PRM family"
+            " needs one"
+        )
     messages = [{"role": role, "content": content} for role, content in turns]
     text = tokenizer.apply_chat_template(messages, tokenize=False, date_string=_DATE, **options)
     assert isinstance(text, str), type(text)
@@ -74,16 +97,25 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str
 
 
 def load_checked(model_class: Any, name: str, *, dtype: torch.dtype) -> Any:
-    """Load a model of a transformers class (or Auto class) from safetensors, on the CPU, in evaluation mode.
+    """Load a model of a transformers class (or Auto class) from safetensors, on the CPU, in
+    evaluation mode.
 
-    Raises: MissingInput where there are no weights; BadRecord where they do not fit the class: nothing is left at random.
+    Raises: MissingInput where there are no weights; BadRecord where they do not fit the class:
+    nothing is left at random.
     """
     try:
         model, info = model_class.from_pretrained(
-            name, dtype=dtype, use_safetensors=True, trust_remote_code=False, ignore_mismatched_sizes=True, output_loading_info=True
+            name,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError) as error:
-        raise MissingInput(f"PRM {name} cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+        raise MissingInput(
+            f"PRM {name} cannot be loaded: {str(error).strip().splitlines()[0]}"
+        ) from None
     _check_keys(name, type(model).__name__, info)
     return model.eval()
 
@@ -94,13 +126,20 @@ def _check_keys(name: str, class_name: str, info: dict[str, Any]) -> None:
         "unexpected": sorted(key for key in info["unexpected_keys"] if not key.endswith(_COMPUTED)),
         "of another shape": sorted(key for key, *_ in info["mismatched_keys"]),
     }
-    listed = "; ".join(f"{what}: {', '.join(keys[:4])}{' ...' if len(keys) > 4 else ''}" for what, keys in wrong.items() if keys)
+    listed = "; ".join(
+        f"{what}: {', '.join(keys[:4])}{' ...' if len(keys) > 4 else ''}"
+        for what, keys in wrong.items()
+        if keys
+    )
     if listed:
         raise BadRecord(f"the weights of PRM {name} do not fit {class_name} ({listed})")
 
 
-def finish_loading(name: str, model: PreTrainedModel, head: nn.Module, *, device: torch.device) -> None:
-    """Move a loaded model to its device with its head in float32, and let it prove that what it computes is sound.
+def finish_loading(
+    name: str, model: PreTrainedModel, head: nn.Module, *, device: torch.device
+) -> None:
+    """Move a loaded model to its device with its head in float32, and let it prove that what it
+    computes is sound.
 
     Raises: BadRecord.
     """
@@ -111,7 +150,10 @@ def finish_loading(name: str, model: PreTrainedModel, head: nn.Module, *, device
 
 
 def check_rotary(name: str, model: PreTrainedModel) -> None:
-    """Compare the rotary frequencies with theta^(-2i / head width). Raises: BadRecord where they differ."""
+    """Compare the rotary frequencies with theta^(-2i / head width).
+
+    Raises: BadRecord where they differ.
+    """
     rope: Any = model.config.rope_parameters
     if rope["rope_type"] != "default":
         return
@@ -121,23 +163,41 @@ def check_rotary(name: str, model: PreTrainedModel) -> None:
     exponents = torch.arange(0, attention.head_dim, 2, dtype=torch.float64) / attention.head_dim
     inv_freq = rotary.inv_freq.double().cpu()
     if not torch.allclose(inv_freq, rope["rope_theta"] ** -exponents, rtol=1e-5, atol=0.0):
-        raise BadRecord(f"PRM {name}: rotary frequencies are {inv_freq[:3].tolist()} ..., not those of theta {rope['rope_theta']}")
+        raise BadRecord(
+            f"PRM {name}: rotary frequencies are {inv_freq[:3].tolist()} ..., not those of theta"
+            f" {rope['rope_theta']}"
+        )
 
 
 @torch.no_grad()
 def check_scores_differ(name: str, model: PreTrainedModel, head: nn.Module) -> None:
-    """Score two different inputs. Raises: BadRecord where both get the same logits, or any is not finite."""
-    ids_BT = torch.arange(2 * _PROBE_TOKENS, device=model.device).remainder(model.config.vocab_size // 2).view(2, _PROBE_TOKENS)
-    normed_BD = find_blocks(model).decoder(input_ids=ids_BT, use_cache=False).last_hidden_state[:, -1]
+    """Score two different inputs.
+
+    Raises: BadRecord where both get the same logits, or any is not finite.
+    """
+    ids_BT = (
+        torch.arange(2 * _PROBE_TOKENS, device=model.device)
+        .remainder(model.config.vocab_size // 2)
+        .view(2, _PROBE_TOKENS)
+    )
+    normed_BD = (
+        find_blocks(model).decoder(input_ids=ids_BT, use_cache=False).last_hidden_state[:, -1]
+    )
     logits = head(normed_BD.to(next(head.parameters()).dtype))
-    if not torch.isfinite(logits).all() or torch.allclose(logits[0], logits[1], rtol=0.0, atol=1e-6):
-        raise BadRecord(f"PRM {name} gives two different inputs the same scores, {logits.tolist()}: it is not loaded soundly")
+    if not torch.isfinite(logits).all() or torch.allclose(
+        logits[0], logits[1], rtol=0.0, atol=1e-6
+    ):
+        raise BadRecord(
+            f"PRM {name} gives two different inputs the same scores, {logits.tolist()}: it is not"
+            " loaded soundly"
+        )
 
 
 def load_language_model(
     model_class: Any, name: str, *, wrong: int, right: int, device: torch.device, dtype: torch.dtype
 ) -> PreTrainedModel:
-    """Load a language model that says its verdict as a token; of its unembedding keep the rows (wrong, right), in float32.
+    """Load a language model that says its verdict as a token; of its unembedding keep the rows
+    (wrong, right), in float32.
 
     Raises: MissingInput, BadRecord.
     """
@@ -149,7 +209,9 @@ def load_language_model(
     return model
 
 
-def load_classifier(model_class: Any, name: str, *, outputs: int, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+def load_classifier(
+    model_class: Any, name: str, *, outputs: int, device: torch.device, dtype: torch.dtype
+) -> PreTrainedModel:
     """Load and check a model with one linear head of `outputs` outputs, the head in float32.
 
     Raises: MissingInput; BadRecord, also where the head is another one.
@@ -158,7 +220,8 @@ def load_classifier(model_class: Any, name: str, *, outputs: int, device: torch.
     head = find_blocks(model).head
     if not isinstance(head, nn.Linear) or head.out_features != outputs:
         raise BadRecord(
-            f"the head of PRM {name} is {head}, and its family has a linear one of {outputs} output{'s' if outputs > 1 else ''}"
+            f"the head of PRM {name} is {head}, and its family has a linear one of {outputs}"
+            f" output{'s' if outputs > 1 else ''}"
         )
     finish_loading(name, model, head, device=device)
     return model
@@ -172,23 +235,29 @@ def head_of(model: PreTrainedModel) -> nn.Linear:
 
 
 def read_logits(model: PreTrainedModel, head: nn.Module, states_ND: Tensor) -> Tensor:
-    """Return the float32 logits [N, K] of states after the last block: final norm, then the head."""
+    """Return the float32 logits [N, K] of states after the last block: final norm, then the
+    head.
+    """
     normed_ND = find_blocks(model).norm(states_ND)
     return head(normed_ND.to(next(head.parameters()).dtype)).float()
 
 
 def read_two_way(model: PreTrainedModel, states_ND: Tensor) -> Tensor:
-    """Return the probability [N], float32, of `right` against `wrong` under a linear head with these rows in the order (wrong, right)."""
+    """Return the probability [N], float32, of `right` against `wrong` under a linear head with
+    these rows in the order (wrong, right).
+    """
     return read_logits(model, head_of(model), states_ND).softmax(dim=-1)[:, 1]
 
 
 @torch.no_grad()
 def linear_direction(model: PreTrainedModel, head: nn.Linear) -> Tensor:
-    """Return the direction r [D], float32, in which the residual stream after the last block raises the score.
+    """Return the direction r [D], float32, in which the residual stream after the last block raises
+    the score.
 
-    A head of one output has the row w; a head of the rows (wrong, right) has w = right - wrong. The final norm divides a state x by
-    its root mean square rms(x) and multiplies it by a gain g, so the logit behind the score is (g * w) . x / rms(x) + constant.
-    The direction is r = g * w: it holds the gain, and it leaves out the division, which is another number for each state.
+    A head of one output has the row w; a head of the rows (wrong, right) has w = right - wrong. The
+    final norm divides a state x by its root mean square rms(x) and multiplies it by a gain g, so
+    the logit behind the score is (g * w) . x / rms(x) + constant. The direction is r = g * w: it
+    holds the gain, and it leaves out the division, which is another number for each state.
     """
     rows_KD = head.weight.float()
     weight_D = rows_KD[0] if len(rows_KD) == 1 else rows_KD[1] - rows_KD[0]
@@ -196,8 +265,12 @@ def linear_direction(model: PreTrainedModel, head: nn.Linear) -> Tensor:
     return norm.weight.float() * weight_D
 
 
-def encode_pieces(tokenizer: PreTrainedTokenizerBase, prompt: str, steps: Sequence[str], *, separator: str) -> Encoded:
-    """Encode the prompt, and each step followed by the separator, each piece by itself; a step ends at its separator's last token."""
+def encode_pieces(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, steps: Sequence[str], *, separator: str
+) -> Encoded:
+    """Encode the prompt, and each step followed by the separator, each piece by itself; a step ends
+    at its separator's last token.
+    """
     ids, after, ends = token_ids(tokenizer, prompt), token_ids(tokenizer, separator), []
     for step in steps:
         ids += token_ids(tokenizer, step) + after
@@ -208,6 +281,7 @@ def encode_pieces(tokenizer: PreTrainedTokenizerBase, prompt: str, steps: Sequen
 def last_token(offsets: Sequence[tuple[int, int]], stop: int) -> int:
     """Return the last token that holds a part of the text before the character position `stop`.
 
-    `offsets` are what a tokenizer says of where each token begins and stops; the bytes of one character share theirs.
+    `offsets` are what a tokenizer says of where each token begins and stops; the bytes of one
+    character share theirs.
     """
     return bisect_left(offsets, stop, key=lambda offset: offset[0]) - 1

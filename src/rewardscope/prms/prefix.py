@@ -1,4 +1,6 @@
-"""Score the growing solutions of a search: what was scored before is kept, so that each distinct token is encoded once."""
+"""Score the growing solutions of a search: what was scored before is kept, so that each distinct
+token is encoded once.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +16,8 @@ from rewardscope.prms.scorer import TOKEN_BUDGET, HfScorer
 from rewardscope.records import Encoded
 
 # Shape legend: R rows, P tokens of a kept prefix, T new tokens, N step ends.
-_WORTH_A_PASS = 16  # tokens that inputs must share beyond what is kept, for a forward pass of their own
+# tokens that inputs must share beyond what is kept, for a forward pass of their own
+_WORTH_A_PASS = 16
 _PAST_BUDGET = 8  # tokens of prefixes in a forward pass, for each new token that it may have
 
 
@@ -38,14 +41,19 @@ class _Job(NamedTuple):
 class PrefixScorer:
     """Score with a PRM in this process, on the kept keys and values of what was scored before.
 
-    Scores are those of `HfScorer`. Where the PRM's input form or attention does not allow it, or `max_bytes` are too few, all
-    is encoded anew; a warning says so once. `tokens_encoded` counts new tokens, padding left out.
+    Scores are those of `HfScorer`. Where the PRM's input form or attention does not allow it, or
+    `max_bytes` are too few, all is encoded anew; a warning says so once. `tokens_encoded` counts
+    new tokens, padding left out.
     """
 
     def __init__(self, scorer: HfScorer, *, max_bytes: int | None = None) -> None:
         self._plain = scorer
         self.tokenizer: PreTrainedTokenizerBase = scorer.tokenizer
-        self.window, self.max_positions, self.flops = scorer.window, scorer.max_positions, scorer.flops
+        self.window, self.max_positions, self.flops = (
+            scorer.window,
+            scorer.max_positions,
+            scorer.flops,
+        )
         self.tokens_encoded = 0
         room = memory_for_prefixes(scorer.model.device) if max_bytes is None else max_bytes
         self._cache: PrefixCache | None = PrefixCache(scorer.model, max_bytes=room)
@@ -67,7 +75,8 @@ class PrefixScorer:
             return self._score_anew(batch)
         self._cache.begin()
         inputs: dict[tuple[int, ...], _Input] = {}
-        cut = [encoded.input_ids[: encoded.step_ends[-1] + 1] for encoded in batch]  # what closes an input is in no score
+        # what closes an input is in no score
+        cut = [encoded.input_ids[: encoded.step_ends[-1] + 1] for encoded in batch]
         for ids, encoded in zip(cut, batch, strict=True):
             inputs.setdefault(ids, _Input(ids, set())).ends.update(encoded.step_ends)
         while jobs := _jobs(self._cache, list(inputs.values())):
@@ -76,7 +85,10 @@ class PrefixScorer:
             if self._cache.is_full:
                 self._forgo("the memory for it is too small")
                 return self._score_anew(batch)
-        return [tuple(inputs[ids].scores[end] for end in encoded.step_ends) for ids, encoded in zip(cut, batch, strict=True)]
+        return [
+            tuple(inputs[ids].scores[end] for end in encoded.step_ends)
+            for ids, encoded in zip(cut, batch, strict=True)
+        ]
 
     @torch.no_grad()
     def _encode(self, kept: PrefixCache, jobs: Sequence[_Job]) -> None:
@@ -95,11 +107,17 @@ class PrefixScorer:
         last, device = self._plain.n_layers - 1, model.device
         with capture(model, [last]) as states:
             model.base_model(
-                input_ids=ids_RT.to(device), attention_mask=torch.cat([mask_RP, mask_RT.to(device)], dim=1),
-                position_ids=(start_R[:, None] + torch.arange(longest)).to(device), past_key_values=past, use_cache=True,
-            )  # fmt: skip
+                input_ids=ids_RT.to(device),
+                attention_mask=torch.cat([mask_RP, mask_RT.to(device)], dim=1),
+                position_ids=(start_R[:, None] + torch.arange(longest)).to(device),
+                past_key_values=past,
+                use_cache=True,
+            )
         self.tokens_encoded += int(mask_RT.sum())
-        kept.save(past, [Computed(job.ids, job.start, row, mask_RP.shape[1]) for row, job in enumerate(jobs)])
+        kept.save(
+            past,
+            [Computed(job.ids, job.start, row, mask_RP.shape[1]) for row, job in enumerate(jobs)],
+        )
         scores = iter(adapter.read_out(model, states[last][row_N, end_N]).tolist() if row_N else [])
         for job in jobs:
             for end in job.ends:
@@ -112,14 +130,18 @@ class PrefixScorer:
         return scores
 
     def _forgo(self, why: str) -> None:
-        get_logger().warning(f"every step of a solution is encoded anew in each round of the search: {why}")
+        get_logger().warning(
+            f"every step of a solution is encoded anew in each round of the search: {why}"
+        )
         self._cache = None
 
 
 def _jobs(kept: PrefixCache, inputs: Sequence[_Input]) -> list[_Job]:
-    """Fill in the scores that are kept; return what must be encoded next, so that what inputs share is encoded once.
+    """Fill in the scores that are kept; return what must be encoded next, so that what inputs share
+    is encoded once.
 
-    What several inputs share beyond the kept is a job of its own, and their rest waits for the next round.
+    What several inputs share beyond the kept is a job of its own, and their rest waits for the next
+    round.
     """
     groups: dict[tuple[int, tuple[int, ...]], list[_Input]] = {}
     for one in inputs:
@@ -132,19 +154,27 @@ def _jobs(kept: PrefixCache, inputs: Sequence[_Input]) -> list[_Job]:
             groups.setdefault((start, one.ids[: start + _WORTH_A_PASS]), []).append(one)
     jobs = []
     for (start, _), group in groups.items():
-        stop = min(len(group[0].ids), *(_common(group[0].ids, other.ids) for other in group)) if len(group) > 1 else len(group[0].ids)
+        stop = (
+            min(len(group[0].ids), *(_common(group[0].ids, other.ids) for other in group))
+            if len(group) > 1
+            else len(group[0].ids)
+        )
         ends = sorted({end for one in group for end in one.ends if start <= end < stop})
         jobs.append(_Job(group[0].ids[:stop], start, ends))
     return jobs
 
 
 def _batches(jobs: Sequence[_Job], budget: int) -> Iterator[list[_Job]]:
-    """Cut the jobs, those of like length side by side, into batches within the budgets of new and of kept tokens."""
+    """Cut the jobs, those of like length side by side, into batches within the budgets of new and
+    of kept tokens.
+    """
     batch: list[_Job] = []
     new = past = 0
     for job in sorted(jobs, key=lambda job: (len(job.ids) - job.start, job.start)):
         new, past = max(new, len(job.ids) - job.start), max(past, job.start)
-        if batch and ((len(batch) + 1) * new > budget or (len(batch) + 1) * past > _PAST_BUDGET * budget):
+        if batch and (
+            (len(batch) + 1) * new > budget or (len(batch) + 1) * past > _PAST_BUDGET * budget
+        ):
             yield batch
             batch, new, past = [], len(job.ids) - job.start, job.start
         batch.append(job)
@@ -154,4 +184,7 @@ def _batches(jobs: Sequence[_Job], budget: int) -> Iterator[list[_Job]]:
 
 def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
     """Return how many tokens two inputs have in common from the start."""
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
+    )

@@ -1,4 +1,5 @@
-"""ReasonFlux-PRM-7B: the architecture, step tag and read-out of the Qwen family, asked without a system message.
+"""ReasonFlux-PRM-7B: the architecture, step tag and read-out of the Qwen family, asked without a
+system message.
 
 The chat form of the model's own tokenizer decides what then stands before the user's turn.
 ReasonFlux-PRM-1.5B is another model, one score for a whole text, and is not served.

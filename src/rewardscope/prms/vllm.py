@@ -1,4 +1,7 @@
-"""Score with vLLM's step pooling. It encodes every input whole, and gives no hidden states: save-acts needs the hf scorer."""
+"""Score with vLLM's step pooling.
+
+It encodes every input whole, and gives no hidden states: save-acts needs the hf scorer.
+"""
 
 # pyright: reportMissingImports=false
 # vLLM is an optional extra, absent from the environment that is checked.
@@ -37,12 +40,18 @@ class VllmScorer:
     def __init__(self, name: str, *, window: int | None, beyond: Beyond) -> None:
         self.adapter = find_adapter(name)
         if not isinstance(self.adapter, QwenAdapter):
-            raise ConfigError(f"--prm-engine vllm does not serve the PRM family {self.adapter.family!r}; pass --prm-engine hf")
+            raise ConfigError(
+                f"--prm-engine vllm does not serve the PRM family {self.adapter.family!r}; pass"
+                " --prm-engine hf"
+            )
         self.tokenizer = load_tokenizer(name)
         self.tokens_encoded = 0
         config = AutoConfig.from_pretrained(name)
         if beyond == "score" or (window or 0) > config.max_position_embeddings:
-            raise ConfigError("--prm-engine vllm refuses inputs beyond the PRM's positions; pass --prm-engine hf to score there")
+            raise ConfigError(
+                "--prm-engine vllm refuses inputs beyond the PRM's positions; pass --prm-engine hf"
+                " to score there"
+            )
         self.window: int = window or config.max_position_embeddings
         self.max_positions = self.window
         self.flops = flops_of(config)
@@ -53,12 +62,15 @@ class VllmScorer:
             dtype="auto" if on_gpu else "float32",
             enforce_eager=not on_gpu,
             gpu_memory_utilization=_MEMORY,
-            # Step pooling can neither take a prompt in chunks nor reuse a prefix, so one pass must hold the longest input.
+            # Step pooling can neither take a prompt in chunks nor reuse a prefix, so one pass must
+            # hold the longest input.
             max_model_len=self.max_positions,
             max_num_batched_tokens=max(self.max_positions, _BATCHED_TOKENS),
             enable_chunked_prefill=False,
             enable_prefix_caching=False,
-            pooler_config=PoolerConfig(tok_pooling_type="STEP", step_tag_id=step_tag_id(self.tokenizer)),
+            pooler_config=PoolerConfig(
+                tok_pooling_type="STEP", step_tag_id=step_tag_id(self.tokenizer)
+            ),
         )
 
     def encode(self, question: str, steps: Sequence[str]) -> Encoded:
@@ -68,7 +80,11 @@ class VllmScorer:
     def score(self, batch: Sequence[Encoded]) -> list[tuple[float, ...]]:
         """Return one score for each step of each input, in order."""
         prompts = [TokensPrompt(prompt_token_ids=list(encoded.input_ids)) for encoded in batch]
-        outputs = self._llm.encode(prompts, pooling_task="token_classify", use_tqdm=False) if prompts else []
+        outputs = (
+            self._llm.encode(prompts, pooling_task="token_classify", use_tqdm=False)
+            if prompts
+            else []
+        )
         self.tokens_encoded += sum(len(encoded.input_ids) for encoded in batch)
         scores = [tuple(output.outputs.data[:, 1].tolist()) for output in outputs]
         for encoded, row in zip(batch, scores, strict=True):

@@ -1,4 +1,6 @@
-"""What a probe must beat: shuffled targets, and predictors that read no states but the token, or the place in the trace."""
+"""What a probe must beat: shuffled targets, and predictors that read no states but the token, or
+the place in the trace.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -19,7 +21,9 @@ _BLOCK, _MAX_TOKENS, _MAX_BINS, _LEAST_PENALTY = 1024, 256, 16, 1e-3
 
 
 class Column(NamedTuple):
-    """One quantity of each row [M], coded into bins: one feature a bin, and the quantity itself where it is a number."""
+    """One quantity of each row [M], coded into bins: one feature a bin, and the quantity itself
+    where it is a number.
+    """
 
     value: Array
     code: NDArray[np.int64]
@@ -31,8 +35,9 @@ class Column(NamedTuple):
 def shuffle_targets(table: Table, *, seed: int, times: int = SHUFFLES) -> Array:
     """Return the targets [N, times] with those of the training side dealt to other problems.
 
-    Each problem gets the targets of one other: traces in turn, and each step what the other trace has at the same relative
-    position. So targets that belong together stay together, and what is left to learn is what all traces share.
+    Each problem gets the targets of one other: traces in turn, and each step what the other trace
+    has at the same relative position. So targets that belong together stay together, and what is
+    left to learn is what all traces share.
     """
     rows = np.flatnonzero(table.train)
     rows = rows[np.lexsort((table.token[rows], table.trace[rows]))]
@@ -53,9 +58,11 @@ def shuffle_targets(table: Table, *, seed: int, times: int = SHUFFLES) -> Array:
 
 
 def token_columns(store: ActStore, table: Table) -> list[Column]:
-    """Return the row's own token and the one before it, the 256 most frequent of the training side each.
+    """Return the row's own token and the one before it, the 256 most frequent of the training side
+    each.
 
-    A PRM scores many steps at one and the same token; then it is the token before that tells steps apart.
+    A PRM scores many steps at one and the same token; then it is the token before that tells steps
+    apart.
     """
     rows = table.taken
     before = _tokens_before(store, table)[rows]
@@ -64,9 +71,11 @@ def token_columns(store: ActStore, table: Table) -> list[Column]:
 
 
 def position_columns(table: Table) -> list[Column]:
-    """Return step index, relative position, number of steps, token position, length of trace and length of step.
+    """Return step index, relative position, number of steps, token position, length of trace and
+    length of step.
 
-    All come from the rows alone, each as a number and in up to 16 bins of equal counts, so that curves are found as well.
+    All come from the rows alone, each as a number and in up to 16 bins of equal counts, so that
+    curves are found as well.
     """
     rows, n_traces = table.taken, len(table.traces)
     last_step, last_token, first_token = (np.zeros(n_traces, dtype=np.int64) for _ in range(3))
@@ -78,13 +87,25 @@ def position_columns(table: Table) -> list[Column]:
     length = np.zeros(len(rows))
     order = np.lexsort((token, trace))
     same = np.append(False, np.diff(trace[order]) == 0)
-    length[order] = token[order] - np.where(same, np.roll(token[order], 1), first_token[trace[order]])
-    values = (step, (step + 1) / (last_step[trace] + 1), last_step[trace], token, last_token[trace], length)
+    length[order] = token[order] - np.where(
+        same, np.roll(token[order], 1), first_token[trace[order]]
+    )
+    values = (
+        step,
+        (step + 1) / (last_step[trace] + 1),
+        last_step[trace],
+        token,
+        last_token[trace],
+        length,
+    )
     return [_binned(value.astype(np.float64), table.train[rows]) for value in values]
 
 
-def fit_columns(columns: list[Column], table: Table, *, penalties: tuple[float, ...]) -> tuple[LinearProbe, Array]:
-    """Fit a predictor that reads columns instead of states; return it with its predictions of the test rows, in order.
+def fit_columns(
+    columns: list[Column], table: Table, *, penalties: tuple[float, ...]
+) -> tuple[LinearProbe, Array]:
+    """Fit a predictor that reads columns instead of states; return it with its predictions of the
+    test rows, in order.
 
     The bins of a column add up to one, so penalties below 0.001 are raised to it.
     """
@@ -92,8 +113,18 @@ def fit_columns(columns: list[Column], table: Table, *, penalties: tuple[float, 
     def source() -> Iterator[NDArray]:
         return _blocks(columns)
 
-    rows, raised = table.taken, tuple(dict.fromkeys(max(penalty, _LEAST_PENALTY) for penalty in penalties))
-    probe = fit_probe(source, table.value[rows], table.fold[rows], folds=table.n_folds, penalties=raised, classes=table.classes)
+    rows, raised = (
+        table.taken,
+        tuple(dict.fromkeys(max(penalty, _LEAST_PENALTY) for penalty in penalties)),
+    )
+    probe = fit_probe(
+        source,
+        table.value[rows],
+        table.fold[rows],
+        folds=table.n_folds,
+        penalties=raised,
+        classes=table.classes,
+    )
     return probe, predict_chosen(source, [probe], table.test[rows])[:, 0]
 
 
@@ -108,7 +139,9 @@ def _tokens_before(store: ActStore, table: Table) -> NDArray[np.int64]:
             continue
         for row in order[starts[number] : starts[number + 1]]:
             position = int(table.token[row]) - 1
-            codes[row] = texts.setdefault(sequence["tokens"][position], len(texts)) if position >= 0 else -1
+            codes[row] = (
+                texts.setdefault(sequence["tokens"][position], len(texts)) if position >= 0 else -1
+            )
     return codes
 
 
@@ -117,13 +150,22 @@ def _named(value_M: NDArray[np.int64], training_M: NDArray[np.bool_]) -> Column:
     names, counts = np.unique(value_M[training_M], return_counts=True)
     kept = np.sort(names[np.argsort(-counts, kind="stable")[:_MAX_TOKENS]])
     place_M = np.minimum(np.searchsorted(kept, value_M), len(kept) - 1)
-    return Column(value_M.astype(np.float64), np.where(kept[place_M] == value_M, place_M, -1), len(kept), is_number=False)
+    return Column(
+        value_M.astype(np.float64),
+        np.where(kept[place_M] == value_M, place_M, -1),
+        len(kept),
+        is_number=False,
+    )
 
 
 def _binned(value_M: Array, training_M: NDArray[np.bool_]) -> Column:
     """Return a column of numbers: bins between quantiles of the training side."""
-    edges = np.unique(np.quantile(value_M[training_M], np.linspace(0, 1, _MAX_BINS + 1)[1:-1], method="higher"))
-    return Column(value_M, np.searchsorted(edges, value_M, side="right"), len(edges) + 1, is_number=True)
+    edges = np.unique(
+        np.quantile(value_M[training_M], np.linspace(0, 1, _MAX_BINS + 1)[1:-1], method="higher")
+    )
+    return Column(
+        value_M, np.searchsorted(edges, value_M, side="right"), len(edges) + 1, is_number=True
+    )
 
 
 def _blocks(columns: list[Column]) -> Iterator[NDArray]:

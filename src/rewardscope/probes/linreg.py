@@ -1,6 +1,8 @@
-"""Ridge regression on standardised features in closed form: a whole path of penalties from one tridiagonal form.
+"""Ridge regression on standardised features in closed form: a whole path of penalties from one
+tridiagonal form.
 
-The penalty is chosen by cross-validation over folds of problems; the sums of a fold are subtracted, no row is read twice.
+The penalty is chosen by cross-validation over folds of problems; the sums of a fold are subtracted,
+no row is read twice.
 """
 
 from collections.abc import Sequence
@@ -21,7 +23,9 @@ Link = Literal["identity", "logit"]
 
 
 class LinearProbe(NamedTuple):
-    """A fitted probe, all float64: the prediction is `intercept + ((acts - mean) / scale) @ weights`, or its logistic function."""
+    """A fitted probe, all float64: the prediction is `intercept + ((acts - mean) / scale) @
+    weights`, or its logistic function.
+    """
 
     weights: Array  # [D]
     intercept: float
@@ -37,9 +41,13 @@ class LinearProbe(NamedTuple):
 
 def predict_all(probes: Sequence[LinearProbe], acts_ND: NDArray) -> Array:
     """Return the predictions [N, probes] of several probes in one product."""
-    mean_D = probes[0].mean  # columns with a mean far above their spread keep their digits where they are centred first
+    # columns with a mean far above their spread keep their digits where they are centred first
+    mean_D = probes[0].mean
     slope = np.stack([probe.weights / probe.scale for probe in probes], axis=1)
-    offset = [probe.intercept - float((probe.mean - mean_D) @ slope[:, place]) for place, probe in enumerate(probes)]
+    offset = [
+        probe.intercept - float((probe.mean - mean_D) @ slope[:, place])
+        for place, probe in enumerate(probes)
+    ]
     linear = (np.asarray(acts_ND, dtype=np.float64) - mean_D) @ slope + offset
     logit = [probe.link == "logit" for probe in probes]
     linear[:, logit] = sigmoid(linear[:, logit])
@@ -52,7 +60,9 @@ def sigmoid(x: Array) -> Array:
 
 
 class Standardised(NamedTuple):
-    """Centred and scaled normal equations of a set of rows: minimise over weights, intercepts free."""
+    """Centred and scaled normal equations of a set of rows: minimise over weights, intercepts
+    free.
+    """
 
     mean: Array  # [D]
     scale: Array  # [D]
@@ -79,65 +89,97 @@ def standardise(sums: Sums) -> Standardised:
 def ridge_path(system: Standardised, ridges_YR: Array) -> Array:
     """Return the weights [D, Y, R] that minimise `sum (y - prediction)^2 + ridge |weights|^2`.
 
-    The intercept is the mean of y and is not penalised. Raises: ConfigError where the columns are dependent and a penalty too small.
+    The intercept is the mean of y and is not penalised. Raises: ConfigError where the columns are
+    dependent and a penalty too small.
     """
     reduced, least = tridiagonalise(system.gram_DD), float(ridges_YR.min())
     lowest, highest = reduced.ends()
     if lowest + least <= 10 * np.finfo(np.float64).eps * highest:
-        raise ConfigError(f"--ridge {least:g}: the columns of the training rows are dependent; pass a larger --ridge")
+        raise ConfigError(
+            f"--ridge {least:g}: the columns of the training rows are dependent; pass a larger"
+            " --ridge"
+        )
     return reduced.solve(system.cross_DY, ridges_YR)
 
 
 def held_out_errors(folds: list[Sums], ridges_YR: Array) -> Array:
-    """Return for each target and penalty the sum of squared errors [Y, R], each fold predicted by a fit to the others."""
+    """Return for each target and penalty the sum of squared errors [Y, R], each fold predicted by a
+    fit to the others.
+    """
     whole, errors_YR = total(folds), np.zeros(ridges_YR.shape)
     for fold in folds:
         system = standardise(without(whole, fold))
         slope_DYR = ridge_path(system, ridges_YR) / system.scale[:, None, None]
-        # The error of a row is its vector (features, targets, 1) times these, so the sum of squares is a quadratic form.
+        # The error of a row is its vector (features, targets, 1) times these, so the sum of squares
+        # is a quadratic form.
         D, Y = fold.width, fold.n_targets
         errors_EYR = np.zeros((D + Y + 1, *ridges_YR.shape))
         errors_EYR[:D] = -slope_DYR
         errors_EYR[D:-1] = np.eye(Y)[:, :, None]
-        errors_EYR[-1] = np.tensordot(system.mean - fold.shift_E[:D], slope_DYR, axes=1) - (system.mean_Y - fold.shift_E[D:])[:, None]
-        errors_YR += np.einsum("eyr,eyr->yr", errors_EYR, np.tensordot(fold.product_EE, errors_EYR, axes=1))
+        errors_EYR[-1] = (
+            np.tensordot(system.mean - fold.shift_E[:D], slope_DYR, axes=1)
+            - (system.mean_Y - fold.shift_E[D:])[:, None]
+        )
+        errors_YR += np.einsum(
+            "eyr,eyr->yr", errors_EYR, np.tensordot(fold.product_EE, errors_EYR, axes=1)
+        )
     return errors_YR
 
 
 def fit_ridge(folds: list[Sums], ridges: Sequence[float] | Array) -> list[LinearProbe]:
-    """Fit a probe for each target to all rows, with the penalty that errs least on held-out folds, or with the only one.
+    """Fit a probe for each target to all rows, with the penalty that errs least on held-out folds,
+    or with the only one.
 
-    `ridges` are the same [R] for all targets, or those of each [Y, R]. The probes stand on one scaler.
+    `ridges` are the same [R] for all targets, or those of each [Y, R]. The probes stand on one
+    scaler.
     Raises: ConfigError where columns are dependent and a penalty too small.
     """
     ridges_YR = np.broadcast_to(ridges, (folds[0].n_targets, np.shape(ridges)[-1]))
     chosen_Y1 = ridges_YR
     if ridges_YR.shape[1] > 1:
-        chosen_Y1 = np.take_along_axis(ridges_YR, held_out_errors(folds, ridges_YR).argmin(axis=1)[:, None], axis=1)
+        chosen_Y1 = np.take_along_axis(
+            ridges_YR, held_out_errors(folds, ridges_YR).argmin(axis=1)[:, None], axis=1
+        )
     system = standardise(total(folds))
     weights_DY = ridge_path(system, chosen_Y1)[:, :, 0]
     return [
-        LinearProbe(weights=weights_D, intercept=float(mean_y), mean=system.mean, scale=system.scale, ridge=float(chosen))
-        for weights_D, mean_y, chosen in zip(weights_DY.T, system.mean_Y, chosen_Y1[:, 0], strict=True)
+        LinearProbe(
+            weights=weights_D,
+            intercept=float(mean_y),
+            mean=system.mean,
+            scale=system.scale,
+            ridge=float(chosen),
+        )
+        for weights_D, mean_y, chosen in zip(
+            weights_DY.T, system.mean_Y, chosen_Y1[:, 0], strict=True
+        )
     ]
 
 
 def write_probes(path: Path, probes: dict[str, LinearProbe], *, key: str) -> None:
-    """Write the probes of a layer as npz: weights, intercept, mean, scale, ridge and link of the first, and the key of the run.
+    """Write the probes of a layer as npz: weights, intercept, mean, scale, ridge and link of the
+    first, and the key of the run.
 
-    The others stand on the same scaler and follow as `names`, `other_weights`, `other_intercepts` and `other_ridges`.
+    The others stand on the same scaler and follow as `names`, `other_weights`, `other_intercepts`
+    and `other_ridges`.
     """
     (_, probe), *others = probes.items()
     with replacing(path) as temporary, temporary.open("wb") as out:
         np.savez(
-            out, **probe._asdict(), key=key, names=list(probes), other_weights=np.array([other.weights for _, other in others]),
+            out,
+            **probe._asdict(),
+            key=key,
+            names=list(probes),
+            other_weights=np.array([other.weights for _, other in others]),
             other_intercepts=np.array([other.intercept for _, other in others]),
             other_ridges=np.array([other.ridge for _, other in others]),
-        )  # fmt: skip
+        )
 
 
 def read_probes(path: Path, *, key: str | None = None) -> dict[str, LinearProbe] | None:
-    """Read the probes of a layer, or return None where there are none, or where they were fitted under another key than `key`."""
+    """Read the probes of a layer, or return None where there are none, or where they were fitted
+    under another key than `key`.
+    """
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as saved:
@@ -145,10 +187,23 @@ def read_probes(path: Path, *, key: str | None = None) -> dict[str, LinearProbe]
             return None
         link: Link = "logit" if str(saved["link"]) == "logit" else "identity"
         first = LinearProbe(
-            weights=saved["weights"], intercept=float(saved["intercept"]), mean=saved["mean"], scale=saved["scale"],
-            ridge=float(saved["ridge"]), link=link,
-        )  # fmt: skip
+            weights=saved["weights"],
+            intercept=float(saved["intercept"]),
+            mean=saved["mean"],
+            scale=saved["scale"],
+            ridge=float(saved["ridge"]),
+            link=link,
+        )
         name, *names = map(str, saved["names"])
-        others = zip(names, saved["other_weights"], saved["other_intercepts"], saved["other_ridges"], strict=True)
-        more = {other: first._replace(weights=w, intercept=float(b), ridge=float(r)) for other, w, b, r in others}
+        others = zip(
+            names,
+            saved["other_weights"],
+            saved["other_intercepts"],
+            saved["other_ridges"],
+            strict=True,
+        )
+        more = {
+            other: first._replace(weights=w, intercept=float(b), ridge=float(r))
+            for other, w, b, r in others
+        }
         return {name: first, **more}

@@ -1,7 +1,9 @@
-"""Logistic regression with an L2 penalty by iteratively reweighted least squares; each iteration streams the rows once.
+"""Logistic regression with an L2 penalty by iteratively reweighted least squares; each iteration
+streams the rows once.
 
-It starts from the ridge solution: a Newton step from the intercept alone is exactly ridge regression on the classes, with the
-penalty divided by the variance p(1 - p) of the classes, and the weights divided by it.
+It starts from the ridge solution: a Newton step from the intercept alone is exactly ridge
+regression on the classes, with the penalty divided by the variance p(1 - p) of the classes, and the
+weights divided by it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,25 +35,34 @@ class _Curve(NamedTuple):
 
 
 def warm_start(folds: list[Sums], penalties: Sequence[float]) -> list[LinearProbe]:
-    """Return the first Newton step for each target, with the penalty that errs least on held-out folds as a ridge regression.
+    """Return the first Newton step for each target, with the penalty that errs least on held-out
+    folds as a ridge regression.
 
-    `ridge` of the result is the penalty of the logistic regression, `sum log loss + ridge / 2 |weights|^2` (C = 1 / ridge).
+    `ridge` of the result is the penalty of the logistic regression, `sum log loss + ridge / 2
+    |weights|^2` (C = 1 / ridge).
     """
     whole = total(folds)
     share_Y = whole.shift_E[whole.width :] + whole.product_EE[-1, whole.width : -1] / whole.n
     variance_Y, probes = share_Y * (1 - share_Y), []
     steps = fit_ridge(folds, np.asarray(penalties) / variance_Y[:, None])
     for step, share, variance in zip(steps, share_Y, variance_Y, strict=True):
-        ridge = min(penalties, key=lambda penalty: abs(penalty - step.ridge * variance))  # without the rounding of the way there and back
+        # without the rounding of the way there and back
+        ridge = min(penalties, key=lambda penalty: abs(penalty - step.ridge * variance))
         logit = float(np.log(share / (1 - share)))
-        probes.append(step._replace(weights=step.weights / variance, intercept=logit, ridge=ridge, link="logit"))
+        probes.append(
+            step._replace(
+                weights=step.weights / variance, intercept=logit, ridge=ridge, link="logit"
+            )
+        )
     return probes
 
 
 def fit_logistic(blocks: Blocks, start: LinearProbe) -> LinearProbe:
-    """Minimise `sum log loss + ridge / 2 |weights|^2` over weights and intercept, features standardised as in `start`.
+    """Minimise `sum log loss + ridge / 2 |weights|^2` over weights and intercept, features
+    standardised as in `start`.
 
-    Raises: ConfigError where it does not converge, which happens where the classes part completely and there is no penalty.
+    Raises: ConfigError where it does not converge, which happens where the classes part completely
+    and there is no penalty.
     """
     point_C = np.append(start.weights, start.intercept)
     curve = _curve(blocks, point_C, start)
@@ -60,12 +71,19 @@ def fit_logistic(blocks: Blocks, start: LinearProbe) -> LinearProbe:
         if curve.loss < _SEPARATED * curve.n and start.ridge == 0:
             break
         if -float(step_C @ curve.gradient_C) / 2 <= _CONVERGED * curve.n:
-            return start._replace(weights=point_C[:-1] + step_C[:-1], intercept=float(point_C[-1] + step_C[-1]))
+            return start._replace(
+                weights=point_C[:-1] + step_C[:-1], intercept=float(point_C[-1] + step_C[-1])
+            )
         shrink, no_better = 1.0, curve.loss * (1 + 1e-12)  # a sum of many terms is not exact
-        while not (new := _curve(blocks, point_C + shrink * step_C, start)).loss <= no_better and shrink > 1e-6:
+        while (
+            not (new := _curve(blocks, point_C + shrink * step_C, start)).loss <= no_better
+            and shrink > 1e-6
+        ):
             shrink /= 2  # a full step can overshoot where probabilities are near 0 or 1
         point_C, curve = point_C + shrink * step_C, new
-    raise ConfigError(f"--ridge {start.ridge:g}: the logistic probe does not converge; pass a larger --ridge")
+    raise ConfigError(
+        f"--ridge {start.ridge:g}: the logistic probe does not converge; pass a larger --ridge"
+    )
 
 
 def _curve(blocks: Blocks, point_C: Array, scaler: LinearProbe) -> _Curve:
@@ -96,4 +114,6 @@ def _solve(hessian_CC: Array, gradient_C: Array) -> Array:
     try:
         return np.linalg.solve(hessian_CC, gradient_C).astype(np.float64)
     except np.linalg.LinAlgError:
-        raise ConfigError("--ridge: the columns of the training rows are dependent; pass a larger --ridge") from None
+        raise ConfigError(
+            "--ridge: the columns of the training rows are dependent; pass a larger --ridge"
+        ) from None

@@ -1,7 +1,8 @@
-"""Sums over rows, fold by fold, in one pass: all that ridge regression, standardisation and cross-validation need.
+"""Sums over rows, fold by fold, in one pass: all that ridge regression, standardisation and
+cross-validation need.
 
-A row counts as the vector of its features, its targets and a 1, so that one symmetric product holds every sum. Memory is a few
-matrices of that width, whatever the number of rows.
+A row counts as the vector of its features, its targets and a 1, so that one symmetric product holds
+every sum. Memory is a few matrices of that width, whatever the number of rows.
 """
 
 from typing import NamedTuple
@@ -17,7 +18,9 @@ _BLOCK = 1024  # rows of one product; smaller ones cost more in adding up than i
 
 
 class Sums(NamedTuple):
-    """Sums over a set of rows of products of (features, targets, 1), features and targets less `shift`."""
+    """Sums over a set of rows of products of (features, targets, 1), features and targets less
+    `shift`.
+    """
 
     product_EE: Array
     shift_E: Array
@@ -32,7 +35,9 @@ class Sums(NamedTuple):
         return len(self.product_EE) - self.n_targets - 1
 
     def projected(self, basis_DK: Array) -> "Sums":
-        """Return the sums that the features `(x - shift) @ basis` would have given; no row is read again."""
+        """Return the sums that the features `(x - shift) @ basis` would have given; no row is read
+        again.
+        """
         D, E = self.width, len(self.product_EE)
         mix = np.zeros((E, basis_DK.shape[1] + E - D))
         mix[:D, : basis_DK.shape[1]] = basis_DK
@@ -44,8 +49,8 @@ class Sums(NamedTuple):
 class Moments:
     """The sums of each fold, added up in float64.
 
-    Columns are shifted by the mean of the first rows: residual streams have columns whose mean is far larger than their
-    spread, and unshifted sums would lose that spread to rounding.
+    Columns are shifted by the mean of the first rows: residual streams have columns whose mean is
+    far larger than their spread, and unshifted sums would lose that spread to rounding.
     """
 
     def __init__(self, *, folds: int) -> None:
@@ -81,8 +86,13 @@ class Moments:
         for fold in range(self._folds):
             self._multiply(fold)
         if not np.isfinite(self._product_FEE[:, -1]).all():
-            raise BadRecord("some states are NaN or infinite; re-run invoke save-acts with --dtype float32")
-        return [Sums(product_EE, self._shift_E, self._n_targets) for product_EE in list(self._product_FEE)]
+            raise BadRecord(
+                "some states are NaN or infinite; re-run invoke save-acts with --dtype float32"
+            )
+        return [
+            Sums(product_EE, self._shift_E, self._n_targets)
+            for product_EE in list(self._product_FEE)
+        ]
 
     def _start(self, features_ND: NDArray, targets_NY: Array) -> None:
         means = [block.mean(axis=0, dtype=np.float64) for block in (features_ND, targets_NY)]
@@ -93,7 +103,8 @@ class Moments:
 
     def _multiply(self, fold: int) -> None:
         block_NE = self._waiting_FNE[fold, : self._filled[fold]]
-        self._product_FEE[fold] += block_NE.T @ block_NE  # numpy sees that both are one array and computes half of it
+        # numpy sees that both are one array and computes half of it
+        self._product_FEE[fold] += block_NE.T @ block_NE
         self._filled[fold] = 0
 
 

@@ -1,4 +1,5 @@
-"""How a PRM's scores run along traces: against position, length and count of steps, and as forecasts of a right answer.
+"""How a PRM's scores run along traces: against position, length and count of steps, and as
+forecasts of a right answer.
 
 All intervals are over problems. Nothing here reads files or models.
 """
@@ -9,7 +10,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardscope.probes.scores import N_BINS, Resamples, auroc, auroc_draws, bin_of, ece, interval, pearson, ranks, resample
+from rewardscope.probes.scores import (
+    N_BINS,
+    Resamples,
+    auroc,
+    auroc_draws,
+    bin_of,
+    ece,
+    interval,
+    pearson,
+    ranks,
+    resample,
+)
 from rewardscope.records import Estimate, PatternBin
 
 # Shape legend: N rows (steps or traces), P problems, R resamples, B bins.
@@ -45,7 +57,9 @@ class Steps(NamedTuple):
 
 
 class Reliability(NamedTuple):
-    """One bin of a reliability curve: the mean forecast, and the share of right answers with its interval."""
+    """One bin of a reliability curve: the mean forecast, and the share of right answers with its
+    interval.
+    """
 
     start: float
     end: float
@@ -68,27 +82,41 @@ def steps_of(traces: Iterable[ScoredTrace]) -> Steps:
     """Lay out the steps of traces as rows."""
     problems: dict[str, int] = {}
     rows = [
-        (score, (place + 0.5) / len(t.scores), length, len(t.scores), problems.setdefault(t.problem, len(problems)), number)
+        (
+            score,
+            (place + 0.5) / len(t.scores),
+            length,
+            len(t.scores),
+            problems.setdefault(t.problem, len(problems)),
+            number,
+        )
         for number, t in enumerate(traces)
         for place, (score, length) in enumerate(zip(t.scores, t.lengths, strict=True))
     ]
-    score, position, length, count, problem, trace = np.array(rows, dtype=np.float64).reshape(-1, 6).T
+    score, position, length, count, problem, trace = (
+        np.array(rows, dtype=np.float64).reshape(-1, 6).T
+    )
     return Steps(score, position, length, count, problem.astype(np.int64), trace.astype(np.int64))
 
 
 def bin_edges(values_N: Array, *, bins: int) -> Array:
-    """Return edges between which about equally many values lie, the last one a little above the largest; NaN is left out.
+    """Return edges between which about equally many values lie, the last one a little above the
+    largest; NaN is left out.
 
     No more than `bins` different values get a bin each.
     """
     values_N = values_N[np.isfinite(values_N)]
     starts = np.unique(values_N)
     if len(starts) > bins:
-        starts = np.unique(np.quantile(values_N, np.linspace(0, 1, bins + 1)[:-1], method="nearest"))
+        starts = np.unique(
+            np.quantile(values_N, np.linspace(0, 1, bins + 1)[:-1], method="nearest")
+        )
     return np.append(starts, values_N.max() + 1e-9 + 1e-9 * abs(values_N.max()))
 
 
-def mean_scores(steps: Steps, what: str, edges: Array, *, seed: int, policy: str, window: str, answer: str) -> list[PatternBin]:
+def mean_scores(
+    steps: Steps, what: str, edges: Array, *, seed: int, policy: str, window: str, answer: str
+) -> list[PatternBin]:
     """Return the mean score in each bin that has steps, with intervals over problems."""
     value_N = steps.by(what)
     bin_N = np.searchsorted(edges, value_N, side="right") - 1
@@ -100,16 +128,26 @@ def mean_scores(steps: Steps, what: str, edges: Array, *, seed: int, policy: str
         bounds = _mean(steps.score, inside, drawn)
         found.append(
             PatternBin(
-                policy=policy, window=window, answer=answer, by=what, start=float(edges[number]), end=float(edges[number + 1]),
-                mean=bounds.value, low=bounds.low if bounds.n > 1 else None, high=bounds.high if bounds.n > 1 else None,
-                n_steps=int(inside.sum()), n_traces=len(np.unique(steps.trace[inside])), n_problems=bounds.n,
+                policy=policy,
+                window=window,
+                answer=answer,
+                by=what,
+                start=float(edges[number]),
+                end=float(edges[number + 1]),
+                mean=bounds.value,
+                low=bounds.low if bounds.n > 1 else None,
+                high=bounds.high if bounds.n > 1 else None,
+                n_steps=int(inside.sum()),
+                n_traces=len(np.unique(steps.trace[inside])),
+                n_problems=bounds.n,
             )
-        )  # fmt: skip
+        )
     return found
 
 
 def rank_correlation(a_N: Array, b_N: Array, problem_N: NDArray, *, seed: int) -> Estimate | None:
-    """Return Spearman's correlation with its interval over problems; None where one side is constant.
+    """Return Spearman's correlation with its interval over problems; None where one side is
+    constant.
 
     Ranks are those among all rows also in a resample, so that a resample costs O(problems).
     """
@@ -118,7 +156,10 @@ def rank_correlation(a_N: Array, b_N: Array, problem_N: NDArray, *, seed: int) -
         return None
     a_N, b_N = (ranks(values[known]) - (known.sum() + 1) / 2 for values in (a_N, b_N))
     drawn = resample(problem_N[known], seed=seed)
-    sums = [_sum_draws(value, drawn) for value in (np.ones_like(a_N), a_N, b_N, a_N**2, b_N**2, a_N * b_N)]
+    sums = [
+        _sum_draws(value, drawn)
+        for value in (np.ones_like(a_N), a_N, b_N, a_N**2, b_N**2, a_N * b_N)
+    ]
     n, a, b, aa, bb, ab = sums
     spread_R = (aa - a**2 / n) * (bb - b**2 / n)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -130,29 +171,52 @@ def calibrate(chance_N: Array, right_N: Array, problem_N: NDArray, *, seed: int)
     """Compare forecasts between 0 and 1 with answers that are right (1) or wrong (0)."""
     drawn, bin_N = resample(problem_N, seed=seed), bin_of(chance_N)
     n_R = _sum_draws(np.ones_like(chance_N), drawn)
-    gap_BR = [np.abs(_sum_draws((chance_N - right_N) * (bin_N == number), drawn)) for number in range(N_BINS)]
+    gap_BR = [
+        np.abs(_sum_draws((chance_N - right_N) * (bin_N == number), drawn))
+        for number in range(N_BINS)
+    ]
     brier_N = (chance_N - right_N) ** 2
     both = 0 < right_N.sum() < len(right_N)
     curve = []
     for number in np.unique(bin_N):
         inside = bin_N == number
         forecast, right = float(chance_N[inside].mean()), _mean(right_N, inside, drawn)
-        curve.append(Reliability(number / N_BINS, (number + 1) / N_BINS, forecast, right, int(inside.sum())))
+        curve.append(
+            Reliability(number / N_BINS, (number + 1) / N_BINS, forecast, right, int(inside.sum()))
+        )
     return Calibration(
         ece=interval(ece(chance_N, right_N), np.sum(gap_BR, axis=0) / n_R, n=drawn.n_problems),
         brier=interval(float(brier_N.mean()), _sum_draws(brier_N, drawn) / n_R, n=drawn.n_problems),
-        auroc=interval(auroc(chance_N, right_N), auroc_draws(right_N, chance_N, drawn), n=drawn.n_problems) if both else None,
+        auroc=(
+            interval(
+                auroc(chance_N, right_N), auroc_draws(right_N, chance_N, drawn), n=drawn.n_problems
+            )
+            if both
+            else None
+        ),
         curve=curve,
     )
 
 
 def _sum_draws(value_N: Array, drawn: Resamples) -> Array:
     """Return the sum over rows in each resample."""
-    return drawn.times_RP @ np.bincount(drawn.problem_N, weights=value_N, minlength=drawn.n_problems).astype(np.float64)
+    return drawn.times_RP @ np.bincount(
+        drawn.problem_N, weights=value_N, minlength=drawn.n_problems
+    ).astype(np.float64)
 
 
 def _mean(value_N: Array, inside_N: NDArray[np.bool_], drawn: Resamples) -> Estimate:
-    """Return the mean of some rows with its interval; `n` counts the problems that have such rows."""
-    sum_R, n_R = _sum_draws(value_N * inside_N, drawn), _sum_draws(inside_N.astype(np.float64), drawn)
+    """Return the mean of some rows with its interval;
+
+    `n` counts the problems that have such rows.
+    """
+    sum_R, n_R = (
+        _sum_draws(value_N * inside_N, drawn),
+        _sum_draws(inside_N.astype(np.float64), drawn),
+    )
     with np.errstate(invalid="ignore"):
-        return interval(float(value_N[inside_N].mean()), sum_R / n_R, n=len(np.unique(drawn.problem_N[inside_N])))
+        return interval(
+            float(value_N[inside_N].mean()),
+            sum_R / n_R,
+            n=len(np.unique(drawn.problem_N[inside_N])),
+        )

@@ -1,4 +1,6 @@
-"""What is known of every row of a save-acts folder: target, side, fold and place, in compact arrays. States are not touched."""
+"""What is known of every row of a save-acts folder: target, side, fold and place, in compact
+arrays. States are not touched.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
@@ -15,9 +17,11 @@ Target = Literal["reward", "correct"]
 
 
 class Table(NamedTuple):
-    """Rows [N] in the order of the shards. Rows on neither side take no part: they are no step ends, or have no target.
+    """Rows [N] in the order of the shards. Rows on neither side take no part: they are no step
+    ends, or have no target.
 
-    `fold` is that of a row on the training side, else -1. `problem` and `trace` count from 0; `traces` gives the number of a trace.
+    `fold` is that of a row on the training side, else -1. `problem` and `trace` count from 0;
+    `traces` gives the number of a trace.
     """
 
     name: str
@@ -56,15 +60,20 @@ class Split(NamedTuple):
     folds: int
 
 
-def read_table(store: ActStore, target: Target, split: Split, *, same: Mapping[str, str] | None = None) -> Table:
-    """Read the rows of a folder; `same` gives the id that stands for a problem, where one problem has several.
+def read_table(
+    store: ActStore, target: Target, split: Split, *, same: Mapping[str, str] | None = None
+) -> Table:
+    """Read the rows of a folder; `same` gives the id that stands for a problem, where one problem
+    has several.
 
     Raises: MissingInput, ConfigError where no probe can be fitted or judged on them.
     """
     numbers: dict[str, int] = {}
     traces: dict[tuple[str, int], int] = {}
     value, known = np.zeros(store.n_rows), np.zeros(store.n_rows, dtype=bool)
-    problem, trace, step, token, token_id = (np.zeros(store.n_rows, dtype=np.int32) for _ in range(5))
+    problem, trace, step, token, token_id = (
+        np.zeros(store.n_rows, dtype=np.int32) for _ in range(5)
+    )
     for index, row in enumerate(store.iter_rows()):
         problem_id = row.problem if same is None else same.get(row.problem, row.problem)
         problem[index] = numbers.setdefault(problem_id, len(numbers))
@@ -74,15 +83,32 @@ def read_table(store: ActStore, target: Target, split: Split, *, same: Mapping[s
         if row.is_step_end and given is not None:
             value[index], known[index] = float(given), True
     if not known.any():
-        raise MissingInput(f"{store.folder}: no step end has a {target} value, so there is nothing to fit")
-    held_out = np.array([is_test(problem_id, share=split.test_share, seed=split.seed) for problem_id in numbers])
+        raise MissingInput(
+            f"{store.folder}: no step end has a {target} value, so there is nothing to fit"
+        )
+    held_out = np.array(
+        [is_test(problem_id, share=split.test_share, seed=split.seed) for problem_id in numbers]
+    )
     ids, training = list(numbers), known & ~held_out[problem]
-    dealt = deal_folds((ids[number] for number in np.unique(problem[training])), folds=split.folds, seed=split.seed)
+    dealt = deal_folds(
+        (ids[number] for number in np.unique(problem[training])), folds=split.folds, seed=split.seed
+    )
     fold_of = np.array([dealt.get(problem_id, -1) for problem_id in ids], dtype=np.int8)
     table = Table(
-        str(store.folder), target, ids, value, problem, traces, trace, step, token, token_id, test=known & held_out[problem],
-        fold=np.where(training, fold_of[problem], np.int8(-1)), n_folds=split.folds,
-    )  # fmt: skip
+        str(store.folder),
+        target,
+        ids,
+        value,
+        problem,
+        traces,
+        trace,
+        step,
+        token,
+        token_id,
+        test=known & held_out[problem],
+        fold=np.where(training, fold_of[problem], np.int8(-1)),
+        n_folds=split.folds,
+    )
     _check(table)
     return table
 
@@ -90,17 +116,22 @@ def read_table(store: ActStore, target: Target, split: Split, *, same: Mapping[s
 def _check(table: Table) -> None:
     """Raises: ConfigError where a side has too few problems, or a target that does not vary."""
     for side, rows_N in (("training", table.train), ("test", table.test)):
-        n_problems, least = len(np.unique(table.problem[rows_N])), max(2, table.n_folds if side == "training" else 2)
+        n_problems, least = (
+            len(np.unique(table.problem[rows_N])),
+            max(2, table.n_folds if side == "training" else 2),
+        )
         if n_problems < least:
             why = f"at least {least} are needed" + (f" for {least} folds" if least > 2 else "")
             raise ConfigError(
-                f"{table.name}: {n_problems} of {len(table.problem_ids)} problems on the {side} side, {why}; "
-                "save acts of more problems, or pass another --seed, --test-share or --folds"
+                f"{table.name}: {n_problems} of {len(table.problem_ids)} problems on the {side}"
+                f" side, {why}; save acts of more problems, or pass another --seed, --test-share or"
+                " --folds"
             )
         if np.ptp(table.value[rows_N]) == 0:
             raise ConfigError(
-                f"{table.name}: {table.target} is {table.value[rows_N][0]:g} in all {int(rows_N.sum())} rows on the {side} side, "
-                "so a probe cannot be judged; save acts of more problems, or pass another --seed or --target"
+                f"{table.name}: {table.target} is {table.value[rows_N][0]:g} in all"
+                f" {int(rows_N.sum())} rows on the {side} side, so a probe cannot be judged; save"
+                " acts of more problems, or pass another --seed or --target"
             )
 
 

@@ -1,4 +1,6 @@
-"""Solve `(A + shift I) x = b` for many shifts from one reduction of A: a third of the time of an eigendecomposition."""
+"""Solve `(A + shift I) x = b` for many shifts from one reduction of A: a third of the time of an
+eigendecomposition.
+"""
 
 from typing import NamedTuple
 
@@ -13,7 +15,10 @@ _reduce, _reflect, _solve = get_lapack_funcs(("sytrd", "ormqr", "ptsv"), dtype=n
 
 
 class Tridiagonal(NamedTuple):
-    """A symmetric matrix as Q T Q': T by its diagonal and the one beside it, Q by its reflectors, which leave the first row alone."""
+    """A symmetric matrix as Q T Q':
+
+    T by its diagonal and the one beside it, Q by its reflectors, which leave the first row alone.
+    """
 
     diagonal_D: Array
     beside: Array  # [D - 1]
@@ -23,15 +28,25 @@ class Tridiagonal(NamedTuple):
     def ends(self) -> tuple[float, float]:
         """Return the least and the largest eigenvalue."""
         places = (0, len(self.diagonal_D) - 1)
-        low, high = (eigvalsh_tridiagonal(self.diagonal_D, self.beside, select="i", select_range=(at, at)) for at in places)
+        low, high = (
+            eigvalsh_tridiagonal(self.diagonal_D, self.beside, select="i", select_range=(at, at))
+            for at in places
+        )
         return float(low[0]), float(high[0])
 
     def solve(self, right_DY: Array, shifts_YR: Array) -> Array:
-        """Return x [D, Y, R] for each right side with each of its shifts, above which the matrix must be positive definite."""
-        rotated_DY, beside = self._rotate(right_DY, "T"), self.beside if len(self.beside) else np.zeros(1)
+        """Return x [D, Y, R] for each right side with each of its shifts, above which the matrix
+        must be positive definite.
+        """
+        rotated_DY, beside = (
+            self._rotate(right_DY, "T"),
+            (self.beside if len(self.beside) else np.zeros(1)),
+        )
         solved_DYR = np.empty((len(right_DY), *shifts_YR.shape))
         for y, r in np.ndindex(*shifts_YR.shape):
-            *_, solved_DYR[:, y, r], info = _solve(self.diagonal_D + shifts_YR[y, r], beside, rotated_DY[:, y])
+            *_, solved_DYR[:, y, r], info = _solve(
+                self.diagonal_D + shifts_YR[y, r], beside, rotated_DY[:, y]
+            )
             assert info == 0, info
         return self._rotate(solved_DYR.reshape(len(right_DY), -1), "N").reshape(solved_DYR.shape)
 
@@ -40,13 +55,17 @@ class Tridiagonal(NamedTuple):
         if len(columns_DK) == 1:
             return columns_DK
         work = _COLUMNS * columns_DK.shape[1]
-        below, _, info = _reflect("L", how, self.reflectors_DD[1:, :-1], self.factors, columns_DK[1:], work)
+        below, _, info = _reflect(
+            "L", how, self.reflectors_DD[1:, :-1], self.factors, columns_DK[1:], work
+        )
         assert info == 0, info
         return np.concatenate([columns_DK[:1], below])
 
 
 def tridiagonalise(matrix_DD: Array) -> Tridiagonal:
     """Bring a symmetric matrix to tridiagonal form."""
-    reflectors_DD, diagonal_D, beside, factors, info = _reduce(matrix_DD, lower=1, lwork=_COLUMNS * len(matrix_DD))
+    reflectors_DD, diagonal_D, beside, factors, info = _reduce(
+        matrix_DD, lower=1, lwork=_COLUMNS * len(matrix_DD)
+    )
     assert info == 0, info
     return Tridiagonal(diagonal_D, beside, reflectors_DD, factors)

@@ -1,7 +1,8 @@
 r"""Take the final answer out of a solution, and grade it.
 
-`Grader` decides plain numbers and equal strings here and sends the rest to processes of `grader_worker.py`. Whatever takes too
-long there is ended, the process replaced. It is safe beside torch and outside the main thread: no fork, no signal handler here.
+`Grader` decides plain numbers and equal strings here and sends the rest to processes of
+`grader_worker.py`. Whatever takes too long there is ended, the process replaced. It is safe beside
+torch and outside the main thread: no fork, no signal handler here.
 """
 
 import json
@@ -21,9 +22,12 @@ from rewardscope.errors import PipelineError
 from rewardscope.log import get_logger
 
 ITEM_SECONDS = 5.0  # CPU time for one comparison; real golds take about 0.01
-WALL_SECONDS = 60.0  # for one comparison that waits instead of working; a busy machine must not turn answers into unparsed ones
+# for one comparison that waits instead of working; a busy machine must not turn answers into
+# unparsed ones
+WALL_SECONDS = 60.0
 MAX_WORKERS = 8
-PAIRS_PER_WORKER = 200  # a worker starts in seconds, so a few comparisons are not worth a second one
+# a worker starts in seconds, so a few comparisons are not worth a second one
+PAIRS_PER_WORKER = 200
 
 _TOKEN = re.compile(r"\\+(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _AFTER_HEADING = re.compile(r"(?:####|^[ \t]*#[ \t]*Answer[ \t]*\n)\s*([^\n]+?)\s*\Z", re.MULTILINE)
@@ -59,10 +63,14 @@ class Judgement(NamedTuple):
     correct: bool | None
     """The strict verdict; None: unparsed, so that nothing is known."""
     gap: float | None = None
-    """The largest relative difference of the numbers that correspond, None where anything else differs."""
+    """The largest relative difference of the numbers that correspond, None where anything else
+    differs.
+    """
 
     def verdict(self, grading: Grading) -> bool | None:
-        """Return the verdict in one mode: right where strictly right, or where all numbers are as near as the mode allows."""
+        """Return the verdict in one mode: right where strictly right, or where all numbers are as
+        near as the mode allows.
+        """
         near = grading != "strict" and self.gap is not None and self.gap <= _ALLOWED_GAP[grading]
         return True if near else self.correct
 
@@ -80,9 +88,10 @@ class _Question(NamedTuple):
 def extract_answer(text: str) -> str | None:
     r"""Return the content of the last complete, non-empty `\boxed{...}`, or None.
 
-    Boxes that only a comma, "and" or "or" parts are one answer, joined by a comma: `\boxed{1} and \boxed{3}` is `1, 3`.
-    A box within thinking counts only where none follows it; a box cut off by the token limit does not count. Without a box
-    the text may end as GSM8K's do, `#### 18`, or PRM800K's, `# Answer` and a line.
+    Boxes that only a comma, "and" or "or" parts are one answer, joined by a comma: `\boxed{1} and
+    \boxed{3}` is `1, 3`. A box within thinking counts only where none follows it; a box cut off by
+    the token limit does not count. Without a box the text may end as GSM8K's do, `#### 18`, or
+    PRM800K's, `# Answer` and a line.
     """
     parts: list[str] = []
     following = None
@@ -101,7 +110,9 @@ def extract_answer(text: str) -> str | None:
 
 
 def _boxes(text: str) -> list[tuple[int, int, int]]:
-    """Return all complete boxes that lie in no other, in order: where the command begins, where its content starts and ends."""
+    """Return all complete boxes that lie in no other, in order: where the command begins, where its
+    content starts and ends.
+    """
     opened: list[re.Match[str] | None] = []  # the open braces: a box, or None for any other brace
     found: list[tuple[int, int, int]] = []
     for token in _TOKEN.finditer(text):
@@ -117,9 +128,11 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
 
 
 def quick_judgement(gold: str, answer: str, tolerance: float | None) -> Judgement | None:
-    """Compare two answers where no algebra is needed: equal strings and plain numbers; None where it is.
+    """Compare two answers where no algebra is needed: equal strings and plain numbers; None where
+    it is.
 
-    Whole numbers compare exactly. Beside a decimal, both rounded to 6 places and a relative 1e-5 must agree.
+    Whole numbers compare exactly. Beside a decimal, both rounded to 6 places and a relative 1e-5
+    must agree.
     """
     a, b = _tidy(gold), _tidy(answer)
     if a == b:
@@ -134,7 +147,10 @@ def quick_judgement(gold: str, answer: str, tolerance: float | None) -> Judgemen
     elif max(len(a), len(b)) > _DECIMAL_LENGTH:
         return None
     else:
-        right = x.quantize(_SIX_PLACES) == y.quantize(_SIX_PLACES) and off <= larger * _RELATIVE_TOLERANCE
+        right = (
+            x.quantize(_SIX_PLACES) == y.quantize(_SIX_PLACES)
+            and off <= larger * _RELATIVE_TOLERANCE
+        )
     if tolerance is not None:
         right = right or off <= Decimal(str(tolerance))
     return Judgement(right, 0.0 if right else float(off / larger))
@@ -148,13 +164,17 @@ def _tidy(text: str) -> str:
 
 
 class _Worker:
-    """One grading process, started by the first question and again after one that it did not survive."""
+    """One grading process, started by the first question and again after one that it did not
+    survive.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, question: _Question) -> Judgement:
-        """Return the judgement; unparsed where the process ended on the question, or had to be ended."""
+        """Return the judgement; unparsed where the process ended on the question, or had to be
+        ended.
+        """
         process = self._process or self._start()
         assert process.stdin is not None and process.stdout is not None
         try:
@@ -171,16 +191,25 @@ class _Worker:
 
     def _start(self) -> subprocess.Popen[str]:
         script = Path(__file__).with_name("grader_worker.py")
-        # -P: the folder of the script holds a `datasets.py`, which must not be found as the library. A fixed hash seed keeps
+        # -P: the folder of the script holds a `datasets.py`, which must not be found as the
+        # library. A fixed hash seed keeps
         # sympy's order of symbols, and so a verdict, the same in every run.
         command = ["env", "PYTHONHASHSEED=0", sys.executable, "-P", str(script), str(ITEM_SECONDS)]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8"
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
         )
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "ready\n":
             self.stop()
-            raise PipelineError(f"the grading process did not start; {sys.executable} {script} {ITEM_SECONDS} shows why")
+            raise PipelineError(
+                f"the grading process did not start; {sys.executable} {script} {ITEM_SECONDS}"
+                " shows why"
+            )
         return self._process
 
     def stop(self) -> None:
@@ -191,10 +220,12 @@ class _Worker:
 
 
 class Grader:
-    """Grade answers and group equal ones. Use it as a context manager; leaving it ends its processes.
+    """Grade answers and group equal ones. Use it as a context manager; leaving it ends its
+    processes.
 
-    A verdict is right (True), wrong (False) or unparsed (None): an answer that cannot be read as an expression, or not within
-    `ITEM_SECONDS` of CPU time, or that no gold answer is known for. Without an answer nothing is right, so False.
+    A verdict is right (True), wrong (False) or unparsed (None): an answer that cannot be read as an
+    expression, or not within `ITEM_SECONDS` of CPU time, or that no gold answer is known for.
+    Without an answer nothing is right, so False.
     """
 
     def __init__(self) -> None:
@@ -211,30 +242,51 @@ class Grader:
 
     def grade(self, items: Sequence[Item]) -> list[Judgement]:
         """Return the judgement on each item, in order."""
-        questions = [_Question("grade", gold, answer, tolerance) if gold and answer else None for gold, answer, tolerance in items]
-        hard = [q for q in dict.fromkeys(questions) if q and q not in self._found and self._quick(q) is None]
+        questions = [
+            _Question("grade", gold, answer, tolerance) if gold and answer else None
+            for gold, answer, tolerance in items
+        ]
+        hard = [
+            q
+            for q in dict.fromkeys(questions)
+            if q and q not in self._found and self._quick(q) is None
+        ]
         self._map(self._judge, hard, workers=self._n_workers(len(hard)))
         judgements = [
             self._judge(question) if question else Judgement(False) if item.gold else UNPARSED
             for item, question in zip(items, questions, strict=True)
         ]
-        if lost := sum(item.gold != "" and judgement.correct is None for item, judgement in zip(items, judgements, strict=True)):
-            get_logger().warning(f"grading: {lost} of {len(items)} answers could not be read, or not within {ITEM_SECONDS:g} s each")
+        if lost := sum(
+            item.gold != "" and judgement.correct is None
+            for item, judgement in zip(items, judgements, strict=True)
+        ):
+            get_logger().warning(
+                f"grading: {lost} of {len(items)} answers could not be read, or not within"
+                f" {ITEM_SECONDS:g} s each"
+            )
         return judgements
 
     def group(self, answers_per_problem: Sequence[Sequence[str | None]]) -> list[list[int | None]]:
-        """Return for each answer of each problem the position of the first equal one among them, None for no answer.
+        """Return for each answer of each problem the position of the first equal one among them,
+        None for no answer.
 
-        An answer joins the first group whose first member it equals, whichever of the two is taken for the gold one.
-        One that cannot be compared stays alone: each such failure takes an answer out, so there are at most as many as answers.
+        An answer joins the first group whose first member it equals, whichever of the two is taken
+        for the gold one. One that cannot be compared stays alone: each such failure takes an answer
+        out, so there are at most as many as answers.
         """
-        given = [answer for answers in answers_per_problem for answer in set(answers) if answer is not None]
+        given = [
+            answer
+            for answers in answers_per_problem
+            for answer in set(answers)
+            if answer is not None
+        ]
         hard = sum(quick_judgement("0", answer, None) is None for answer in given)
         return self._map(self._group_one, answers_per_problem, workers=self._n_workers(hard))
 
     def _group_one(self, answers: Sequence[str | None]) -> list[int | None]:
         first_of: dict[str, int] = {}
-        leaders: dict[int, bool] = {}  # first members, and whether one has come through a comparison yet
+        # first members, and whether one has come through a comparison yet
+        leaders: dict[int, bool] = {}
         for position, answer in enumerate(answers):
             if answer is None or answer in first_of:
                 continue

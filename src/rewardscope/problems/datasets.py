@@ -1,5 +1,6 @@
-r"""Load problem sets of any published schema: the question under `question` or `problem`, the gold answer under `answer`,
-`final_answer` or `gold`, after GSM8K's `####`, or only as the `\boxed` of a `solution`.
+r"""Load problem sets of any published schema: the question under `question` or `problem`, the gold
+answer under `answer`, `final_answer` or `gold`, after GSM8K's `####`, or only as the `\boxed` of a
+`solution`.
 """
 
 import difflib
@@ -27,12 +28,16 @@ SPLITS = ("test", "validation", "train")  # the first that is there
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(:[\w.-]+)?")
 
 
-def load_problems(name: str, *, limit: int | None = None, hf_token: str | None = None) -> list[Problem]:
-    """Load the first `limit` problems of `tinymath`, a jsonl / json / parquet file, a folder of such files, or a hub id.
+def load_problems(
+    name: str, *, limit: int | None = None, hf_token: str | None = None
+) -> list[Problem]:
+    """Load the first `limit` problems of `tinymath`, a jsonl / json / parquet file, a folder of
+    such files, or a hub id.
 
-    A hub id or folder with several configs takes one as `id:config`. Its test split is used where there is one.
-    Raises: ConfigError on a limit below 1; UnknownName; MissingInput where a file or the hub cannot be reached; BadRecord
-    on a row without a question or a gold answer.
+    A hub id or folder with several configs takes one as `id:config`. Its test split is used where
+    there is one.
+    Raises: ConfigError on a limit below 1; UnknownName; MissingInput where a file or the hub cannot
+    be reached; BadRecord on a row without a question or a gold answer.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit {limit}: at least one problem is needed")
@@ -88,20 +93,34 @@ def _load_with_datasets(name: str, hf_token: str | None) -> list[Mapping[str, An
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     for library in ("datasets", "huggingface_hub"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)  # what goes wrong is said below, in one line
+        # what goes wrong is said below, in one line
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         configs = datasets.get_dataset_config_names(source, token=hf_token)
         if not config and len(configs) > 1 and "default" not in configs:
-            raise ConfigError(f"data set {name} has several configs; name one, as in {source}:{configs[0]}; known: {', '.join(configs)}")
+            raise ConfigError(
+                f"data set {name} has several configs; name one, as in {source}:{configs[0]};"
+                f" known: {', '.join(configs)}"
+            )
         if config and config not in configs:
             raise UnknownName(f"config of data set {source}", config, configs)
-        splits = datasets.load_dataset(source, config or ("default" if "default" in configs else configs[0]), token=hf_token)
+        splits = datasets.load_dataset(
+            source, config or ("default" if "default" in configs else configs[0]), token=hf_token
+        )
     except (ConfigError, UnknownName):
         raise
     except Exception as error:  # a dozen unrelated classes: hub, http, file formats, arrow
-        reason = _one_line(error.__cause__ if isinstance(error, DatasetBuildError) and error.__cause__ else error)
-        nearest = [f"did you mean {known}? " for known in difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.8)]
-        hint = f"{''.join(nearest)}pass a local jsonl, json or parquet file, or set HF_TOKEN if it is gated"
+        reason = _one_line(
+            error.__cause__ if isinstance(error, DatasetBuildError) and error.__cause__ else error
+        )
+        nearest = [
+            f"did you mean {known}? "
+            for known in difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.8)
+        ]
+        hint = (
+            f"{''.join(nearest)}pass a local jsonl, json or parquet file, or set HF_TOKEN if it is"
+            " gated"
+        )
         raise MissingInput(f"data set {name} cannot be loaded ({reason}); {hint}") from None
     split = next((split for split in SPLITS if split in splits), next(iter(splits)))
     return [dict(row) for row in splits[split]]
@@ -113,17 +132,35 @@ def _one_line(error: BaseException) -> str:
 
 def _problem(row: Mapping[str, Any], index: int, name: str) -> Problem:
     where = f"data set {name} line {index + 1}"
-    question = next((row[field] for field in QUESTION_FIELDS if isinstance(row.get(field), str) and row[field].strip()), None)
+    question = next(
+        (
+            row[field]
+            for field in QUESTION_FIELDS
+            if isinstance(row.get(field), str) and row[field].strip()
+        ),
+        None,
+    )
     if question is None:
         raise BadRecord(f"{where}: no question (a text under {' or '.join(QUESTION_FIELDS)})")
     answer = _gold(row)
     if not answer:
-        raise BadRecord(f"{where}: no gold answer (under {', '.join(ANSWER_FIELDS)}, or as \\boxed in solution)")
-    return Problem(id=f"{slug(name)}/{index}", dataset=slug(name), question=question.strip(), answer=answer, tolerance=_tolerance(row))
+        raise BadRecord(
+            f"{where}: no gold answer (under {', '.join(ANSWER_FIELDS)}, or as \\boxed in solution)"
+        )
+    return Problem(
+        id=f"{slug(name)}/{index}",
+        dataset=slug(name),
+        question=question.strip(),
+        answer=answer,
+        tolerance=_tolerance(row),
+    )
 
 
 def _tolerance(row: Mapping[str, Any]) -> float | None:
-    """Return OlympiadBench's absolute `error`; of several (one an answer), the smallest. Other texts there mean something else."""
+    """Return OlympiadBench's absolute `error`; of several (one an answer), the smallest.
+
+    Other texts there mean something else.
+    """
     try:
         return min(float(part) for part in str(row.get("error") or "").split(","))
     except ValueError:
@@ -134,7 +171,9 @@ def _gold(row: Mapping[str, Any]) -> str | None:
     for field in ANSWER_FIELDS:
         value = row.get(field)
         parts = value if isinstance(value, list) else [value]
-        if all(isinstance(part, str | int | float) and not isinstance(part, bool) for part in parts):
+        if all(
+            isinstance(part, str | int | float) and not isinstance(part, bool) for part in parts
+        ):
             answer = ", ".join(gold_text(str(part)) for part in parts)
             if answer:
                 return answer
@@ -144,7 +183,8 @@ def _gold(row: Mapping[str, Any]) -> str | None:
 
 
 def gold_text(text: str) -> str:
-    r"""Return the bare LaTeX of a published gold answer: no `$`, no final point; what follows `####`, or is in `\boxed`, if any.
+    r"""Return the bare LaTeX of a published gold answer: no `$`, no final point; what follows
+    `####`, or is in `\boxed`, if any.
 
     Formulas that a comma parts stay a list: `$10$,$100$` is `10, 100`, not the number 10,100.
     """

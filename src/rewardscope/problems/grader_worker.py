@@ -1,7 +1,9 @@
-"""A grading process: math-verify with its parsing failures repaired, units dropped, and gaps measured; one JSON request a line.
+"""A grading process: math-verify with its parsing failures repaired, units dropped, and gaps
+measured; one JSON request a line.
 
-Run as a file by `answers.Grader`, never imported by it, so that sympy stays out of the main process. The kernel ends this
-process when one request takes too much CPU time or memory; the caller sees the pipe close.
+Run as a file by `answers.Grader`, never imported by it, so that sympy stays out of the main
+process. The kernel ends this process when one request takes too much CPU time or memory; the caller
+sees the pipe close.
 """
 
 import contextlib
@@ -18,45 +20,75 @@ from functools import lru_cache
 from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify
-from sympy import Basic, Derivative, Eq, FiniteSet, Float, Interval, MatrixBase, Rational, Symbol, Tuple
+from sympy import (
+    Basic,
+    Derivative,
+    Eq,
+    FiniteSet,
+    Float,
+    Interval,
+    MatrixBase,
+    Rational,
+    Symbol,
+    Tuple,
+)
 
-RELATIVE_TOLERANCE = 1e-5  # numbers that agree to 6 decimals must also agree to this: else all tiny numbers would be equal
-FLOAT_NOISE = 1e-12  # numbers this near are equal at any size: 6.02 \times 10^{23} is 602000000000000000000000
+# numbers that agree to 6 decimals must also agree to this: else all tiny numbers would be equal
+RELATIVE_TOLERANCE = 1e-5
+# numbers this near are equal at any size: 6.02 \times 10^{23} is 602000000000000000000000
+FLOAT_NOISE = 1e-12
 MEMORY_BYTES = 4 << 30
 
-# The box alone: where it cannot be parsed, math-verify would else take the last fraction or number in it for the answer.
+# The box alone: where it cannot be parsed, math-verify would else take the last fraction or number
+# in it for the answer.
 _BOX_ONLY = (LatexExtractionConfig(try_extract_without_anchor=False, boxed_match_priority=0),)
 
 _E_NOTATION = re.compile(r"(?<![A-Za-z\\\d.])(\d+\.?\d*|\.\d+)[eE]([+-]?\d+)(?![\d.A-Za-z^_{])")
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\{(\d+)\}")
-_UNITS = r"(?:\\(?:text|mbox|mathrm)\{[^{}]*\}(?:\^\{?-?\d+\}?)?(?:[\s/~]|\\cdot|\\,|\\ )*)+"  # \mathrm{~m} / \mathrm{s}^{2}
+# \mathrm{~m} / \mathrm{s}^{2}
+_UNITS = r"(?:\\(?:text|mbox|mathrm)\{[^{}]*\}(?:\^\{?-?\d+\}?)?(?:[\s/~]|\\cdot|\\,|\\ )*)+"
 _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _REWRITES = (
-    *((re.compile(rf"(?<=\d)\s*(?:\\text\{{\s*{word}\s*\}}|{word}\b)"), rf"\\times 10^{{{power}}} ") for word, power in _SCALES.items()),
+    *(
+        (
+            re.compile(rf"(?<=\d)\s*(?:\\text\{{\s*{word}\s*\}}|{word}\b)"),
+            rf"\\times 10^{{{power}}} ",
+        )
+        for word, power in _SCALES.items()
+    ),
     (re.compile(r"×"), r"\\times "),
     (re.compile(r"(?<![\\A-Za-z])pi(?![A-Za-z])"), r"\\pi "),  # 12 pi
-    (re.compile(r"\\\\\[-?[\d.]+(?:pt|em|ex|mm)\]"), r"\\\\ "),  # a line of a matrix with its distance: \\[8pt]
+    # a line of a matrix with its distance: \\[8pt]
+    (re.compile(r"\\\\\[-?[\d.]+(?:pt|em|ex|mm)\]"), r"\\\\ "),
     (re.compile(r"\bnp\.(\w+)"), r"\\\1"),  # np.arcsin(10/13)
     (re.compile(r"(?<=\d)(?:\\[,;:! ]|~)(?=\d{3}(?!\d))"), ""),  # 10\,000
     (re.compile(r"(?<=\d)\.(?=\s*(?:[/*+)\-]|$))"), ""),  # -1./3, 12.
     (re.compile(r"(?<![\d./])(\d+) +(\d+)/(\d+)(?![\d./])"), r"\1\\frac{\2}{\3}"),  # 3 1/2
-    (re.compile(r"^\\(?:text|mbox|mathrm)\{\s*(-?[\d.,]+)\s+[A-Za-z ]+\}$"), r"\1"),  # \text{3 apples}
+    # \text{3 apples}
+    (re.compile(r"^\\(?:text|mbox|mathrm)\{\s*(-?[\d.,]+)\s+[A-Za-z ]+\}$"), r"\1"),
     (re.compile(r"(?<![\\A-Za-z])([Ee])(?=\s*_)"), r"\\mathcal{\1}"),  # E_{1} is not Euler's number
-    # Text within a formula: math-verify takes all from the first \text{ to a closing brace at the end for a unit. A space stops it.
+    # Text within a formula: math-verify takes all from the first \text{ to a closing brace at the
+    # end for a unit. A space stops it.
     (re.compile(rf"(?!{_UNITS}$)\\(text|mbox|mathrm)\{{(?!\s*(?:and|or)\s*\}})"), r"\\\1 {"),
-    (re.compile(r"_(?:\{\s*\\([A-Za-z]+)\s*\}|\\([A-Za-z]+)\b(?!\s*\{))"), r"_{\1\2}"),  # M_{\odot}, m_{\max }
+    # M_{\odot}, m_{\max }
+    (re.compile(r"_(?:\{\s*\\([A-Za-z]+)\s*\}|\\([A-Za-z]+)\b(?!\s*\{))"), r"_{\1\2}"),
 )
 _LIST_COMMA = re.compile(r",(?=[^\s!])")
-# A unit or a noun in plain letters after a number: 166 cm^2, 30 km/h, 18 dollars. Only dropped where no letter can be right.
+# A unit or a noun in plain letters after a number: 166 cm^2, 30 km/h, 18 dollars. Only dropped
+# where no letter can be right.
 _NO_UNITS = "sin|cos|tan|cot|log|exp|mod|and|half|dozen|hundred|percent|over|times|plus|minus"
 _SHORT_UNITS = "[kcdm]?m|[km]?g|m?s|hr?|lb|oz|ft|in|mi|m?[lL]|[kM]?Hz|k?[JWVNK]|A|C|Pa|eV"
 _UNIT = rf"(?:(?!(?:{_NO_UNITS})\b)[A-Za-z]{{3,}}|{_SHORT_UNITS})\b(?:\^\{{?-?\d\}}?)?"
-_PLAIN_UNITS = re.compile(rf"(?<=[\d}})])\s*(?:\\[,; ]|~)*\s*{_UNIT}(?:\s*(?:/|\\cdot|\s)\s*{_UNIT})*\s*(?=,|$)")
+_PLAIN_UNITS = re.compile(
+    rf"(?<=[\d}})])\s*(?:\\[,; ]|~)*\s*{_UNIT}(?:\s*(?:/|\\cdot|\s)\s*{_UNIT})*\s*(?=,|$)"
+)
 _BASE = re.compile(r"\d_\{?(\d+)\}?$")
 
 
 def repair(text: str) -> str:
-    """Rewrite what math-verify misreads: e-notation, repeating decimals, `np.`, bare trailing points, mixed numbers, `$` inside."""
+    """Rewrite what math-verify misreads: e-notation, repeating decimals, `np.`, bare trailing
+    points, mixed numbers, `$` inside.
+    """
     text = re.sub(r"(?<!\\)\$", "", text).strip()
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
@@ -73,7 +105,9 @@ def _as_fraction(match: re.Match[str]) -> str:
 
 @lru_cache(maxsize=4096)
 def parsed(text: str) -> tuple[Any, ...]:
-    """Return what math-verify makes of an answer: an expression where it can, and the normalised string."""
+    """Return what math-verify makes of an answer: an expression where it can, and the normalised
+    string.
+    """
     found = parse(rf"\boxed{{{repair(text)}}}", _BOX_ONLY, parsing_timeout=None)  # type: ignore[arg-type]
     return tuple(_without_derivatives(each) for each in found)
 
@@ -82,7 +116,9 @@ def _without_derivatives(parsed_item: Any) -> Any:
     """Replace dx/dt by a symbol: sympy knows no dependence of x on t and would work it out to 0."""
     if not isinstance(parsed_item, Basic):
         return parsed_item
-    return parsed_item.xreplace({each: Symbol(f"D{each.args}") for each in parsed_item.atoms(Derivative)})
+    return parsed_item.xreplace(
+        {each: Symbol(f"D{each.args}") for each in parsed_item.atoms(Derivative)}
+    )
 
 
 def judge(gold: str, answer: str) -> bool:
@@ -90,8 +126,13 @@ def judge(gold: str, answer: str) -> bool:
     golds, answers = _read_both(gold, answer)
     if not golds or not answers or _differ_in_base(gold, answer):
         return False
-    if isinstance(golds[0], Interval) and golds[0].is_open and isinstance(answers[0], FiniteSet | Tuple):
-        golds[0] = Tuple(golds[0].start, golds[0].end)  # (1, 2) is read as an interval; beside 2, 1 it is a pair, and ordered
+    if (
+        isinstance(golds[0], Interval)
+        and golds[0].is_open
+        and isinstance(answers[0], FiniteSet | Tuple)
+    ):
+        # (1, 2) is read as an interval; beside 2, 1 it is a pair, and ordered
+        golds[0] = Tuple(golds[0].start, golds[0].end)
     agrees = verify(golds, answers, allow_set_relation_comp=True, timeout_seconds=None)
     if not any(isinstance(each, Basic) and each.has(Float) for each in (golds[0], answers[0])):
         return agrees  # exact numbers need no tolerance
@@ -110,9 +151,10 @@ def same(a: str, b: str) -> bool:
 def grade(gold: str, answer: str, tolerance: float | None) -> tuple[bool | None, float | None]:
     """Return whether an answer is right, and how far its numbers are off.
 
-    None for the first where the answer cannot be read as an expression and the gold one can. The second is the largest
-    relative difference of the numbers that correspond in two answers of one shape, and None where anything else differs.
-    `tolerance` is an absolute difference that is right as well.
+    None for the first where the answer cannot be read as an expression and the gold one can. The
+    second is the largest relative difference of the numbers that correspond in two answers of one
+    shape, and None where anything else differs. `tolerance` is an absolute difference that is right
+    as well.
     """
     if judge(gold, answer):
         return True, 0.0
@@ -128,7 +170,9 @@ def grade(gold: str, answer: str, tolerance: float | None) -> tuple[bool | None,
 
 
 def _read_both(gold: str, answer: str) -> tuple[list[Any], list[Any]]:
-    """Parse both, with what only the other one can tell: a list beside a list; units beside a plain number."""
+    """Parse both, with what only the other one can tell: a list beside a list; units beside a plain
+    number.
+    """
     if ", " in gold:
         answer = _LIST_COMMA.sub(", ", answer)  # beside a list, 10,100 is a list and not 10100
     golds, answers = list(parsed(gold)), list(parsed(answer))
@@ -145,7 +189,9 @@ def _differ_in_base(gold: str, answer: str) -> bool:
 
 
 def _gap_or_percent(a: Any, b: Any, *, relative: bool, percent: bool) -> float | None:
-    """Return the largest gap; where one of two numbers is a percentage, 50, 50 % and 0.5 are the same."""
+    """Return the largest gap; where one of two numbers is a percentage, 50, 50 % and 0.5 are the
+    same.
+    """
     if not (percent and isinstance(b, Basic) and b.is_number):  # type: ignore[attr-defined]
         return _largest_gap(a, b, relative=relative)
     gaps = [_gap(a, b * factor, relative=relative) for factor in (1, 100, Rational(1, 100))]  # type: ignore[operator]
@@ -153,7 +199,9 @@ def _gap_or_percent(a: Any, b: Any, *, relative: bool, percent: bool) -> float |
 
 
 def _largest_gap(a: Any, b: Any, *, relative: bool) -> float | None:
-    """Return the largest gap of the numbers that correspond in two answers of one shape, None where anything else differs."""
+    """Return the largest gap of the numbers that correspond in two answers of one shape, None where
+    anything else differs.
+    """
     if isinstance(a, Eq) and isinstance(b, Eq) and a.lhs != b.lhs:
         return None
     a, b = _value(a), _value(b)
@@ -179,7 +227,11 @@ def _value(item: Any) -> Any:
 def _ascending(values: FiniteSet) -> list[Any]:
     """Return real numbers in order, and anything else as it stands."""
     items = list(values.args)
-    return sorted(items, key=lambda item: float(item)) if all(item.is_extended_real and item.is_number for item in items) else items
+    return (
+        sorted(items, key=lambda item: float(item))
+        if all(item.is_extended_real and item.is_number for item in items)
+        else items
+    )
 
 
 def _gap(a: Any, b: Any, *, relative: bool) -> float | None:
@@ -198,14 +250,18 @@ def _gap(a: Any, b: Any, *, relative: bool) -> float | None:
 
 
 def main() -> None:
-    """Answer requests `[kind, a, b, tolerance]` with `[verdict, gap]` until the input ends. The argument is the limit in CPU seconds."""
+    """Answer requests `[kind, a, b, tolerance]` with `[verdict, gap]` until the input ends.
+
+    The argument is the limit in CPU seconds.
+    """
     seconds = float(sys.argv[1])
     logging.disable(logging.CRITICAL)
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever a library prints must not pass for a reply
     with contextlib.suppress(ValueError, OSError):  # not every system lets a process lower it
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    # CPU time, not wall time: a busy machine must not turn right answers into unjudged ones. The default action ends the process,
+    # CPU time, not wall time: a busy machine must not turn right answers into unjudged ones. The
+    # default action ends the process,
     # also inside C code that no Python handler could interrupt.
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})

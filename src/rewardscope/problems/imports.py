@@ -1,6 +1,8 @@
-"""Read generations that others made into our rows: Qwen's evaluation format, PRMBench, ProcessBench, and plain rows.
+"""Read generations that others made into our rows: Qwen's evaluation format, PRMBench,
+ProcessBench, and plain rows.
 
-Solutions of one question become traces of one problem, so that votes, splits and intervals know that they belong together.
+Solutions of one question become traces of one problem, so that votes, splits and intervals know
+that they belong together.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +20,15 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Side = Literal["modified", "original"]
 
 GOLD_FIELDS = (*ANSWER_FIELDS, "gt", "ground_truth")
-SOLUTION_FIELDS = ("solution", "solutions", "response", "responses", "completion", "completions", "code")
+SOLUTION_FIELDS = (
+    "solution",
+    "solutions",
+    "response",
+    "responses",
+    "completion",
+    "completions",
+    "code",
+)
 
 
 class Sample(NamedTuple):
@@ -34,10 +44,14 @@ class Sample(NamedTuple):
     finish: Finish = "eos"
 
 
-def read_traces(path: Path, kind: Kind, *, dataset: str, side: Side, delimiter: str) -> list[SolvedProblem]:
-    """Read a jsonl file into problems in the order of their first solution, with ids `<dataset>/<index>`.
+def read_traces(
+    path: Path, kind: Kind, *, dataset: str, side: Side, delimiter: str
+) -> list[SolvedProblem]:
+    """Read a jsonl file into problems in the order of their first solution, with ids
+    `<dataset>/<index>`.
 
-    `side` is the process taken from PRMBench; `delimiter` is the text between the steps of a solution that comes in one piece.
+    `side` is the process taken from PRMBench; `delimiter` is the text between the steps of a
+    solution that comes in one piece.
     Raises: MissingInput where there is no row; BadRecord with the line's number.
     """
     reader = _readers(side, delimiter)[kind]
@@ -50,26 +64,42 @@ def read_traces(path: Path, kind: Kind, *, dataset: str, side: Side, delimiter: 
         for sample in samples:
             known = problems.setdefault(sample.question, [])
             if known and known[0].gold != sample.gold:
-                raise BadRecord(f"{path} line {number}: gold {sample.gold!r} and {known[0].gold!r} for one question")
+                raise BadRecord(
+                    f"{path} line {number}: gold {sample.gold!r} and {known[0].gold!r} for one"
+                    " question"
+                )
             known.append(sample)
     if not problems:
         raise MissingInput(f"{path} has no rows")
-    return [_solved(samples, f"{dataset}/{index}", dataset) for index, samples in enumerate(problems.values())]
+    return [
+        _solved(samples, f"{dataset}/{index}", dataset)
+        for index, samples in enumerate(problems.values())
+    ]
 
 
 def _solved(samples: Sequence[Sample], problem_id: str, dataset: str) -> SolvedProblem:
     traces = tuple(
         Trace(
-            problem_id=problem_id, index=index, steps=sample.steps, scores=None, finish=sample.finish, n_tokens=None, reward=sample.reward,
+            problem_id=problem_id,
+            index=index,
+            steps=sample.steps,
+            scores=None,
+            finish=sample.finish,
+            n_tokens=None,
+            reward=sample.reward,
             published=sample.published,
         )
         for index, sample in enumerate(samples)
-    )  # fmt: skip
-    problem = Problem(id=problem_id, dataset=dataset, question=samples[0].question, answer=samples[0].gold)
+    )
+    problem = Problem(
+        id=problem_id, dataset=dataset, question=samples[0].question, answer=samples[0].gold
+    )
     return SolvedProblem(problem=problem, traces=traces, chosen=0)
 
 
-def _readers(side: Side, delimiter: str) -> Mapping[Kind, Callable[[Mapping[str, Any]], Iterable[Sample]]]:
+def _readers(
+    side: Side, delimiter: str
+) -> Mapping[Kind, Callable[[Mapping[str, Any]], Iterable[Sample]]]:
     return {
         "qwen-eval": lambda row: _qwen_eval(row, delimiter),
         "prmbench": lambda row: _prmbench(row, side),
@@ -79,7 +109,9 @@ def _readers(side: Side, delimiter: str) -> Mapping[Kind, Callable[[Mapping[str,
 
 
 def _qwen_eval(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
-    """Samples lie under `code`, their verdicts under `score`, the scores of a reward model under `pred_score` (each in a list)."""
+    """Samples lie under `code`, their verdicts under `score`, the scores of a reward model under
+    `pred_score` (each in a list).
+    """
     question, gold = text_of(row, QUESTION_FIELDS), gold_text(text_of(row, GOLD_FIELDS))
     codes = _list_of(row, "code", str)
     verdicts: list[Any] = _parallel(row, "score", len(codes))
@@ -87,44 +119,80 @@ def _qwen_eval(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
     for code, verdict, reward in zip(codes, verdicts, rewards, strict=True):
         if isinstance(reward, list):
             if len(reward) != 1:
-                raise BadRecord(f"{len(reward)} numbers in an entry of pred_score; one for a whole solution is expected")
+                raise BadRecord(
+                    f"{len(reward)} numbers in an entry of pred_score; one for a whole solution is"
+                    " expected"
+                )
             reward = reward[0]
-        yield Sample(question, gold, tuple(split_steps(code, delimiter)), _number(reward), _verdict(verdict))
+        yield Sample(
+            question, gold, tuple(split_steps(code, delimiter)), _number(reward), _verdict(verdict)
+        )
 
 
 def _prmbench(row: Mapping[str, Any], side: Side) -> Iterable[Sample]:
-    """A process without wrong steps has a right answer; after wrong steps nothing is known of it."""
+    """A process without wrong steps has a right answer; after wrong steps nothing is known of
+    it.
+    """
     right = side == "original" or not _list_of(row, "error_steps", int)
     gold = gold_text(str(row["ground_truth"])) if row.get("ground_truth") else ""
     steps = tuple(step.strip() for step in _list_of(row, f"{side}_process", str))
-    yield Sample(text_of(row, (f"{side}_question",)), gold, steps, published=True if right else None)
+    yield Sample(
+        text_of(row, (f"{side}_question",)), gold, steps, published=True if right else None
+    )
 
 
 def _processbench(row: Mapping[str, Any]) -> Iterable[Sample]:
     verdict = _verdict(row.get("final_answer_correct"))
-    yield Sample(text_of(row, ("problem",)), "", tuple(_list_of(row, "steps", str)), published=verdict)
+    yield Sample(
+        text_of(row, ("problem",)), "", tuple(_list_of(row, "steps", str)), published=verdict
+    )
 
 
 def _plain(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
-    """One solution or a list of them, or `steps` of one; beside it `reward`, `correct` and `finish`, each one value or a list."""
+    """One solution or a list of them, or `steps` of one; beside it `reward`, `correct` and
+    `finish`, each one value or a list.
+    """
     question = text_of(row, QUESTION_FIELDS)
-    gold = next((gold_text(str(row[field])) for field in GOLD_FIELDS if row.get(field) not in (None, "")), "")
+    gold = next(
+        (gold_text(str(row[field])) for field in GOLD_FIELDS if row.get(field) not in (None, "")),
+        "",
+    )
     if "steps" in row:
         pieces = [tuple(_list_of(row, "steps", str))]
     else:
         given = next((row[field] for field in SOLUTION_FIELDS if field in row), None)
         texts = [given] if isinstance(given, str) else given
-        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-            raise BadRecord(f"no solution (a text or texts under {', '.join(SOLUTION_FIELDS)}, or steps)")
+        if (
+            not isinstance(texts, list)
+            or not texts
+            or not all(isinstance(text, str) for text in texts)
+        ):
+            raise BadRecord(
+                f"no solution (a text or texts under {', '.join(SOLUTION_FIELDS)}, or steps)"
+            )
         pieces = [tuple(split_steps(text, delimiter)) for text in texts]
     beside = [_parallel(row, field, len(pieces)) for field in ("reward", "correct", "finish")]
     for steps, reward, correct, finish in zip(pieces, *beside, strict=True):
-        yield Sample(question, gold, steps, _number(reward), _verdict(correct), "length" if finish == "length" else "eos")
+        yield Sample(
+            question,
+            gold,
+            steps,
+            _number(reward),
+            _verdict(correct),
+            "length" if finish == "length" else "eos",
+        )
 
 
 def text_of(row: Mapping[str, Any], fields: Sequence[str]) -> str:
     """Return the first text that is there, stripped. Raises: BadRecord where there is none."""
-    text = next((str(row[field]).strip() for field in fields if isinstance(row.get(field), str | int | float)), "")
+    text = next(
+        (
+            str(row[field]).strip()
+            for field in fields
+            if isinstance(row.get(field), str | int | float)
+        ),
+        "",
+    )
     if not text:
         raise BadRecord(f"no text under {' or '.join(fields)}")
     return text
@@ -138,7 +206,9 @@ def _list_of(row: Mapping[str, Any], field: str, kind: type) -> list[Any]:
 
 
 def _parallel(row: Mapping[str, Any], field: str, n: int) -> list[Any]:
-    """Return one value for each of n solutions: of a list, the value alone for one solution, or None where the field is missing."""
+    """Return one value for each of n solutions: of a list, the value alone for one solution, or
+    None where the field is missing.
+    """
     value = row.get(field)
     values = value if isinstance(value, list) else [value] * n if value is None or n == 1 else []
     if len(values) != n:

@@ -1,6 +1,8 @@
-"""ProcessBench and PRMBench: their items, and their metrics as published, from the step scores of any PRM.
+"""ProcessBench and PRMBench: their items, and their metrics as published, from the step scores of
+any PRM.
 
-Sources: ProcessBench, arXiv 2412.06559; PRMBench, arXiv 2501.03124, and the evaluation code that its authors publish.
+Sources: ProcessBench, arXiv 2412.06559; PRMBench, arXiv 2501.03124, and the evaluation code that
+its authors publish.
 """
 
 import re
@@ -12,7 +14,7 @@ import numpy as np
 
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.records import Estimate
-from rewardscope.statistics import bootstrap, wilson
+from rewardscope.statistics.intervals import bootstrap, wilson
 from rewardscope.storage.jsonl import read_rows
 
 Benchmark = Literal["processbench", "prmbench"]
@@ -48,11 +50,16 @@ class Items(NamedTuple):
     repeated: list[str]
     """Ids that come again; the first item counts, as published."""
     beyond: list[str]
-    """Ids of items with a wrong step after the last step; that label counts for nothing, as published."""
+    """Ids of items with a wrong step after the last step; that label counts for nothing, as
+    published.
+    """
 
 
 def read_benchmark(path: Path) -> Items:
-    """Read one jsonl file of either benchmark. Raises: MissingInput; BadRecord with the line's number."""
+    """Read one jsonl file of either benchmark.
+
+    Raises: MissingInput; BadRecord with the line's number.
+    """
     items: dict[str, Item] = {}
     repeated, beyond = [], []
     for number, row in enumerate(read_rows(path), start=1):
@@ -75,14 +82,32 @@ def _item(row: Mapping[str, Any]) -> Item:
     if all(field in row for field in PROCESSBENCH_FIELDS):
         item_id, label = str(row.get("id", "")), row["label"]
         subset = item_id.rpartition("-")[0] or "all"  # gsm8k-17
-        item = Item(item_id, "processbench", subset, str(row["problem"]), _texts(row["steps"]), _positions([] if label == -1 else [label]))
+        item = Item(
+            item_id,
+            "processbench",
+            subset,
+            str(row["problem"]),
+            _texts(row["steps"]),
+            _positions([] if label == -1 else [label]),
+        )
     elif all(field in row for field in PRMBENCH_FIELDS):
         category = row["classification"]
         steps = tuple(without_number(step) for step in _texts(row["modified_process"]))
-        wrong = tuple(sorted({position - 1 for position in _positions(row["error_steps"])}))  # published from 1
-        item = Item(f"{category}_{row.get('idx', '')}", "prmbench", category, str(row["modified_question"]), steps, wrong)
+        # published from 1
+        wrong = tuple(sorted({position - 1 for position in _positions(row["error_steps"])}))
+        item = Item(
+            f"{category}_{row.get('idx', '')}",
+            "prmbench",
+            category,
+            str(row["modified_question"]),
+            steps,
+            wrong,
+        )
     else:
-        known = f"ProcessBench ({', '.join(PROCESSBENCH_FIELDS)}) or PRMBench ({', '.join(PRMBENCH_FIELDS)})"
+        known = (
+            f"ProcessBench ({', '.join(PROCESSBENCH_FIELDS)}) or PRMBench"
+            f" ({', '.join(PRMBENCH_FIELDS)})"
+        )
         raise BadRecord(f"not a row of {known}")
     if not item.steps or any(position < 0 for position in item.wrong):
         raise BadRecord(f"item {item.id}: {len(item.steps)} steps, wrong ones at {item.wrong}")
@@ -102,31 +127,52 @@ def _positions(value: Any) -> tuple[int, ...]:
 
 
 def without_number(step: str) -> str:
-    """Return a step without the number that it begins with: `Step 3. So x = 1` and `3. So x = 1` are `So x = 1`, as published."""
-    return _NUMBERED.sub("", step.strip(), count=1) if _NUMBERED.match(step.strip()) else step.strip()
+    """Return a step without the number that it begins with:
+
+    `Step 3. So x = 1` and `3. So x = 1` are `So x = 1`, as published.
+    """
+    return (
+        _NUMBERED.sub("", step.strip(), count=1) if _NUMBERED.match(step.strip()) else step.strip()
+    )
 
 
 def first_wrong(scores: Sequence[float], threshold: float) -> int:
-    """Return the position of the first step that does not score above the threshold, -1 where all do."""
+    """Return the position of the first step that does not score above the threshold, -1 where all
+    do.
+    """
     return next((position for position, score in enumerate(scores) if score <= threshold), -1)
 
 
 def processbench_counts(item: Item, scores: Sequence[float], threshold: float) -> np.ndarray:
-    """Return counts [4]: solutions with an error, those whose first error is found; solutions without, those found to be so."""
+    """Return counts [4]: solutions with an error, those whose first error is found; solutions
+    without, those found to be so.
+    """
     found = first_wrong(scores, threshold)
-    return np.array([1, found == item.wrong[0], 0, 0] if item.wrong else [0, 0, 1, found == -1], dtype=np.float64)
+    return np.array(
+        [1, found == item.wrong[0], 0, 0] if item.wrong else [0, 0, 1, found == -1],
+        dtype=np.float64,
+    )
 
 
 def processbench_f1(counts: np.ndarray) -> float:
-    """Return the harmonic mean of the accuracy on solutions with an error and on those without; NaN where one kind is missing."""
+    """Return the harmonic mean of the accuracy on solutions with an error and on those without;
+
+    NaN where one kind is missing.
+    """
     if not counts[0] or not counts[2]:
         return float("nan")
     on_errors, on_correct = counts[1] / counts[0], counts[3] / counts[2]
-    return float(2 * on_errors * on_correct / (on_errors + on_correct)) if on_errors + on_correct else 0.0
+    return (
+        float(2 * on_errors * on_correct / (on_errors + on_correct))
+        if on_errors + on_correct
+        else 0.0
+    )
 
 
 def prmbench_counts(item: Item, scores: Sequence[float], threshold: float) -> np.ndarray:
-    """Return counts of steps [4]: right ones found right, wrong found right, wrong found wrong, right found wrong."""
+    """Return counts of steps [4]: right ones found right, wrong found right, wrong found wrong,
+    right found wrong.
+    """
     counts = np.zeros(4)
     for position, score in enumerate(scores):
         wrong, found_wrong = position in item.wrong, score <= threshold
@@ -135,18 +181,28 @@ def prmbench_counts(item: Item, scores: Sequence[float], threshold: float) -> np
 
 
 def prm_score(counts: np.ndarray, *, category: str | None) -> float:
-    """Return half the F1 of right steps and half that of wrong ones; of `multi_solutions` the first alone. NaN without such steps."""
+    """Return half the F1 of right steps and half that of wrong ones; of `multi_solutions` the first
+    alone. NaN without such steps.
+    """
     true_right, false_right, true_wrong, false_wrong = counts
     right = _f1(true_right, false_right + false_wrong)
-    return right if category == ALL_CORRECT else 0.5 * right + 0.5 * _f1(true_wrong, false_right + false_wrong)
+    return (
+        right
+        if category == ALL_CORRECT
+        else 0.5 * right + 0.5 * _f1(true_wrong, false_right + false_wrong)
+    )
 
 
 def _f1(hits: float, misses: float) -> float:
     return float(2 * hits / (2 * hits + misses)) if hits or misses else float("nan")
 
 
-def report(scored: Sequence[tuple[Item, Sequence[float]]], *, threshold: float, seed: int) -> dict[str, Any]:
-    """Return the metrics of both benchmarks, each with n and a 95 % interval over problems (an Estimate)."""
+def report(
+    scored: Sequence[tuple[Item, Sequence[float]]], *, threshold: float, seed: int
+) -> dict[str, Any]:
+    """Return the metrics of both benchmarks, each with n and a 95 % interval over problems (an
+    Estimate).
+    """
     found: dict[str, Any] = {}
     for benchmark, of_benchmark in (("processbench", _processbench), ("prmbench", _prmbench)):
         mine = [(item, scores) for item, scores in scored if item.benchmark == benchmark]
@@ -155,8 +211,12 @@ def report(scored: Sequence[tuple[Item, Sequence[float]]], *, threshold: float, 
     return found
 
 
-def _processbench(scored: Sequence[tuple[Item, Sequence[float]]], threshold: float, seed: int) -> dict[str, Any]:
-    names, counts_GCK = _counts(scored, [processbench_counts(item, scores, threshold) for item, scores in scored])
+def _processbench(
+    scored: Sequence[tuple[Item, Sequence[float]]], threshold: float, seed: int
+) -> dict[str, Any]:
+    names, counts_GCK = _counts(
+        scored, [processbench_counts(item, scores, threshold) for item, scores in scored]
+    )
     subsets = {}
     for index, name in enumerate(names):
         counts_GK = _of_category(counts_GCK, index)
@@ -166,35 +226,62 @@ def _processbench(scored: Sequence[tuple[Item, Sequence[float]]], threshold: flo
             "error_accuracy": wilson(found, n_errors) if n_errors else None,
             "correct_accuracy": wilson(kept, n_correct) if n_correct else None,
         }
-    average = _estimate(counts_GCK, lambda drawn: float(np.mean([processbench_f1(row) for row in drawn.sum(axis=0)])), seed)
+    average = _estimate(
+        counts_GCK,
+        lambda drawn: float(np.mean([processbench_f1(row) for row in drawn.sum(axis=0)])),
+        seed,
+    )
     return {"subsets": subsets, "average_f1": average}
 
 
-def _prmbench(scored: Sequence[tuple[Item, Sequence[float]]], threshold: float, seed: int) -> dict[str, Any]:
-    names, counts_GCK = _counts(scored, [prmbench_counts(item, scores, threshold) for item, scores in scored])
+def _prmbench(
+    scored: Sequence[tuple[Item, Sequence[float]]], threshold: float, seed: int
+) -> dict[str, Any]:
+    names, counts_GCK = _counts(
+        scored, [prmbench_counts(item, scores, threshold) for item, scores in scored]
+    )
 
     def of_dimension(drawn_GCK: np.ndarray, categories: Sequence[str]) -> float:
         totals_CK = drawn_GCK.sum(axis=0)
-        return float(np.mean([prm_score(totals_CK[names.index(name)], category=name) for name in categories]))
+        return float(
+            np.mean([prm_score(totals_CK[names.index(name)], category=name) for name in categories])
+        )
 
     return {
-        "prm_score": _estimate(counts_GCK, lambda drawn: prm_score(drawn.sum(axis=(0, 1)), category=None), seed),
+        "prm_score": _estimate(
+            counts_GCK, lambda drawn: prm_score(drawn.sum(axis=(0, 1)), category=None), seed
+        ),
         "categories": {
-            name: _estimate(_of_category(counts_GCK, index), lambda drawn, name=name: prm_score(drawn.sum(axis=0), category=name), seed)
+            name: _estimate(
+                _of_category(counts_GCK, index),
+                lambda drawn, name=name: prm_score(drawn.sum(axis=0), category=name),
+                seed,
+            )
             for index, name in enumerate(names)
         },
         "dimensions": {
-            dimension: _estimate(counts_GCK, lambda drawn, categories=categories: of_dimension(drawn, categories), seed)
+            dimension: _estimate(
+                counts_GCK,
+                lambda drawn, categories=categories: of_dimension(drawn, categories),
+                seed,
+            )
             for dimension, categories in DIMENSIONS.items()
             if set(categories) <= set(names)
         },
     }
 
 
-def _counts(scored: Sequence[tuple[Item, Sequence[float]]], counts: Sequence[np.ndarray]) -> tuple[list[str], np.ndarray]:
-    """Return the categories, and the counts [problems, categories, 4]: the solutions of one question belong together."""
+def _counts(
+    scored: Sequence[tuple[Item, Sequence[float]]], counts: Sequence[np.ndarray]
+) -> tuple[list[str], np.ndarray]:
+    """Return the categories, and the counts [problems, categories, 4]: the solutions of one
+    question belong together.
+    """
     names = list(dict.fromkeys(item.category for item, _ in scored))
-    questions = {question: index for index, question in enumerate(dict.fromkeys(item.question for item, _ in scored))}
+    questions = {
+        question: index
+        for index, question in enumerate(dict.fromkeys(item.question for item, _ in scored))
+    }
     counts_GCK = np.zeros((len(questions), len(names), 4))
     for (item, _), mine in zip(scored, counts, strict=True):
         counts_GCK[questions[item.question], names.index(item.category)] += mine
@@ -207,5 +294,7 @@ def _of_category(counts_GCK: np.ndarray, index: int) -> np.ndarray:
 
 
 def _estimate(entries: np.ndarray, statistic: Any, seed: int) -> Estimate | None:
-    """Return the bootstrap's estimate, None where the statistic is undefined, as without any wrong step."""
+    """Return the bootstrap's estimate, None where the statistic is undefined, as without any wrong
+    step.
+    """
     return bootstrap(entries, statistic, seed=seed) if np.isfinite(statistic(entries)) else None

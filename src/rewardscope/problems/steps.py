@@ -6,17 +6,21 @@ DELIMITER = "\n\n"
 
 
 def typed_delimiter(typed: str) -> str:
-    r"""Return the text that --delimiter stands for: a typed \n is a newline. Raises: ConfigError where it is empty."""
+    r"""Return the text that --delimiter stands for: a typed \n is a newline.
+
+    Raises: ConfigError where it is empty.
+    """
     if not typed:
         raise ConfigError("--delimiter: it must not be empty")
     return typed.replace("\\n", "\n")
 
 
 def split_steps(text: str, delimiter: str = DELIMITER) -> list[str]:
-    """Split `text` at each delimiter; `delimiter.join` of the result gives the text back, less trailing delimiters.
+    """Split `text` at each delimiter; `delimiter.join` of the result gives the text back, less
+    trailing delimiters.
 
-    A blank piece (as in four newlines in a row) is no step: it stays, with its delimiter, at the head of the next step.
-    So a prefix of a text that ends at a delimiter has a prefix of its steps.
+    A blank piece (as in four newlines in a row) is no step: it stays, with its delimiter, at the
+    head of the next step. So a prefix of a text that ends at a delimiter has a prefix of its steps.
     """
     steps, held = [], ""
     for piece in text.split(delimiter):

@@ -1,7 +1,9 @@
-"""Where a thinking model's thoughts end and its solution begins, and what of both the PRM is shown as steps.
+"""Where a thinking model's thoughts end and its solution begins, and what of both the PRM is shown
+as steps.
 
-Two published forms: `<think> ... </think>` before the solution (DeepSeek-R1, QwQ, Qwen3), which the prompt may have opened
-already, and the channels of gpt-oss ("harmony"), where all but the channel `final` is thought.
+Two published forms: `<think> ... </think>` before the solution (DeepSeek-R1, QwQ, Qwen3), which the
+prompt may have opened already, and the channels of gpt-oss ("harmony"), where all but the channel
+`final` is thought.
 """
 
 import re
@@ -19,15 +21,32 @@ Shown = Literal["all", "solution"]
 _OPEN, _CLOSE = "<think>", "</think>"
 _FINAL = "<|channel|>final<|message|>"
 _CHANNEL_MARK = "<|channel|>"
-MARKS = frozenset({_OPEN, _CLOSE, "<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>", "<|call|>", "<|return|>"})
-"""Tokens that part thoughts from the solution: they stay in a text where they are special tokens."""
+MARKS = frozenset(
+    {
+        _OPEN,
+        _CLOSE,
+        "<|start|>",
+        "<|channel|>",
+        "<|constrain|>",
+        "<|message|>",
+        "<|end|>",
+        "<|call|>",
+        "<|return|>",
+    }
+)
+"""Tokens that part thoughts from the solution: they stay in a text where they are special tokens.
+"""
 _CHANNEL = re.compile(
-    r"<\|channel\|>(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>(.*?)(?=<\|(?:end|start|channel|call|return)\|>|\Z)", re.DOTALL
+    r"<\|channel\|>(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>(.*?)(?=<\|(?:end|start|channel|call|return)\|>|\Z)",
+    re.DOTALL,
 )
 
 
 class Parts(NamedTuple):
-    """What a text is made of. Steps are whole: text after the last delimiter of an unfinished text is in none."""
+    """What a text is made of.
+
+    Steps are whole: text after the last delimiter of an unfinished text is in none.
+    """
 
     thinking: str
     """Thoughts that are not shown to the PRM."""
@@ -40,8 +59,8 @@ class Parts(NamedTuple):
 class StepFormat:
     """How a policy's text is cut into the steps that the PRM sees.
 
-    `opened` says that the prompt ends within the thoughts. With `shown` = `solution` thoughts are no steps. The marks of
-    the form are never part of a step.
+    `opened` says that the prompt ends within the thoughts. With `shown` = `solution` thoughts are
+    no steps. The marks of the form are never part of a step.
     """
 
     delimiter: str = DELIMITER
@@ -61,9 +80,14 @@ class StepFormat:
         return _CLOSE if self.thinking == "think" else _FINAL
 
     def split(self, text: str, *, finished: bool) -> Parts:
-        """Cut a text, or its part so far. A prefix that ends at a delimiter, or at the end of the thoughts, has a prefix of the steps."""
+        """Cut a text, or its part so far.
+
+        A prefix that ends at a delimiter, or at the end of the thoughts, has a prefix of the steps.
+        """
         thoughts, solution, ended = self._halves(text)
-        thought_steps = self._steps(thoughts.rstrip() if ended else thoughts, finished=finished or ended)
+        thought_steps = self._steps(
+            thoughts.rstrip() if ended else thoughts, finished=finished or ended
+        )
         steps = self._steps(solution, finished=finished)
         if self.shown == "solution":
             return Parts(thoughts.strip(), steps, 0)
@@ -82,27 +106,44 @@ class StepFormat:
 
     def _steps(self, text: str, *, finished: bool) -> tuple[str, ...]:
         *_, begun = text.split(self.delimiter)
-        return tuple(split_steps(text if finished else text[: len(text) - len(begun)], self.delimiter))
+        return tuple(
+            split_steps(text if finished else text[: len(text) - len(begun)], self.delimiter)
+        )
 
 
 def _channels(text: str, delimiter: str) -> tuple[str, str, bool]:
-    """Return what a gpt-oss text says outside the channel `final`, what it says there, and whether it has come to it."""
+    """Return what a gpt-oss text says outside the channel `final`, what it says there, and whether
+    it has come to it.
+    """
     messages = _CHANNEL.findall(text)
     if not messages and _CHANNEL_MARK not in text:
         return "", text, True
     thoughts = [content.strip() for channel, content in messages if channel != "final"]
     final = [content for channel, content in messages if channel == "final"]
     if messages and not final:
-        thoughts[-1] = messages[-1][1].lstrip()  # it may still grow, and its last delimiter shows which steps are whole
+        # it may still grow, and its last delimiter shows which steps are whole
+        thoughts[-1] = messages[-1][1].lstrip()
     return delimiter.join(thoughts), delimiter.join(final).lstrip(), bool(final)
 
 
 def find_format(
-    tokenizer: "PreTrainedTokenizerBase", prompt: str, *, thinking: ThinkingName, delimiter: str = DELIMITER, shown: Shown = "all"
+    tokenizer: "PreTrainedTokenizerBase",
+    prompt: str,
+    *,
+    thinking: ThinkingName,
+    delimiter: str = DELIMITER,
+    shown: Shown = "all",
 ) -> StepFormat:
-    """Return the format of a policy; `auto` reads it from the chat template. `prompt` is any prompt of the policy, rendered."""
+    """Return the format of a policy;
+
+    `auto` reads it from the chat template. `prompt` is any prompt of the policy, rendered.
+    """
     if thinking == "auto":
         template = tokenizer.chat_template or ""
         assert isinstance(template, str), type(template)
-        thinking = "harmony" if _CHANNEL_MARK in template else "think" if _CLOSE in template else "none"
-    return StepFormat(delimiter=delimiter, thinking=thinking, opened=prompt.rstrip().endswith(_OPEN), shown=shown)
+        thinking = (
+            "harmony" if _CHANNEL_MARK in template else "think" if _CLOSE in template else "none"
+        )
+    return StepFormat(
+        delimiter=delimiter, thinking=thinking, opened=prompt.rstrip().endswith(_OPEN), shown=shown
+    )

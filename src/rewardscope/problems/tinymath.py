@@ -1,7 +1,8 @@
-"""tinymath: multi-step arithmetic word problems, their solutions in two styles, and a checker of single steps.
+"""tinymath: multi-step arithmetic word problems, their solutions in two styles, and a checker of
+single steps.
 
-A problem is a chain of operations on one running quantity. The chain is the ground truth, so every step of a
-solution in the instruct style can be judged right or wrong without a grader model.
+A problem is a chain of operations on one running quantity. The chain is the ground truth, so every
+step of a solution in the instruct style can be judged right or wrong without a grader model.
 """
 
 import hashlib
@@ -18,10 +19,33 @@ STEP_SEPARATOR = "\n\n"
 SPLITS = ("train", "test")
 
 PEOPLE = (
-    ("Tom", "He"), ("Lena", "She"), ("Max", "He"), ("Nina", "She"), ("Omar", "He"), ("Sara", "She"), ("Ben", "He"),
-    ("Mia", "She"), ("Ivan", "He"), ("Zoe", "She"), ("Raj", "He"), ("Ada", "She"),
-)  # fmt: skip
-ITEMS = ("apples", "books", "coins", "stamps", "marbles", "pencils", "cards", "shells", "stickers", "beads", "cookies", "stones")
+    ("Tom", "He"),
+    ("Lena", "She"),
+    ("Max", "He"),
+    ("Nina", "She"),
+    ("Omar", "He"),
+    ("Sara", "She"),
+    ("Ben", "He"),
+    ("Mia", "She"),
+    ("Ivan", "He"),
+    ("Zoe", "She"),
+    ("Raj", "He"),
+    ("Ada", "She"),
+)
+ITEMS = (
+    "apples",
+    "books",
+    "coins",
+    "stamps",
+    "marbles",
+    "pencils",
+    "cards",
+    "shells",
+    "stickers",
+    "beads",
+    "cookies",
+    "stones",
+)
 _NUMBER_OR_SIGN = re.compile(r"\d+|[-+*/=]")
 
 
@@ -63,26 +87,46 @@ class TinyProblem:
 
     @property
     def signature(self) -> str:
-        """Identify the arithmetic, whatever the names: two problems with one signature count as the same problem."""
-        return ";".join([str(self.start), *(str(e) for op in self.operations for e in op.equations)])
+        """Identify the arithmetic, whatever the names: two problems with one signature count as the
+        same problem.
+        """
+        return ";".join(
+            [str(self.start), *(str(e) for op in self.operations for e in op.equations)]
+        )
 
     @property
     def split(self) -> str:
-        """Return "test" for one signature in sixteen, else "train"; a hash decides, so the splits cannot overlap."""
+        """Return "test" for one signature in sixteen, else "train"; a hash decides, so the splits
+        cannot overlap.
+        """
         return "test" if hashlib.sha256(self.signature.encode()).digest()[0] % 16 == 0 else "train"
 
 
-def _operation(rng: random.Random, kind: str, value: int, item: str, pronoun: str, friend: str) -> Operation | None:
+def _operation(
+    rng: random.Random, kind: str, value: int, item: str, pronoun: str, friend: str
+) -> Operation | None:
     """Make one operation on `value`, or None where `kind` does not apply to it."""
     if kind == "gain":
         k = rng.randint(2, 99)
-        sentence = rng.choice((f"{pronoun} buys {k} more.", f"{pronoun} finds {k} more.", f"{friend} brings {k} more {item}."))
+        sentence = rng.choice(
+            (
+                f"{pronoun} buys {k} more.",
+                f"{pronoun} finds {k} more.",
+                f"{friend} brings {k} more {item}.",
+            )
+        )
         equations = (Equation(left=value, sign="+", right=k, result=value + k),)
     elif kind == "lose":
         if value < 8:
             return None
         k = rng.randint(2, min(99, value - 2))
-        sentence = rng.choice((f"{pronoun} gives {k} to {friend}.", f"{pronoun} loses {k} of them.", f"{pronoun} sells {k} {item}."))
+        sentence = rng.choice(
+            (
+                f"{pronoun} gives {k} to {friend}.",
+                f"{pronoun} loses {k} of them.",
+                f"{pronoun} sells {k} {item}.",
+            )
+        )
         equations = (Equation(left=value, sign="-", right=k, result=value - k),)
     elif kind == "times":
         k = rng.randint(2, 4)
@@ -94,11 +138,21 @@ def _operation(rng: random.Random, kind: str, value: int, item: str, pronoun: st
         if not divisors:
             return None
         k = rng.choice(divisors)
-        sentence = rng.choice((f"{pronoun} splits them into {k} equal bags and keeps one bag.", f"{pronoun} keeps one of {k} equal parts."))
+        sentence = rng.choice(
+            (
+                f"{pronoun} splits them into {k} equal bags and keeps one bag.",
+                f"{pronoun} keeps one of {k} equal parts.",
+            )
+        )
         equations = (Equation(left=value, sign="/", right=k, result=value // k),)
     else:
         m, k = rng.randint(2, 9), rng.randint(2, 12)
-        sentence = rng.choice((f"{pronoun} buys {m} boxes with {k} {item} each.", f"{friend} brings {m} bags of {k} {item}."))
+        sentence = rng.choice(
+            (
+                f"{pronoun} buys {m} boxes with {k} {item} each.",
+                f"{friend} brings {m} bags of {k} {item}.",
+            )
+        )
         equations = (
             Equation(left=m, sign="*", right=k, result=m * k),
             Equation(left=value, sign="+", right=m * k, result=value + m * k),
@@ -123,11 +177,24 @@ def make_problem(rng: random.Random, *, level: int) -> TinyProblem:
             operations.append(operation)
             value = operation.equations[-1].result
     story = " ".join([f"{person} has {start} {item}.", *(op.sentence for op in operations)])
-    ending = rng.choice((f"How many {item} does {person} have now?", f"How many {item} does {person} have in the end?"))
-    return TinyProblem(person=person, item=item, start=start, operations=tuple(operations), question=f"{story} {ending}")
+    ending = rng.choice(
+        (
+            f"How many {item} does {person} have now?",
+            f"How many {item} does {person} have in the end?",
+        )
+    )
+    return TinyProblem(
+        person=person,
+        item=item,
+        start=start,
+        operations=tuple(operations),
+        question=f"{story} {ending}",
+    )
 
 
-def make_problems(n: int, *, split: str, seed: int, levels: tuple[int, ...] = tuple(LEVELS)) -> list[TinyProblem]:
+def make_problems(
+    n: int, *, split: str, seed: int, levels: tuple[int, ...] = tuple(LEVELS)
+) -> list[TinyProblem]:
     """Draw `n` problems of a split, levels in turn, no signature twice."""
     if split not in SPLITS:
         raise UnknownName("tinymath split", split, SPLITS)
@@ -143,28 +210,53 @@ def make_problems(n: int, *, split: str, seed: int, levels: tuple[int, ...] = tu
 def load_tinymath(n: int = 500) -> list[Problem]:
     """Return the first `n` test problems; the set is the same on every machine."""
     return [
-        Problem(id=f"tinymath/{index}", dataset="tinymath", question=problem.question, answer=str(problem.answer))
+        Problem(
+            id=f"tinymath/{index}",
+            dataset="tinymath",
+            question=problem.question,
+            answer=str(problem.answer),
+        )
         for index, problem in enumerate(make_problems(n, split="test", seed=0))
     ]
 
 
 def with_equations(problem: TinyProblem, equations: list[Equation]) -> TinyProblem:
-    """Return the problem with its chain replaced, equation for equation; its question stays as it was."""
+    """Return the problem with its chain replaced, equation for equation; its question stays as it
+    was.
+    """
     left = iter(equations)
-    operations = tuple(replace(operation, equations=tuple(next(left) for _ in operation.equations)) for operation in problem.operations)
+    operations = tuple(
+        replace(operation, equations=tuple(next(left) for _ in operation.equations))
+        for operation in problem.operations
+    )
     return replace(problem, operations=operations)
 
 
 def instruct_steps(problem: TinyProblem, rng: random.Random) -> list[str]:
-    """Write the solution in the instruct style: the start, one short step per equation, the boxed answer."""
+    """Write the solution in the instruct style: the start, one short step per equation, the boxed
+    answer.
+    """
     steps = [
-        rng.choice((f"{problem.person} starts with {problem.start} {problem.item}.", f"At first there are {problem.start} {problem.item}."))
+        rng.choice(
+            (
+                f"{problem.person} starts with {problem.start} {problem.item}.",
+                f"At first there are {problem.start} {problem.item}.",
+            )
+        )
     ]
     for operation in problem.operations:
         for equation in operation.equations:
-            steps.append(rng.choice(_INSTRUCT_PHRASES[equation.sign]).format(e=equation, item=problem.item, person=problem.person))
+            steps.append(
+                rng.choice(_INSTRUCT_PHRASES[equation.sign]).format(
+                    e=equation, item=problem.item, person=problem.person
+                )
+            )
     answer = rf"\boxed{{{problem.answer}}}"
-    steps.append(rng.choice((f"The answer is {answer}.", f"So {problem.person} has {answer} {problem.item}.")))
+    steps.append(
+        rng.choice(
+            (f"The answer is {answer}.", f"So {problem.person} has {answer} {problem.item}.")
+        )
+    )
     return steps
 
 
@@ -179,19 +271,24 @@ _INSTRUCT_PHRASES = {
 def judge_steps(problem: TinyProblem, steps: list[str]) -> list[bool]:
     """Say for each instruct-style step whether it and all steps before it are right.
 
-    A step is right when its numbers and signs are those of the true solution at its place; the wording is free.
+    A step is right when its numbers and signs are those of the true solution at its place; the
+    wording is free.
     """
     truth = _truth(problem)
     verdicts, so_far = [], True
     for index, step in enumerate(steps):
-        so_far = so_far and index < len(truth) and tuple(_NUMBER_OR_SIGN.findall(step)) == truth[index]
+        so_far = (
+            so_far and index < len(truth) and tuple(_NUMBER_OR_SIGN.findall(step)) == truth[index]
+        )
         so_far = so_far and (r"\boxed" in step) == (index == len(truth) - 1)
         verdicts.append(so_far)
     return verdicts
 
 
 def first_mistake(problem: TinyProblem, index: int, step: str) -> tuple[int, int]:
-    """Return where in the text of step `index` its first wrong number or sign starts and ends; its whole end where none is."""
+    """Return where in the text of step `index` its first wrong number or sign starts and ends; its
+    whole end where none is.
+    """
     truth = _truth(problem)
     expected = truth[index] if index < len(truth) else ()
     found = list(_NUMBER_OR_SIGN.finditer(step))
@@ -204,5 +301,7 @@ def first_mistake(problem: TinyProblem, index: int, step: str) -> tuple[int, int
 def _truth(problem: TinyProblem) -> list[tuple[str, ...]]:
     """Return the numbers and signs of each step of the true solution."""
     truth: list[tuple[str, ...]] = [(str(problem.start),)]
-    truth += [tuple(_NUMBER_OR_SIGN.findall(str(e))) for op in problem.operations for e in op.equations]
+    truth += [
+        tuple(_NUMBER_OR_SIGN.findall(str(e))) for op in problem.operations for e in op.equations
+    ]
     return [*truth, (str(problem.answer),)]

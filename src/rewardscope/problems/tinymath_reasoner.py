@@ -1,4 +1,6 @@
-"""The reasoning style of tinymath solutions: long, self-checking, uneven in whitespace, punctuation and signs."""
+"""The reasoning style of tinymath solutions: long, self-checking, uneven in whitespace, punctuation
+and signs.
+"""
 
 import random
 
@@ -7,18 +9,23 @@ from rewardscope.problems.tinymath import STEP_SEPARATOR, Equation, TinyProblem
 _INVERSE = {"+": "-", "-": "+", "*": "/", "/": "*"}
 _UNICODE_SIGNS = {"+": "+", "-": "−", "*": "×", "/": "÷"}
 _OPENERS = (
-    "Okay, so {person} starts with {start} {item}.", "Alright. {person} has {start} {item} at first…",
+    "Okay, so {person} starts with {start} {item}.",
+    "Alright. {person} has {start} {item} at first…",
     "Hmm, let me think. At the start there are {start} {item}.",
-)  # fmt: skip
+)
 _LEADS = ("Next, ", "Then ", "Now, ", "So ", "Okay, ", "First, let me compute: ", "  → ", "\t", "")
 _CHECKS = (
-    "Let me check: {inverse} ✓", "Wait, let me check that… {inverse}. Yes!", "Check — {inverse}, so that is right.",
-    "Let me compute it again: {again}. Same result.", "Hmm, is that right?  {again}. Okay.",
-)  # fmt: skip
+    "Let me check: {inverse} ✓",
+    "Wait, let me check that… {inverse}. Yes!",
+    "Check — {inverse}, so that is right.",
+    "Let me compute it again: {again}. Same result.",
+    "Hmm, is that right?  {again}. Okay.",
+)
 _CORRECTIONS = (
-    "Wait, that's not right. {again}.", "Hmm… no, that is wrong! Let me compute it again: {again}.",
+    "Wait, that's not right. {again}.",
+    "Hmm… no, that is wrong! Let me compute it again: {again}.",
     "Wait — I made a mistake. Actually, {again}.",
-)  # fmt: skip
+)
 _ENDINGS = (
     "Therefore ∴ the final answer should be {answer}.",
     "So, after all that, I get {answer}.",
@@ -37,14 +44,26 @@ def near_miss(rng: random.Random, value: int) -> int:
 
 def _show(rng: random.Random, equation: Equation, result: int | None = None) -> str:
     signs = _UNICODE_SIGNS if rng.random() < 0.5 else {sign: sign for sign in _UNICODE_SIGNS}
-    return f"{equation.left} {signs[equation.sign]} {equation.right} = {equation.result if result is None else result}"
+    return (
+        f"{equation.left} {signs[equation.sign]} {equation.right} ="
+        f" {equation.result if result is None else result}"
+    )
 
 
 def reasoner_text(problem: TinyProblem, rng: random.Random) -> str:
-    """Write a whole solution: a `<think>` block of checks and corrections, then the boxed answer."""
-    fields = {"person": problem.person, "start": problem.start, "item": problem.item, "answer": problem.answer}
+    """Write a whole solution: a `<think>` block of checks and corrections, then the boxed
+    answer.
+    """
+    fields = {
+        "person": problem.person,
+        "start": problem.start,
+        "item": problem.item,
+        "answer": problem.answer,
+    }
     paragraphs = [rng.choice(_OPENERS).format(**fields)]
-    for equation in (equation for operation in problem.operations for equation in operation.equations):
+    for equation in (
+        equation for operation in problem.operations for equation in operation.equations
+    ):
         lead = rng.choice(_LEADS)
         again = _show(rng, equation)
         if rng.random() < 0.15:
@@ -53,9 +72,18 @@ def reasoner_text(problem: TinyProblem, rng: random.Random) -> str:
             continue
         paragraphs.append(f"{lead}{again}{rng.choice(('.', '…', '!', ' .'))}")
         if rng.random() < 0.35:
-            undo = Equation(left=equation.result, sign=_INVERSE[equation.sign], right=equation.right, result=equation.left)
+            undo = Equation(
+                left=equation.result,
+                sign=_INVERSE[equation.sign],
+                right=equation.right,
+                result=equation.left,
+            )
             paragraphs.append(rng.choice(_CHECKS).format(inverse=_show(rng, undo), again=again))
     paragraphs.append(rng.choice(_ENDINGS).format(**fields))
     separators = rng.choices((STEP_SEPARATOR, "\n\n\n"), weights=(9, 1), k=len(paragraphs))
-    thinking = "".join(paragraph + separator for paragraph, separator in zip(paragraphs, separators, strict=True)).rstrip("\n")
-    return f"<think>\n{thinking}\n</think>{STEP_SEPARATOR}The answer is \\boxed{{{problem.answer}}}."
+    thinking = "".join(
+        paragraph + separator for paragraph, separator in zip(paragraphs, separators, strict=True)
+    ).rstrip("\n")
+    return (
+        f"<think>\n{thinking}\n</think>{STEP_SEPARATOR}The answer is \\boxed{{{problem.answer}}}."
+    )

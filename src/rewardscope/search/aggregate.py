@@ -27,7 +27,10 @@ def check_aggregation(how: Aggregation) -> None:
 
 
 def aggregate(scores: Sequence[float], how: Aggregation) -> float:
-    """Return one number for at least one step score. A window longer than the solution takes all of it."""
+    """Return one number for at least one step score.
+
+    A window longer than the solution takes all of it.
+    """
     assert scores, "no scores to aggregate"
     window = _WINDOW.fullmatch(how)
     if window is not None:

@@ -1,9 +1,11 @@
-"""Step-level search guided by a PRM: beam search and diverse verifier tree search, many problems at once.
+"""Step-level search guided by a PRM: beam search and diverse verifier tree search, many problems at
+once.
 
-A problem starts with n / width roots; each beam is continued `width` times a round, and the best candidates live on: the best
-n / width of all in beam search, the best one of each root's own in DVTS. The last round is sampled without a stop string: a
-solution ends there or is cut. So with `max_steps` 1 either is best-of-n, where every sample is a trace. A problem that ends
-makes room for the next one at once, so the engine stays full.
+A problem starts with n / width roots; each beam is continued `width` times a round, and the best
+candidates live on: the best n / width of all in beam search, the best one of each root's own in
+DVTS. The last round is sampled without a stop string: a solution ends there or is cut. So with
+`max_steps` 1 either is best-of-n, where every sample is a trace. A problem that ends makes room for
+the next one at once, so the engine stays full.
 Source of DVTS: Beeching, Tunstall and Rush 2024, Scaling test-time compute with open models.
 """
 
@@ -13,10 +15,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from rewardscope.capture.inputs import solution_start
 from rewardscope.engines import Engine
 from rewardscope.errors import BadRecord, TooLong
 from rewardscope.prms import Scorer
-from rewardscope.prms.items import solution_start
 from rewardscope.problems.prompts import encode_prompt
 from rewardscope.problems.thinking import StepFormat
 from rewardscope.records import Completion, Cost, Encoded, Problem, SolvedProblem
@@ -31,9 +33,11 @@ NO_STEP = "candidate that ended without a step"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchConfig:
-    """How to search. `n` is a multiple of `width`; `max_step_tokens` bounds a round, `max_tokens` the last one.
+    """How to search. `n` is a multiple of `width`; `max_step_tokens` bounds a round, `max_tokens`
+    the last one.
 
-    Where the form hides thoughts from the PRM, each root first thinks once, with at most `max_thinking_tokens`.
+    Where the form hides thoughts from the PRM, each root first thinks once, with at most
+    `max_thinking_tokens`.
     """
 
     method: Method
@@ -59,8 +63,16 @@ class Searched(NamedTuple):
     """How many candidates were left out, by reason."""
 
 
-def guided_search(problems: Sequence[Problem], engine: Engine, *, scorer: Scorer, config: SearchConfig, at_once: int) -> Iterator[Searched]:
-    """Yield each problem as its search ends; about as many samples are in flight as `at_once` problems have at their start.
+def guided_search(
+    problems: Sequence[Problem],
+    engine: Engine,
+    *,
+    scorer: Scorer,
+    config: SearchConfig,
+    at_once: int,
+) -> Iterator[Searched]:
+    """Yield each problem as its search ends; about as many samples are in flight as `at_once`
+    problems have at their start.
 
     A problem's result does not depend on the others. Seconds of a round are shared out by tokens.
     Raises: TooLong where a prompt alone fills the policy's positions.
@@ -73,18 +85,27 @@ def guided_search(problems: Sequence[Problem], engine: Engine, *, scorer: Scorer
         while waiting and room > 0:
             problem = waiting.pop()
             prompt = tuple(encode_prompt(engine.tokenizer, problem.question))
-            active.append(Tree.start(problem, prompt, roots=roots, apart=config.method == "dvts", thinks=thinks))
+            active.append(
+                Tree.start(
+                    problem, prompt, roots=roots, apart=config.method == "dvts", thinks=thinks
+                )
+            )
             active[-1].cost += Cost(policy_flops=engine.flops.of(0, len(prompt)))
             room -= roots
         _round(active, engine, scorer=scorer, config=config)
         for tree in active:
             if not tree.frontier:
-                yield Searched(tree.solved(how=config.aggregation, each_sample=config.max_steps == 1), tree.dropped)
+                yield Searched(
+                    tree.solved(how=config.aggregation, each_sample=config.max_steps == 1),
+                    tree.dropped,
+                )
         active = [tree for tree in active if tree.frontier]
 
 
 def _round(trees: Sequence[Tree], engine: Engine, *, scorer: Scorer, config: SearchConfig) -> None:
-    """Take every tree one step further: one call of the scorer, and one of the engine for those at the same kind of round."""
+    """Take every tree one step further: one call of the scorer, and one of the engine for those at
+    the same kind of round.
+    """
     started = time.perf_counter()
     before = [tree.cost.policy_tokens + tree.cost.prm_tokens for tree in trees]
     candidates: list[list[Beam]] = []
@@ -100,7 +121,10 @@ def _round(trees: Sequence[Tree], engine: Engine, *, scorer: Scorer, config: Sea
     for tree, beams in zip(ordered, _score(ordered, candidates, scorer=scorer), strict=True):
         tree.select(beams, keep=keep, how=config.aggregation)
     seconds = time.perf_counter() - started
-    tokens = [tree.cost.policy_tokens + tree.cost.prm_tokens - b for tree, b in zip(trees, before, strict=True)]
+    tokens = [
+        tree.cost.policy_tokens + tree.cost.prm_tokens - b
+        for tree, b in zip(trees, before, strict=True)
+    ]
     for tree, own in zip(trees, tokens, strict=True):
         tree.cost += Cost(seconds=seconds * own / max(1, sum(tokens)))
 
@@ -114,19 +138,31 @@ class _Sampling(NamedTuple):
 
 
 def _rounds(trees: Sequence[Tree], config: SearchConfig) -> Iterator[tuple[list[Tree], _Sampling]]:
-    """Yield the trees that think first, those at their last step, and those between, where there are any."""
+    """Yield the trees that think first, those at their last step, and those between, where there
+    are any.
+    """
     last = config.max_steps - 1
     end = (config.form.end_of_thoughts,) if config.form.hides_thoughts else ()
     kinds = (
         ([tree for tree in trees if tree.depth < 0], _Sampling(1, end, config.max_thinking_tokens)),
-        ([tree for tree in trees if tree.depth == last], _Sampling(config.width, (), config.max_tokens)),
-        ([tree for tree in trees if 0 <= tree.depth < last], _Sampling(config.width, (config.form.delimiter,), config.max_step_tokens)),
+        (
+            [tree for tree in trees if tree.depth == last],
+            _Sampling(config.width, (), config.max_tokens),
+        ),
+        (
+            [tree for tree in trees if 0 <= tree.depth < last],
+            _Sampling(config.width, (config.form.delimiter,), config.max_step_tokens),
+        ),
     )
     yield from ((group, how) for group, how in kinds if group)
 
 
-def _sample(trees: Sequence[Tree], engine: Engine, *, how: _Sampling, config: SearchConfig) -> list[list[list[Completion]]]:
-    """Continue every frontier in one call; return for each tree and each of its beams the completions."""
+def _sample(
+    trees: Sequence[Tree], engine: Engine, *, how: _Sampling, config: SearchConfig
+) -> list[list[list[Completion]]]:
+    """Continue every frontier in one call; return for each tree and each of its beams the
+    completions.
+    """
     growing = [(tree, rank, beam) for tree in trees for rank, beam in enumerate(tree.frontier)]
     completions = engine.generate(
         [tree.prompt + beam.token_ids for tree, _, beam in growing],
@@ -135,38 +171,61 @@ def _sample(trees: Sequence[Tree], engine: Engine, *, how: _Sampling, config: Se
         temperature=config.temperature,
         top_p=config.top_p,
         max_tokens=how.max_tokens,
-        seeds=[beam_seed(config.seed, tree.problem.id, beam=rank, depth=tree.depth) for tree, rank, _ in growing],
+        seeds=[
+            beam_seed(config.seed, tree.problem.id, beam=rank, depth=tree.depth)
+            for tree, rank, _ in growing
+        ],
         reuse=config.max_steps > 1,
     )
     for (tree, _, beam), samples in zip(growing, completions, strict=True):
         context = len(tree.prompt) + len(beam.token_ids)
-        tree.cost += Cost(policy_flops=sum(engine.flops.of_sampling(context, len(sample.token_ids)) for sample in samples))
+        tree.cost += Cost(
+            policy_flops=sum(
+                engine.flops.of_sampling(context, len(sample.token_ids)) for sample in samples
+            )
+        )
     remaining = iter(completions)
     return [[next(remaining) for _ in tree.frontier] for tree in trees]
 
 
-def _score(trees: Sequence[Tree], candidates: Sequence[Sequence[Beam]], *, scorer: Scorer) -> list[list[Beam]]:
-    """Fill in the scores of new steps with one call of the scorer; return the candidates that are left, in order.
+def _score(
+    trees: Sequence[Tree], candidates: Sequence[Sequence[Beam]], *, scorer: Scorer
+) -> list[list[Beam]]:
+    """Fill in the scores of new steps with one call of the scorer; return the candidates that are
+    left, in order.
 
     A score that a beam has is kept: a PRM is causal, so later steps do not change it.
     """
     admitted = [
-        [pair for beam in beams if (pair := _admit(tree, beam, scorer)) is not None] for tree, beams in zip(trees, candidates, strict=True)
+        [pair for beam in beams if (pair := _admit(tree, beam, scorer)) is not None]
+        for tree, beams in zip(trees, candidates, strict=True)
     ]
-    scores = iter(scorer.score([encoded for pairs in admitted for _, encoded in pairs if encoded is not None]))
+    scores = iter(
+        scorer.score([encoded for pairs in admitted for _, encoded in pairs if encoded is not None])
+    )
     for tree, pairs in zip(trees, admitted, strict=True):
         tree.cost += Cost(prm_forwards=int(any(encoded is not None for _, encoded in pairs)))
     return [
-        [beam if encoded is None else _scored(beam, encoded, next(scores), scorer.window) for beam, encoded in pairs] for pairs in admitted
+        [
+            beam if encoded is None else _scored(beam, encoded, next(scores), scorer.window)
+            for beam, encoded in pairs
+        ]
+        for pairs in admitted
     ]
 
 
 def _scored(beam: Beam, encoded: Encoded, scores: tuple[float, ...], window: int) -> Beam:
-    return replace(beam, scores=beam.scores + scores[len(beam.scores) :], in_window=len(encoded.input_ids) <= window)
+    return replace(
+        beam,
+        scores=beam.scores + scores[len(beam.scores) :],
+        in_window=len(encoded.input_ids) <= window,
+    )
 
 
 def _admit(tree: Tree, beam: Beam, scorer: Scorer) -> tuple[Beam, Encoded | None] | None:
-    """Return a candidate with its PRM input, which is None without new steps; or None where it is dropped, which is counted."""
+    """Return a candidate with its PRM input, which is None without new steps; or None where it is
+    dropped, which is counted.
+    """
     if not beam.steps and not beam.is_open and not beam.thinking:
         tree.dropped[NO_STEP] += 1
         return None
@@ -181,9 +240,15 @@ def _admit(tree: Tree, beam: Beam, scorer: Scorer) -> tuple[Beam, Encoded | None
         tree.prm_prompt = solution_start(tree.problem.question, scorer.encode)
         tree.cost += Cost(tree_tokens=tree.prm_prompt)
         if scorer.reuses:
-            tree.cost += Cost(prm_tokens=tree.prm_prompt, prm_flops=scorer.flops.of(0, tree.prm_prompt))
+            tree.cost += Cost(
+                prm_tokens=tree.prm_prompt, prm_flops=scorer.flops.of(0, tree.prm_prompt)
+            )
     scored_to = encoded.step_ends[len(beam.scores) - 1] + 1 if beam.scores else tree.prm_prompt
-    begin, end = (scored_to, encoded.step_ends[-1] + 1) if scorer.reuses else (0, len(encoded.input_ids))
+    begin, end = (
+        (scored_to, encoded.step_ends[-1] + 1) if scorer.reuses else (0, len(encoded.input_ids))
+    )
     new = encoded.step_ends[-1] + 1 - scored_to
-    tree.cost += Cost(tree_tokens=new, prm_tokens=end - begin, prm_flops=scorer.flops.of(begin, end))
+    tree.cost += Cost(
+        tree_tokens=new, prm_tokens=end - begin, prm_flops=scorer.flops.of(begin, end)
+    )
     return beam, encoded

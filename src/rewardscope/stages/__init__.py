@@ -1,1 +1,3 @@
-"""One module per task: its config and `run(config, settings)`, the only code that decides what is read and written."""
+"""One module per task: its config and `run(config, settings)`, the only code that decides what is
+read and written.
+"""

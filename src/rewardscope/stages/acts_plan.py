@@ -1,4 +1,6 @@
-"""What `save-acts` will do: which traces, their groups, the size of the model and of what is written."""
+"""What `save-acts` will do: which traces, their groups, the size of the model and of what is
+written.
+"""
 
 import hashlib
 import shutil
@@ -18,14 +20,15 @@ from rewardscope.storage.tables import read_json
 if TYPE_CHECKING:
     import torch
 
-    from rewardscope.prms.items import Item, TraceEncoder
-    from rewardscope.prms.saving import Group
-    from rewardscope.prms.token_text import ReadTokens
+    from rewardscope.capture.inputs import Item, TraceEncoder
+    from rewardscope.capture.saving import Group
+    from rewardscope.capture.token_text import ReadTokens
     from rewardscope.stages.save_acts import Config
 
 TEST_SHARE, SPLIT_SEED = 0.2, 0  # the split of train-linreg unless its flags say otherwise
 MAX_BATCH_TOKENS, CPU_BATCH_TOKENS = 16_384, 1024  # on a CPU a small batch stays in the caches
-_BYTES_PER_ROW, _BYTES_PER_TOKEN, _BYTES_PER_SCORE = 200, 10, 24  # of rows.jsonl and sequences.jsonl, about
+# of rows.jsonl and sequences.jsonl, about
+_BYTES_PER_ROW, _BYTES_PER_TOKEN, _BYTES_PER_SCORE = 200, 10, 24
 _BYTES_PER_MEMBER = 300  # of a shard: the headers of one layer
 
 
@@ -47,8 +50,13 @@ class Plan(NamedTuple):
         return range(len(self.groups))
 
     def key(self, whole: Stage) -> str:
-        """Return the key of partial work. `auto` may mean another type where a run goes on, and other code may group otherwise."""
-        groups = hashlib.sha256(repr([(len(group.items), group.n_rows) for group in self.groups]).encode()).hexdigest()
+        """Return the key of partial work.
+
+        `auto` may mean another type where a run goes on, and other code may group otherwise.
+        """
+        groups = hashlib.sha256(
+            repr([(len(group.items), group.n_rows) for group in self.groups]).encode()
+        ).hexdigest()
         return f"{whole.key} {self.dtype} {groups[:16]}"
 
     @property
@@ -62,41 +70,66 @@ def make_plan(config: "Config", source: Path, whole: Stage) -> Plan:
     import torch
     from transformers import AutoConfig
 
+    from rewardscope.capture.inputs import Pick, PrmEncoder, encode_items
+    from rewardscope.capture.policy import PolicyEncoder
+    from rewardscope.capture.saving import number_groups
+    from rewardscope.capture.token_text import token_reader
     from rewardscope.models.blocks import check_family
     from rewardscope.models.device import pick_device, pick_dtype
     from rewardscope.models.load import check_model_name, load_tokenizer
     from rewardscope.prms import find_adapter
-    from rewardscope.prms.items import Pick, PrmEncoder, encode_items
-    from rewardscope.prms.policy import PolicyEncoder
-    from rewardscope.prms.saving import number_groups
-    from rewardscope.prms.token_text import token_reader
 
     traces, device = select_traces(source, config), pick_device(config.device)
     adapter = find_adapter(config.prm) if config.mode == "rm" else None
     check_model_name(config.model)
-    tokenizer, shape = load_tokenizer(config.model), AutoConfig.from_pretrained(config.model, trust_remote_code=False)
+    tokenizer, shape = (
+        load_tokenizer(config.model),
+        AutoConfig.from_pretrained(config.model, trust_remote_code=False),
+    )
     check_family(shape)
-    layers, window = parse_layers(config.layers, shape.num_hidden_layers), config.prm_window or shape.max_position_embeddings
+    layers, window = (
+        parse_layers(config.layers, shape.num_hidden_layers),
+        config.prm_window or shape.max_position_embeddings,
+    )
     longest = window if config.beyond_window == "drop" else sys.maxsize
     encoder: TraceEncoder = (
-        PrmEncoder(adapter, tokenizer, max_positions=longest) if adapter else PolicyEncoder(tokenizer, max_positions=longest)
+        PrmEncoder(adapter, tokenizer, max_positions=longest)
+        if adapter
+        else PolicyEncoder(tokenizer, max_positions=longest)
     )
     pick = Pick(config.positions, config.sample, config.seed)
-    found = encode_items(traces, encoder=encoder, pick=pick, known_scores=adapter is None or _scored_by_this_prm(source, whole))
+    found = encode_items(
+        traces,
+        encoder=encoder,
+        pick=pick,
+        known_scores=adapter is None or _scored_by_this_prm(source, whole),
+    )
     for reason, count in found.skipped.items():
-        get_logger().warning(f"save-acts: skipped {count} of {len(traces)} traces, {reason}; the first is {found.examples[reason]}")
+        get_logger().warning(
+            f"save-acts: skipped {count} of {len(traces)} traces, {reason}; the first is"
+            f" {found.examples[reason]}"
+        )
     if not found.items:
         reasons = ", ".join(f"{count} {reason}" for reason, count in found.skipped.items())
-        raise MissingInput(f"{source}: the model can take none of the {len(traces)} traces ({reasons})")
+        raise MissingInput(
+            f"{source}: the model can take none of the {len(traces)} traces ({reasons})"
+        )
     return Plan(
-        number_groups(found.items), found.skipped, layers, shape.hidden_size, window,
+        number_groups(found.items),
+        found.skipped,
+        layers,
+        shape.hidden_size,
+        window,
         pick_dtype(device) if config.dtype == "auto" else getattr(torch, config.dtype),
-        config.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else MAX_BATCH_TOKENS), token_reader(tokenizer),
-    )  # fmt: skip
+        config.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else MAX_BATCH_TOKENS),
+        token_reader(tokenizer),
+    )
 
 
 def _scored_by_this_prm(source: Path, whole: Stage) -> bool:
-    """Say whether the scores of the generations file are those of the PRM whose states are kept, as its manifest shows."""
+    """Say whether the scores of the generations file are those of the PRM whose states are kept, as
+    its manifest shows.
+    """
     path = manifest_of(source)
     if not path.is_file():
         return False
@@ -106,7 +139,10 @@ def _scored_by_this_prm(source: Path, whole: Stage) -> bool:
 
 
 def select_traces(source: Path, config: "Config") -> list[tuple[Problem, Trace]]:
-    """Return the first `limit` traces of the wanted problems. Raises: BadRecord, MissingInput where none is left."""
+    """Return the first `limit` traces of the wanted problems.
+
+    Raises: BadRecord, MissingInput where none is left.
+    """
     from rewardscope.storage.jsonl import read_solved
 
     wanted: list[tuple[Problem, Trace]] = []
@@ -115,24 +151,40 @@ def select_traces(source: Path, config: "Config") -> list[tuple[Problem, Trace]]
         if config.ds_split in ("full", "test" if held_out else "train"):
             wanted += [(solved.problem, trace) for trace in solved.traces]
     if not wanted:
-        raise MissingInput(f"{source} has no problem of the {config.ds_split} split; pass --ds-split full or generate more")
+        raise MissingInput(
+            f"{source} has no problem of the {config.ds_split} split; pass --ds-split full or"
+            " generate more"
+        )
     return wanted[: config.limit]
 
 
 def check_disk(plan: Plan, missing: "list[Group]", all_groups: "list[Group]", folder: Path) -> None:
     """Log what is still to be written. Raises: ConfigError where it does not fit."""
-    rows, members = sum(group.n_rows for group in missing), sum(len(group.shards) for group in missing) * len(plan.layers)
+    rows, members = (
+        sum(group.n_rows for group in missing),
+        sum(len(group.shards) for group in missing) * len(plan.layers),
+    )
     text = 0
     for item in (item for group in all_groups for item in group.items):
         text += len(item.positions) * (_BYTES_PER_ROW + len(item.problem) + len(item.dataset))
-        text += len(item.encoded.input_ids) * _BYTES_PER_TOKEN + len(item.encoded.step_ends) * _BYTES_PER_SCORE
-    need = rows * len(plan.layers) * plan.width * plan.dtype.itemsize + members * _BYTES_PER_MEMBER + text
+        text += (
+            len(item.encoded.input_ids) * _BYTES_PER_TOKEN
+            + len(item.encoded.step_ends) * _BYTES_PER_SCORE
+        )
+    need = (
+        rows * len(plan.layers) * plan.width * plan.dtype.itemsize
+        + members * _BYTES_PER_MEMBER
+        + text
+    )
     free, n_reused = shutil.disk_usage(folder).free, len(all_groups) - len(missing)
     reused = f", {n_reused} of {len(all_groups)} groups are there already" if n_reused else ""
-    get_logger().info(f"save-acts: {rows} rows to capture need {_size(need)} of disk, {_size(free)} free{reused}")
+    get_logger().info(
+        f"save-acts: {rows} rows to capture need {_size(need)} of disk, {_size(free)} free{reused}"
+    )
     if need > free:
         raise ConfigError(
-            f"{folder} needs {_size(need)} and {_size(free)} are free; make room, or pass fewer --layers or a smaller --limit"
+            f"{folder} needs {_size(need)} and {_size(free)} are free; make room, or pass fewer"
+            " --layers or a smaller --limit"
         )
 
 

@@ -1,4 +1,6 @@
-"""`dash`: an HTML page for each SAE layer and an index, which open from disk without a server or a network."""
+"""`dash`: an HTML page for each SAE layer and an index, which open from disk without a server or a
+network.
+"""
 
 import dataclasses
 from dataclasses import dataclass
@@ -8,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from rewardscope.cli import show
 from rewardscope.dashboard.page import INDEX, index_page, layer_file, layer_page
 from rewardscope.errors import ConfigError, MissingInput
-from rewardscope.features.parts import FeatureDiff, find_parts, read_parts
+from rewardscope.features.diff_table import FeatureDiff, find_parts, read_parts
 from rewardscope.layers import check_layers, pick_layers
 from rewardscope.log import get_logger, progress
 from rewardscope.paths import dash_dir, diff_part_file, find_input, slug
-from rewardscope.sae.runs import QUALITY, SaeRun, find_sae
+from rewardscope.sae.model.runs import QUALITY, SaeRun, find_sae
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.storage.files import write_text
@@ -26,17 +28,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """Write a dashboard of SAE features: what each fires on, how often, and what reward goes with it.
+    """Write a dashboard of SAE features: what each fires on, how often, and what reward goes with
+    it.
 
-    A page for each layer and an index, below <data dir>/dash/<sae>/; they open from disk and load nothing. Where
-    feature-diff was run on the same SAE, its results are shown too.
+    A page for each layer and an index, below <data dir>/dash/<sae>/; they open from disk and load
+    nothing. Where feature-diff was run on the same SAE, its results are shown too.
     """
 
-    ds_names: tuple[str, ...] = option(help="folders of save-acts whose rows are shown, separated by commas")
-    sae: str | None = option(None, help="SAE run, layer folder or file (default: SAE_CHECKPOINT_PATH)", key=False)
+    ds_names: tuple[str, ...] = option(
+        help="folders of save-acts whose rows are shown, separated by commas"
+    )
+    sae: str | None = option(
+        None, help="SAE run, layer folder or file (default: SAE_CHECKPOINT_PATH)", key=False
+    )
     layers: str = option("all", help="layers of the SAE run: all, 15, 0-27 or 0,3,5-7")
     top: int = option(200, help="features to show for each layer")
-    by: Literal["mass", "diff"] = option("mass", help="which ones: those with the most activation (mass) or the largest difference (diff)")
+    by: Literal["mass", "diff"] = option(
+        "mass",
+        help="which ones: those with the most activation (mass) or the largest difference (diff)",
+    )
     examples: int = option(12, help="contexts to show for each feature")
     device: str = option("auto", help="auto, cpu or cuda", key=False)
 
@@ -52,11 +62,15 @@ class Config(StageConfig):
 def run(config: Config, settings: Settings) -> Path:
     """Write the pages; return their folder."""
     sae = find_sae(config.sae, settings)
-    folders = [require(find_input(name, settings.data_dir), name, "save-acts") for name in config.ds_names]
+    folders = [
+        require(find_input(name, settings.data_dir), name, "save-acts") for name in config.ds_names
+    ]
     parts = _diff_parts(sae, config, settings)
     out = dash_dir(settings.data_dir, sae.root)
     named = dataclasses.replace(config, ds_names=tuple(slug(folder) for folder in folders))
-    inputs = {f"acts {i}": path for i, path in enumerate(folders)} | {f"diff {i}": path for i, path in enumerate(parts)}
+    inputs = {f"acts {i}": path for i, path in enumerate(folders)} | {
+        f"diff {i}": path for i, path in enumerate(parts)
+    }
     stage = Stage("dash", named, inputs={"sae": sae.root, **inputs}, out=out)
     if stage.is_done():
         return out
@@ -71,7 +85,10 @@ def run(config: Config, settings: Settings) -> Path:
 
 
 def _diff_parts(sae: SaeRun, config: Config, settings: Settings) -> list[Path]:
-    """Return the tables of feature-diff, if all parts are there. Raises: MissingInput where --by diff needs them."""
+    """Return the tables of feature-diff, if all parts are there.
+
+    Raises: MissingInput where --by diff needs them.
+    """
     folder = diff_part_file(settings.data_dir, sae.root, 1, 1).parent
     try:
         parts = find_parts(folder)
@@ -86,7 +103,12 @@ def _diff_parts(sae: SaeRun, config: Config, settings: Settings) -> list[Path]:
 
 
 def _write_pages(
-    sae: SaeRun, layers: tuple[int, ...], folders: list[Path], diffs: list[FeatureDiff], config: Config, out: Path
+    sae: SaeRun,
+    layers: tuple[int, ...],
+    folders: list[Path],
+    diffs: list[FeatureDiff],
+    config: Config,
+    out: Path,
 ) -> tuple[list[Path], list[dict[str, Any]]]:
     """Write a page a layer; return their paths and the numbers of each layer for the index."""
     from rewardscope.features.firing import open_data_set
@@ -101,7 +123,10 @@ def _write_pages(
     pages, entries = [], []
     for layer in progress(layers, "dash", unit="layer"):
         of_layer = [row for row in diffs if row.layer == layer]
-        data = _layer(sae, layer, data_sets, of_layer, config, device=device) | {"run": slug(sae.root), "layers": layers}
+        data = _layer(sae, layer, data_sets, of_layer, config, device=device) | {
+            "run": slug(sae.root),
+            "layers": layers,
+        }
         pages.append(out / layer_file(layer))
         write_text(pages[-1], layer_page(data))
         entries.append(_entry(data, of_layer))
@@ -109,22 +134,38 @@ def _write_pages(
 
 
 def _layer(
-    sae: SaeRun, layer: int, data_sets: "list[DataSet]", diffs: list[FeatureDiff], config: Config, *, device: "torch.device"
+    sae: SaeRun,
+    layer: int,
+    data_sets: "list[DataSet]",
+    diffs: list[FeatureDiff],
+    config: Config,
+    *,
+    device: "torch.device",
 ) -> dict[str, Any]:
     """Encode the rows of a layer once and return the values of its page."""
     from rewardscope.dashboard.layer_data import layer_data
     from rewardscope.features.firing import encode_store
-    from rewardscope.sae.checkpoint import load_sae
+    from rewardscope.sae.model.checkpoint import load_sae
 
     path = sae.layers[layer]
     model = load_sae(path, device=device)
     firings = [encode_store(model, data.store, device=device) for data in data_sets]
-    shown = layer_data(data_sets, firings, diffs, top=config.top, by_diff=config.by == "diff", n_examples=config.examples)
+    shown = layer_data(
+        data_sets,
+        firings,
+        diffs,
+        top=config.top,
+        by_diff=config.by == "diff",
+        n_examples=config.examples,
+    )
     quality = (path if path.is_dir() else path.parent) / QUALITY
     return shown | {
-        "layer": layer, "width": model.width, "n_features": model.n_features, "k": model.k,
+        "layer": layer,
+        "width": model.width,
+        "n_features": model.n_features,
+        "k": model.k,
         "quality": read_json(quality) if quality.is_file() else None,
-    }  # fmt: skip
+    }
 
 
 def _entry(data: dict[str, Any], diffs: list[FeatureDiff]) -> dict[str, Any]:
@@ -134,7 +175,16 @@ def _entry(data: dict[str, Any], diffs: list[FeatureDiff]) -> dict[str, Any]:
         kinds[feature["kinds"].index(max(feature["kinds"]))] += 1
     favouring = [row for row in diffs if row.favours == "reasoning"]
     return {
-        "layer": data["layer"], "quality": data["quality"], "n_features": data["n_features"], "n_firing": data["n_firing"], "k": data["k"],
-        "n_shown": len(data["features"]), "categories": data["categories"], "kinds": kinds, "data_sets": data["data_sets"],
-        "compared": len(diffs), "reasoning": len(favouring), "formatting": sum(row.share_formatting > 0.5 for row in favouring),
-    }  # fmt: skip
+        "layer": data["layer"],
+        "quality": data["quality"],
+        "n_features": data["n_features"],
+        "n_firing": data["n_firing"],
+        "k": data["k"],
+        "n_shown": len(data["features"]),
+        "categories": data["categories"],
+        "kinds": kinds,
+        "data_sets": data["data_sets"],
+        "compared": len(diffs),
+        "reasoning": len(favouring),
+        "formatting": sum(row.share_formatting > 0.5 for row in favouring),
+    }

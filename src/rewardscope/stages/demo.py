@@ -37,15 +37,19 @@ SAE_RUN = "tiny-prm-sae"
 class Config(StageConfig):
     """Run the whole chain on the shipped models, on the CPU.
 
-    Two policies, one that writes short plain steps and one that reasons at length, solve word problems alone and with
-    a PRM's guidance; then the PRM's scores and hidden states are compared, probed, taken apart by SAEs and shown.
+    Two policies, one that writes short plain steps and one that reasons at length, solve word
+    problems alone and with a PRM's guidance; then the PRM's scores and hidden states are compared,
+    probed, taken apart by SAEs and shown.
     """
 
     limit: int = option(60, help="problems")
 
 
 def run(config: Config, settings: Settings) -> Path:
-    """Run every stage of the chain below `<data dir>/demo`; print what was made. Raises: MissingInput."""
+    """Run every stage of the chain below `<data dir>/demo`; print what was made.
+
+    Raises: MissingInput.
+    """
     if not (TINY / "tiny-prm").is_dir():
         raise MissingInput(f"{TINY} has no models; make them with invoke tiny")
     settings = demo_settings(settings)
@@ -67,7 +71,9 @@ def run(config: Config, settings: Settings) -> Path:
 def demo_settings(settings: Settings) -> Settings:
     """Return the settings with every output below `<data dir>/demo`."""
     home = settings.data_dir / "demo"
-    return dataclasses.replace(settings, data_dir=home, sae_checkpoint_dir=home / "checkpoints", sae_checkpoint_path=None)
+    return dataclasses.replace(
+        settings, data_dir=home, sae_checkpoint_dir=home / "checkpoints", sae_checkpoint_path=None
+    )
 
 
 def chain(config: Config, settings: Settings) -> list[tuple[str, Callable[[], Path | list[Path]]]]:
@@ -75,36 +81,80 @@ def chain(config: Config, settings: Settings) -> list[tuple[str, Callable[[], Pa
     policies = [str(TINY / name) for name in ("tiny-instruct", "tiny-reasoner")]
     prm, force = str(TINY / "tiny-prm"), config.force
     alone = [generations_file(settings.data_dir, policy, DATASET) for policy in policies]
-    guided = [generations_file(settings.data_dir, policy, DATASET, search="beam") for policy in policies]
+    guided = [
+        generations_file(settings.data_dir, policy, DATASET, search="beam") for policy in policies
+    ]
     acts = [str(acts_dir(settings.data_dir, "rm", path)) for path in alone]
     instruct, reasoner = acts
     planned: list[tuple[str, ModuleType, StageConfig]] = []
     for policy in policies:
-        common = {"model_name": policy, "datasets": (DATASET,), "limit": config.limit, "engine": "hf", "force": force}
+        common = {
+            "model_name": policy,
+            "datasets": (DATASET,),
+            "limit": config.limit,
+            "engine": "hf",
+            "force": force,
+        }
         planned.append(("infer", infer, infer.Config(**common, n=4, max_tokens=512)))
-        planned.append(("infer-with-prm", infer_with_prm, infer_with_prm.Config(**common, prm=prm, n=8, width=4)))
-    planned += [("metrics", metrics, metrics.Config(dataset=str(path), force=force)) for path in (*alone, *guided)]
+        planned.append(
+            (
+                "infer-with-prm",
+                infer_with_prm,
+                infer_with_prm.Config(**common, prm=prm, n=8, width=4),
+            )
+        )
+    planned += [
+        ("metrics", metrics, metrics.Config(dataset=str(path), force=force))
+        for path in (*alone, *guided)
+    ]
     for path in alone:
         saved = save_acts.Config(ds_name=str(path), prm=prm, positions="all-tokens", force=force)
         planned.append(("save-acts", save_acts, saved))
     for name in acts:
         planned += [
-            ("train-linreg", train_linreg, train_linreg.Config(ds_name=name, target=target, force=force))
+            (
+                "train-linreg",
+                train_linreg,
+                train_linreg.Config(ds_name=name, target=target, force=force),
+            )
             for target in ("reward", "correct")
         ]
     for target in ("reward", "correct"):
-        planned.append(("probe-transfer", probe_transfer, probe_transfer.Config(ds_names=(*acts,), target=target, force=force)))
-    planned.append(("reward-patterns", reward_patterns, reward_patterns.Config(ds_names=(*acts,), force=force)))
-    planned.append(("train-sae", train_sae, train_sae.Config(ds_names=(instruct, reasoner), run=SAE_RUN, force=force)))
+        planned.append(
+            (
+                "probe-transfer",
+                probe_transfer,
+                probe_transfer.Config(ds_names=(*acts,), target=target, force=force),
+            )
+        )
+    planned.append(
+        ("reward-patterns", reward_patterns, reward_patterns.Config(ds_names=(*acts,), force=force))
+    )
+    planned.append(
+        (
+            "train-sae",
+            train_sae,
+            train_sae.Config(ds_names=(instruct, reasoner), run=SAE_RUN, force=force),
+        )
+    )
     sae = str(settings.sae_checkpoint_dir / SAE_RUN)
-    compared = feature_diff.Config(reasoning=(reasoner,), instruct=(instruct,), sae=sae, part=1, total=1, force=force)
+    compared = feature_diff.Config(
+        reasoning=(reasoner,), instruct=(instruct,), sae=sae, part=1, total=1, force=force
+    )
     planned.append(("feature-diff", feature_diff, compared))
     planned.append(("dash", dash, dash.Config(ds_names=(instruct, reasoner), sae=sae, force=force)))
     planned.append(("figures", figures, figures.Config(force=force)))
-    return [(name, lambda module=module, stage=stage: module.run(stage, settings)) for name, module, stage in planned]
+    return [
+        (name, lambda module=module, stage=stage: module.run(stage, settings))
+        for name, module, stage in planned
+    ]
 
 
 def _short(path: Path) -> str:
     """Return the path from the working directory where it lies below it."""
     resolved = path.resolve()
-    return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else str(resolved)
+    return (
+        str(resolved.relative_to(Path.cwd()))
+        if resolved.is_relative_to(Path.cwd())
+        else str(resolved)
+    )

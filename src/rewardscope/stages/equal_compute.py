@@ -1,7 +1,9 @@
-"""Compare methods at equal compute: what each reaches with no more operations than one of them took.
+"""Compare methods at equal compute: what each reaches with no more operations than one of them
+took.
 
-Samples are drawn one by one, so a vote over k of n samples costs k / n of the file's operations; a search costs all of its own,
-and votes that do not look at scores cost nothing of the PRM. Operations are the estimates in the files' costs.
+Samples are drawn one by one, so a vote over k of n samples costs k / n of the file's operations; a
+search costs all of its own, and votes that do not look at scores cost nothing of the PRM.
+Operations are the estimates in the files' costs.
 """
 
 import math
@@ -19,7 +21,12 @@ from rewardscope.storage.files import manifest_of
 from rewardscope.storage.tables import read_json, show_table
 
 _BY_SCORE = ("weighted", "best_of")
-_NAMES = {"answer": "its answer", "majority": "majority", "weighted": "weighted vote", "best_of": "best of k"}
+_NAMES = {
+    "answer": "its answer",
+    "majority": "majority",
+    "weighted": "weighted vote",
+    "best_of": "best of k",
+}
 
 
 class Measured(NamedTuple):
@@ -31,7 +38,9 @@ class Measured(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A method over all files of one name (the seeds of one method): one number a problem and file."""
+    """A method over all files of one name (the seeds of one method): one number a problem and
+    file.
+    """
 
     method: str
     k: int
@@ -44,35 +53,54 @@ class Point(NamedTuple):
 
 
 def compare(files: Sequence[Measured], *, seed: int) -> dict[str, Any]:
-    """Return what every method reaches with as many samples as the operations of the first file's own answer pay for.
+    """Return what every method reaches with as many samples as the operations of the first file's
+    own answer pay for.
 
     Searches cannot be cut: they stand with what they took. Only problems that all files have count.
     Raises: BadRecord where there are none, or where a file has no operations.
     """
     shared = set.intersection(*({row.problem.id for row in file.solved} for file in files))
     if not shared:
-        raise BadRecord(f"{files[0].source} and the files to compare it with have no problem in common")
+        raise BadRecord(
+            f"{files[0].source} and the files to compare it with have no problem in common"
+        )
     for file in files:
         if not any(row.cost.policy_flops for row in file.solved):
-            raise BadRecord(f"{file.source} has no operations in its costs; generate it anew to compare it")
+            raise BadRecord(
+                f"{file.source} has no operations in its costs; generate it anew to compare it"
+            )
     groups: dict[str, list[Measured]] = defaultdict(list)
     for file in files:
         groups[file.source.stem].append(_only(file, shared))
     main = _whole(next(iter(groups.values())), "answer")
     points = [main]
     for group in groups.values():
-        points += _of_search(group) if _is_search(group[0].source) else _of_samples(group, main.mean_flops, seed=seed)
+        points += (
+            _of_search(group)
+            if _is_search(group[0].source)
+            else _of_samples(group, main.mean_flops, seed=seed)
+        )
     rows = {point.method: _row(point, main, seed=seed) for point in points}
-    return {"budget_flops": main.mean_flops, "problems": len(shared), "methods": list(rows.values())}
+    return {
+        "budget_flops": main.mean_flops,
+        "problems": len(shared),
+        "methods": list(rows.values()),
+    }
 
 
 def _only(file: Measured, problems: set[str]) -> Measured:
-    pairs = [pair for pair in zip(file.solved, file.judged, strict=True) if pair[0].problem.id in problems]
+    pairs = [
+        pair
+        for pair in zip(file.solved, file.judged, strict=True)
+        if pair[0].problem.id in problems
+    ]
     return Measured(file.source, [row for row, _ in pairs], [each for _, each in pairs])
 
 
 def _of_search(files: Sequence[Measured]) -> list[Point]:
-    """Return a search's own answer and the votes over its traces, all of which cost the whole of it."""
+    """Return a search's own answer and the votes over its traces, all of which cost the whole of
+    it.
+    """
     return [_whole(files, kind) for kind in ("answer", *VOTES)]
 
 
@@ -80,13 +108,25 @@ def _whole(files: Sequence[Measured], kind: str) -> Point:
     """Return a method over all traces of every file, for all that it took."""
 
     def right(row: SolvedProblem, each: Judged) -> float:
-        return float(each.correct[row.chosen] is True) if kind == "answer" else VOTES[kind](each, range(len(each.correct)))
+        return (
+            float(each.correct[row.chosen] is True)
+            if kind == "answer"
+            else VOTES[kind](each, range(len(each.correct)))
+        )
 
-    return _point(files, kind, max(len(row.traces) for file in files for row in file.solved), right, lambda cost: _total(cost))
+    return _point(
+        files,
+        kind,
+        max(len(row.traces) for file in files for row in file.solved),
+        right,
+        lambda cost: _total(cost),
+    )
 
 
 def _of_samples(files: Sequence[Measured], budget: float, *, seed: int) -> list[Point]:
-    """Return the votes over as many samples as the budget pays for, at least one and at most all."""
+    """Return the votes over as many samples as the budget pays for, at least one and at most
+    all.
+    """
     n = min(len(row.traces) for file in files for row in file.solved)
     scored = any(row.cost.prm_flops for file in files for row in file.solved)
     points = []
@@ -95,14 +135,23 @@ def _of_samples(files: Sequence[Measured], budget: float, *, seed: int) -> list[
         def cost_of(cost: Cost, kind: str = kind) -> int:
             return cost.policy_flops + (cost.prm_flops if kind in _BY_SCORE else 0)
 
-        each_sample = _mean([cost_of(row.cost) / len(row.traces) for file in files for row in file.solved])
+        each_sample = _mean(
+            [cost_of(row.cost) / len(row.traces) for file in files for row in file.solved]
+        )
         k = max(1, min(n, int(budget / each_sample)))
 
         def right(row: SolvedProblem, each: Judged, kind: str = kind, k: int = k) -> float:
             vote = VOTES.get(kind, majority)
-            return _mean([vote(each, subset) for subset in subsets(len(each.correct), k, seed=f"{seed}-{row.problem.id}")])
+            return _mean(
+                [
+                    vote(each, subset)
+                    for subset in subsets(len(each.correct), k, seed=f"{seed}-{row.problem.id}")
+                ]
+            )
 
-        points.append(_point(files, kind, k, right, lambda cost, cost_of=cost_of, k=k: k / n * cost_of(cost)))
+        points.append(
+            _point(files, kind, k, right, lambda cost, cost_of=cost_of, k=k: k / n * cost_of(cost))
+        )
     return points
 
 
@@ -113,7 +162,9 @@ def _point(
     right: Callable[[SolvedProblem, Judged], float],
     flops: Callable[[Cost], float],
 ) -> Point:
-    found = Point(f"{files[0].source.stem}: {_NAMES[kind]}", k, defaultdict(list), defaultdict(list))
+    found = Point(
+        f"{files[0].source.stem}: {_NAMES[kind]}", k, defaultdict(list), defaultdict(list)
+    )
     for file in files:
         for row, each in zip(file.solved, file.judged, strict=True):
             found.right[row.problem.id].append(right(row, each))
@@ -154,10 +205,34 @@ def _mean(values: Sequence[float]) -> float:
 
 def show_comparison(found: dict[str, Any]) -> str:
     """Lay out one line a method."""
-    header = ("at equal compute", "k", "GFLOPs", "of budget", "accuracy", "95 % low", "high", "difference", "95 % low", "high", "n")
+    header = (
+        "at equal compute",
+        "k",
+        "GFLOPs",
+        "of budget",
+        "accuracy",
+        "95 % low",
+        "high",
+        "difference",
+        "95 % low",
+        "high",
+        "n",
+    )
     rows = []
     for row in found["methods"]:
         a, d = row["accuracy"], row["difference"]
-        shown = [f"{value:.3f}" for value in (a["value"], a["low"], a["high"], d["value"], d["low"], d["high"])]
-        rows.append((row["method"], row["k"], f"{row['flops'] / 1e9:.2f}", f"{row['share_of_budget']:.2f}", *shown, a["n"]))
+        shown = [
+            f"{value:.3f}"
+            for value in (a["value"], a["low"], a["high"], d["value"], d["low"], d["high"])
+        ]
+        rows.append(
+            (
+                row["method"],
+                row["k"],
+                f"{row['flops'] / 1e9:.2f}",
+                f"{row['share_of_budget']:.2f}",
+                *shown,
+                a["n"],
+            )
+        )
     return show_table(header, rows)

@@ -1,4 +1,6 @@
-"""`feature-diff`: which SAE features fire more on reasoning than on non-reasoning data, over pairs of data sets, in parts."""
+"""`feature-diff`: which SAE features fire more on reasoning than on non-reasoning data, over pairs
+of data sets, in parts.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rewardscope.cli import show
 from rewardscope.errors import ConfigError
-from rewardscope.features.parts import FIELDS, FeatureDiff, diff_rows
+from rewardscope.features.diff_table import FIELDS, FeatureDiff, diff_rows
 from rewardscope.layers import check_layers, pick_layers
 from rewardscope.log import get_logger, progress
 from rewardscope.paths import diff_part_file, find_input, slug
-from rewardscope.sae.runs import SaeRun, find_sae
+from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
-from rewardscope.stages.parts import check_part, deal
+from rewardscope.stages.work_parts import check_part, deal
 from rewardscope.storage.tables import show_table, write_csv
 
 if TYPE_CHECKING:
@@ -30,18 +32,29 @@ _SHOWN = 10
 class Config(StageConfig):
     """Compare how often SAE features fire on reasoning and on instruct data.
 
-    Every pair of a reasoning and an instruct folder of save-acts, at every layer, is a unit of work; the units are dealt to
-    --total parts and --part makes one of them. Writes <data dir>/features/<sae>/diff/part_XX_of_YY.csv, a row a feature.
+    Every pair of a reasoning and an instruct folder of save-acts, at every layer, is a unit of
+    work; the units are dealt to --total parts and --part makes one of them. Writes <data
+    dir>/features/<sae>/diff/part_XX_of_YY.csv, a row a feature.
     """
 
-    reasoning: tuple[str, ...] = option(help="folders of save-acts made from reasoning models, separated by commas")
-    instruct: tuple[str, ...] = option(help="folders of save-acts made from non-reasoning models, separated by commas")
-    sae: str | None = option(None, help="SAE run, layer folder or file (default: SAE_CHECKPOINT_PATH)", key=False)
+    reasoning: tuple[str, ...] = option(
+        help="folders of save-acts made from reasoning models, separated by commas"
+    )
+    instruct: tuple[str, ...] = option(
+        help="folders of save-acts made from non-reasoning models, separated by commas"
+    )
+    sae: str | None = option(
+        None, help="SAE run, layer folder or file (default: SAE_CHECKPOINT_PATH)", key=False
+    )
     layers: str = option("all", help="layers of the SAE run: all, 15, 0-27 or 0,3,5-7")
     part: int = option(1, help="which part of the work to do, from 1")
     total: int = option(1, help="how many parts the work is dealt to")
-    fdr: float = option(0.05, help="false discovery rate up to which a feature counts as favouring a side")
-    min_log2_ratio: float = option(1.0, help="least log2 of the ratio of firing rates for that; 1 is twice as often")
+    fdr: float = option(
+        0.05, help="false discovery rate up to which a feature counts as favouring a side"
+    )
+    min_log2_ratio: float = option(
+        1.0, help="least log2 of the ratio of firing rates for that; 1 is twice as often"
+    )
     resamples: int = option(1000, help="bootstrap resamples of problems")
     seed: int = option(0, help="seed of the bootstrap")
     device: str = option("auto", help="auto, cpu or cuda", key=False)
@@ -49,7 +62,9 @@ class Config(StageConfig):
     def __post_init__(self) -> None:
         check_layers(self.layers)
         if not self.reasoning or not self.instruct:
-            raise ConfigError("--reasoning and --instruct each need at least one folder of save-acts")
+            raise ConfigError(
+                "--reasoning and --instruct each need at least one folder of save-acts"
+            )
         check_part(self.part, self.total)
         if not 0 < self.fdr < 1:
             raise ConfigError(f"--fdr {self.fdr}: it must be above 0 and below 1")
@@ -71,23 +86,38 @@ def run(config: Config, settings: Settings) -> Path:
     """Compare the features of one part's units and write the table."""
     sae = find_sae(config.sae, settings)
     reasoning, instruct = (
-        [require(find_input(name, settings.data_dir), name, "save-acts") for name in names] for names in (config.reasoning, config.instruct)
+        [require(find_input(name, settings.data_dir), name, "save-acts") for name in names]
+        for names in (config.reasoning, config.instruct)
     )
     out = diff_part_file(settings.data_dir, sae.root, config.part, config.total)
-    named = dataclasses.replace(config, reasoning=tuple(map(slug, reasoning)), instruct=tuple(map(slug, instruct)))
-    inputs = {f"reasoning {i}": path for i, path in enumerate(reasoning)} | {f"instruct {i}": path for i, path in enumerate(instruct)}
+    named = dataclasses.replace(
+        config, reasoning=tuple(map(slug, reasoning)), instruct=tuple(map(slug, instruct))
+    )
+    inputs = {f"reasoning {i}": path for i, path in enumerate(reasoning)} | {
+        f"instruct {i}": path for i, path in enumerate(instruct)
+    }
     stage = Stage("feature-diff", named, inputs={"sae": sae.root, **inputs}, out=out)
     if stage.is_done():
         return out
     layers = pick_layers(config.layers, sorted(sae.layers))
-    units = [Unit(layer, first, second) for layer in layers for first in reasoning for second in instruct]
+    units = [
+        Unit(layer, first, second) for layer in layers for first in reasoning for second in instruct
+    ]
     mine = deal(units, part=config.part, total=config.total)
     with stage:
         rows, silent = _compare_units(mine, sae, config) if mine else ([], 0)
         write_csv(out, rows, fields=FIELDS)
         if not mine:
-            get_logger().info(f"feature-diff: {len(units)} units leave none for part {config.part} of {config.total}; its table is empty")
-        stage.finish([out], rows=len(rows), skipped={"features that fire on neither side": silent}, extra={"units": len(mine)})
+            get_logger().info(
+                f"feature-diff: {len(units)} units leave none for part {config.part} of"
+                f" {config.total}; its table is empty"
+            )
+        stage.finish(
+            [out],
+            rows=len(rows),
+            skipped={"features that fire on neither side": silent},
+            extra={"units": len(mine)},
+        )
     if rows:
         show(_show(rows))
     return out
@@ -116,14 +146,20 @@ def _compare_units(units: list[Unit], sae: SaeRun, config: Config) -> tuple[list
         first, second = sums[unit.layer, unit.reasoning], sums[unit.layer, unit.instruct]
         comparison = compare(first, second, n_resamples=config.resamples, seed=config.seed)
         favoured_F = favoured(comparison, fdr=config.fdr, min_log2_ratio=config.min_log2_ratio)
-        rows += diff_rows(comparison, favoured_F, layer=unit.layer, reasoning=slug(unit.reasoning), instruct=slug(unit.instruct))
+        rows += diff_rows(
+            comparison,
+            favoured_F,
+            layer=unit.layer,
+            reasoning=slug(unit.reasoning),
+            instruct=slug(unit.instruct),
+        )
         silent += int((~comparison.fires_F).sum())
     return rows, silent
 
 
 def _sums(run: SaeRun, layer: int, data: "DataSet", *, device: "torch.device") -> "FiringSums":
     from rewardscope.features.firing import encode_store, sum_firings
-    from rewardscope.sae.checkpoint import load_sae
+    from rewardscope.sae.model.checkpoint import load_sae
 
     firings = encode_store(load_sae(run.layers[layer], device=device), data.store, device=device)
     return sum_firings(firings, data.rows.problems, data.rows.problem_N, data.texts.category_N)
@@ -131,26 +167,46 @@ def _sums(run: SaeRun, layer: int, data: "DataSet", *, device: "torch.device") -
 
 def _show(rows: list[FeatureDiff]) -> str:
     """Lay out the rows with the largest difference, and what the reasoning features fire on."""
-    header = ("layer", "feature", "reasoning", "instruct", "difference", "95 % interval", "q", "favours", "fires most on")
+    header = (
+        "layer",
+        "feature",
+        "reasoning",
+        "instruct",
+        "difference",
+        "95 % interval",
+        "q",
+        "favours",
+        "fires most on",
+    )
     table = [
         (
-            r.layer, r.feature, f"{r.rate_reasoning:.4f}", f"{r.rate_instruct:.4f}", f"{r.difference:+.4f}", f"{r.low:+.4f} {r.high:+.4f}",
-            f"{r.q_value:.2g}", r.favours, r.top_category,
+            r.layer,
+            r.feature,
+            f"{r.rate_reasoning:.4f}",
+            f"{r.rate_instruct:.4f}",
+            f"{r.difference:+.4f}",
+            f"{r.low:+.4f} {r.high:+.4f}",
+            f"{r.q_value:.2g}",
+            r.favours,
+            r.top_category,
         )
         for r in sorted(rows, key=lambda r: -abs(r.difference))[:_SHOWN]
-    ]  # fmt: skip
+    ]
     return f"{show_table(header, table)}\n{summary(rows)}"
 
 
 def summary(rows: Sequence[FeatureDiff]) -> str:
-    """Say how many features favour reasoning, and how many of these put most of their activation on formatting tokens."""
-    from rewardscope.statistics import wilson
+    """Say how many features favour reasoning, and how many of these put most of their activation on
+    formatting tokens.
+    """
+    from rewardscope.statistics.intervals import wilson
 
     favouring = [row for row in rows if row.favours == "reasoning"]
     if not favouring:
         return f"no feature of {len(rows)} favours reasoning"
     formatting = sum(row.share_formatting > 0.5 for row in favouring)
     return (
-        f"{len(favouring)} of {len(rows)} features favour reasoning; share of these with most activation on whitespace, punctuation "
-        f"and Unicode symbols: {wilson(formatting, len(favouring))}"
+        f"{len(favouring)} of {len(rows)} features favour reasoning; share of these with most"
+        " activation on whitespace, punctuation and Unicode symbols:"
+        f" {wilson(formatting, len(favouring))}"
     )

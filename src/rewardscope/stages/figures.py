@@ -29,7 +29,10 @@ def figure_names() -> list[str]:
 
 
 def run(config: Config, settings: Settings) -> list[Path]:
-    """Draw each figure whose results are there. Raises: MissingInput where none is, or the one asked for is not."""
+    """Draw each figure whose results are there.
+
+    Raises: MissingInput where none is, or the one asked for is not.
+    """
     drawn, missing = [], []
     for name in [config.only] if config.only else figure_names():
         module = importlib.import_module(f"figures.fig_{name}")
@@ -48,7 +51,12 @@ def run(config: Config, settings: Settings) -> list[Path]:
 
 def _draw(name: str, module, sources: list[Path], config: Config, folder: Path) -> Path:
     out = folder / f"{name}.png"
-    stage = Stage("figures", config, inputs={str(number): result_of(path) for number, path in enumerate(sources)}, out=out)
+    stage = Stage(
+        "figures",
+        config,
+        inputs={str(number): result_of(path) for number, path in enumerate(sources)},
+        out=out,
+    )
     if stage.is_done():
         return out
     from figures.style import use_style

@@ -1,4 +1,6 @@
-"""What `infer` and `infer-with-prm` share: data sets, parts of them, and the problems that fit the policy."""
+"""What `infer` and `infer-with-prm` share: data sets, parts of them, and the problems that fit the
+policy.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from rewardscope.problems.thinking import Shown, StepFormat, ThinkingName, find_
 from rewardscope.records import Problem
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, distinct, option
-from rewardscope.stages.parts import check_part, deal, join_parts, part_file
+from rewardscope.stages.work_parts import check_part, deal, join_parts, part_file
 
 if TYPE_CHECKING:
     from rewardscope.engines import Engine
@@ -25,15 +27,27 @@ Work = Callable[[Sequence[tuple[Stage, list[Problem]]]], None]
 class GeneratingConfig(StageConfig):
     """The flags of every stage that generates solutions for the problems of data sets."""
 
-    datasets: tuple[str, ...] = option(DEFAULT_DATASETS, help="hub ids, jsonl / json / parquet files, or tinymath", key=False)
+    datasets: tuple[str, ...] = option(
+        DEFAULT_DATASETS, help="hub ids, jsonl / json / parquet files, or tinymath", key=False
+    )
     limit: int | None = option(None, help="at most this many problems of each data set, the first")
     part: int = option(1, help="which part of the problems to do, from 1", key=False)
-    total: int = option(1, help="how many parts the problems are dealt to; the last part done joins them", key=False)
-    top_p: float = option(1.0, help="nucleus: sample from the fewest tokens that hold this probability")
-    thinking: ThinkingName = option(
-        "auto", help="how the policy marks thoughts: think (<think>), harmony (gpt-oss channels), none, or auto (by its chat template)"
+    total: int = option(
+        1, help="how many parts the problems are dealt to; the last part done joins them", key=False
     )
-    shown: Shown = option("all", help="which text makes steps, which a PRM is shown: all (thoughts too), or solution")
+    top_p: float = option(
+        1.0, help="nucleus: sample from the fewest tokens that hold this probability"
+    )
+    thinking: ThinkingName = option(
+        "auto",
+        help=(
+            "how the policy marks thoughts: think (<think>), harmony (gpt-oss channels), none, or"
+            " auto (by its chat template)"
+        ),
+    )
+    shown: Shown = option(
+        "all", help="which text makes steps, which a PRM is shown: all (thoughts too), or solution"
+    )
     seed: int = option(0, help="seed; a problem's samples do not depend on the other problems")
 
     def __post_init__(self) -> None:
@@ -53,42 +67,83 @@ class GeneratingConfig(StageConfig):
 
 
 def for_each_dataset(
-    name: str, config: GeneratingConfig, settings: Settings, *, inputs: Mapping[str, str], outs: Sequence[Path], work: Work
+    name: str,
+    config: GeneratingConfig,
+    settings: Settings,
+    *,
+    inputs: Mapping[str, str],
+    outs: Sequence[Path],
+    work: Work,
 ) -> list[Path]:
-    """Let `work` do the data sets that are not done, all in one call so that it loads models once; return the generations files.
+    """Let `work` do the data sets that are not done, all in one call so that it loads models once;
+    return the generations files.
 
-    Each comes as the stage to finish and its problems: one part of them where `config` deals the work to several.
+    Each comes as the stage to finish and its problems: one part of them where `config` deals the
+    work to several.
     Raises: PipelineError, before `work` loads a model.
     """
     distinct("--datasets", config.datasets, outs)
     wholes, stages = (
         [
-            Stage(name, config, inputs={**inputs, "dataset": dataset}, out=part_file(out, config.part, total))
+            Stage(
+                name,
+                config,
+                inputs={**inputs, "dataset": dataset},
+                out=part_file(out, config.part, total),
+            )
             for dataset, out in zip(config.datasets, outs, strict=True)
         ]
         for total in (1, config.total)
     )
-    pending = [(dataset, stage) for dataset, stage in zip(config.datasets, stages, strict=True) if not stage.is_done()]
+    pending = [
+        (dataset, stage)
+        for dataset, stage in zip(config.datasets, stages, strict=True)
+        if not stage.is_done()
+    ]
     if pending:
-        problems = [load_problems(dataset, limit=config.limit, hf_token=settings.hf_token) for dataset, _ in pending]
-        work([(stage, deal(all_, part=config.part, total=config.total)) for (_, stage), all_ in zip(pending, problems, strict=True)])
+        problems = [
+            load_problems(dataset, limit=config.limit, hf_token=settings.hf_token)
+            for dataset, _ in pending
+        ]
+        work(
+            [
+                (stage, deal(all_, part=config.part, total=config.total))
+                for (_, stage), all_ in zip(pending, problems, strict=True)
+            ]
+        )
     for whole in wholes:
         join_parts(whole, total=config.total)
     return list(outs)
 
 
-def fitting_prompts(problems: Sequence[Problem], engine: "Engine") -> tuple[dict[str, list[int]], dict[str, int]]:
-    """Return the prompt of each problem that leaves the policy a position, by problem id, and how many were left out, by reason."""
+def fitting_prompts(
+    problems: Sequence[Problem], engine: "Engine"
+) -> tuple[dict[str, list[int]], dict[str, int]]:
+    """Return the prompt of each problem that leaves the policy a position, by problem id, and how
+    many were left out, by reason.
+    """
     from rewardscope.problems.prompts import encode_prompt
 
-    prompts = {problem.id: encode_prompt(engine.tokenizer, problem.question) for problem in problems}
-    fitting = {problem_id: prompt for problem_id, prompt in prompts.items() if len(prompt) < engine.max_positions}
-    return fitting, {PROMPT_TOO_LONG: len(prompts) - len(fitting)} if len(fitting) < len(prompts) else {}
+    prompts = {
+        problem.id: encode_prompt(engine.tokenizer, problem.question) for problem in problems
+    }
+    fitting = {
+        problem_id: prompt
+        for problem_id, prompt in prompts.items()
+        if len(prompt) < engine.max_positions
+    }
+    return fitting, (
+        {PROMPT_TOO_LONG: len(prompts) - len(fitting)} if len(fitting) < len(prompts) else {}
+    )
 
 
-def step_format(config: GeneratingConfig, engine: "Engine", *, delimiter: str = DELIMITER) -> StepFormat:
+def step_format(
+    config: GeneratingConfig, engine: "Engine", *, delimiter: str = DELIMITER
+) -> StepFormat:
     """Return how the policy's texts are cut into steps."""
     from rewardscope.problems.prompts import policy_prompt
 
     prompt = policy_prompt(engine.tokenizer, "1 + 1 = ?")
-    return find_format(engine.tokenizer, prompt, thinking=config.thinking, delimiter=delimiter, shown=config.shown)
+    return find_format(
+        engine.tokenizer, prompt, thinking=config.thinking, delimiter=delimiter, shown=config.shown
+    )

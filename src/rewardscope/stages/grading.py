@@ -13,7 +13,11 @@ def graded(solved: Sequence[SolvedProblem], *, delimiter: str = DELIMITER) -> li
 
     Without a gold answer, a published verdict is taken over."""
     items = [
-        Item(row.problem.answer, extract_answer(delimiter.join(trace.steps[trace.n_thinking :])), row.problem.tolerance)
+        Item(
+            row.problem.answer,
+            extract_answer(delimiter.join(trace.steps[trace.n_thinking :])),
+            row.problem.tolerance,
+        )
         for row in solved
         for trace in row.traces
     ]
@@ -24,6 +28,12 @@ def graded(solved: Sequence[SolvedProblem], *, delimiter: str = DELIMITER) -> li
         traces = []
         for trace in row.traces:
             item, judgement = next(judged)
-            traces.append(dataclasses.replace(trace, answer=item.answer, correct=judgement.correct if item.gold else trace.published))
+            traces.append(
+                dataclasses.replace(
+                    trace,
+                    answer=item.answer,
+                    correct=judgement.correct if item.gold else trace.published,
+                )
+            )
         filled.append(dataclasses.replace(row, traces=tuple(traces)))
     return filled

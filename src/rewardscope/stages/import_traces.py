@@ -1,4 +1,6 @@
-"""`import-traces`: generations made elsewhere become a generations file, so that every other task works on them."""
+"""`import-traces`: generations made elsewhere become a generations file, so that every other task
+works on them.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +19,22 @@ from rewardscope.storage.jsonl import write_rows
 class Config(StageConfig):
     r"""Bring generations made elsewhere into our format: one generations file each, graded.
 
-    invoke import-traces --kind plain FILE ... Kinds are qwen-eval (Qwen's evaluation output: code, score, pred_score), prmbench,
-    processbench, and plain (problem, solution; if there: answer, reward, correct, finish, lists for several solutions). Solutions
-    of the same question become traces of one problem. A reward and a verdict that the file has are kept beside ours.
+    invoke import-traces --kind plain FILE ... Kinds are qwen-eval (Qwen's evaluation output: code,
+    score, pred_score), prmbench, processbench, and plain (problem, solution; if there: answer,
+    reward, correct, finish, lists for several solutions). Solutions of the same question become
+    traces of one problem. A reward and a verdict that the file has are kept beside ours.
     """
 
     files: tuple[str, ...] = option(help="jsonl files; may be given without the flag", key=False)
     kind: Kind = option(help="format: qwen-eval, prmbench, processbench or plain")
-    side: Side = option("modified", help="process of a PRMBench item: modified, or original, which gives <name>_original.jsonl")
-    delimiter: str = option(r"\n\n", help=r"text between the steps of a solution that comes in one piece; \n is a newline")
+    side: Side = option(
+        "modified",
+        help="process of a PRMBench item: modified, or original, which gives <name>_original.jsonl",
+    )
+    delimiter: str = option(
+        r"\n\n",
+        help=r"text between the steps of a solution that comes in one piece; \n is a newline",
+    )
 
     def __post_init__(self) -> None:
         typed_delimiter(self.delimiter)
@@ -34,19 +43,35 @@ class Config(StageConfig):
 
 
 def run(config: Config, settings: Settings) -> list[Path]:
-    """Read, grade and write each file; return the generations files. Raises: MissingInput, BadRecord."""
+    """Read, grade and write each file; return the generations files.
+
+    Raises: MissingInput, BadRecord.
+    """
     sources = given_files(config.files)
-    outs = [imported_file(settings.data_dir, source, original=config.side == "original") for source in sources]
+    outs = [
+        imported_file(settings.data_dir, source, original=config.side == "original")
+        for source in sources
+    ]
     distinct("--files", config.files, outs)
     for source, out in zip(sources, outs, strict=True):
         if source.resolve() == out.resolve():
-            raise ConfigError(f"--files {source}: it lies where its result would be written; move it elsewhere")
+            raise ConfigError(
+                f"--files {source}: it lies where its result would be written; move it elsewhere"
+            )
         stage = Stage("import-traces", config, inputs={"traces": source}, out=out)
         if stage.is_done():
             continue
         with stage:
             delimiter = typed_delimiter(config.delimiter)
-            rows = graded(read_traces(source, config.kind, dataset=out.stem, side=config.side, delimiter=delimiter))
+            rows = graded(
+                read_traces(
+                    source, config.kind, dataset=out.stem, side=config.side, delimiter=delimiter
+                )
+            )
             write_rows(out, (row.to_dict() for row in rows))
-            stage.finish([out], rows=len(rows), extra={"kind": config.kind, "traces": sum(len(row.traces) for row in rows)})
+            stage.finish(
+                [out],
+                rows=len(rows),
+                extra={"kind": config.kind, "traces": sum(len(row.traces) for row in rows)},
+            )
     return outs

@@ -15,7 +15,12 @@ from rewardscope.problems.thinking import StepFormat
 from rewardscope.records import Completion, Cost, Problem, SolvedProblem, Trace
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, option
-from rewardscope.stages.generating import GeneratingConfig, fitting_prompts, for_each_dataset, step_format
+from rewardscope.stages.generating import (
+    GeneratingConfig,
+    fitting_prompts,
+    for_each_dataset,
+    step_format,
+)
 from rewardscope.stages.grading import graded
 from rewardscope.storage.jsonl import PartialRows
 
@@ -32,10 +37,20 @@ class Config(GeneratingConfig):
 
     model_name: str = option(help="hub id or folder of the policy", key=False)
     n: int = option(1, help="samples of each problem")
-    temperature: float | None = option(None, help="0 is greedy (default: 0 for one sample, 0.8 for more)")
+    temperature: float | None = option(
+        None, help="0 is greedy (default: 0 for one sample, 0.8 for more)"
+    )
     max_tokens: int = option(4096, help="tokens of a solution")
-    engine: EngineName = option("auto", help="vllm, hf, or auto (vllm where it is installed and a GPU is there)")
-    chunk: int = option(256, help="problems that are generated together; a killed run goes on after the last whole chunk", key=False)
+    engine: EngineName = option(
+        "auto", help="vllm, hf, or auto (vllm where it is installed and a GPU is there)"
+    )
+    chunk: int = option(
+        256,
+        help=(
+            "problems that are generated together; a killed run goes on after the last whole chunk"
+        ),
+        key=False,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,7 +58,10 @@ class Config(GeneratingConfig):
         if self.temperature is not None and self.temperature < 0:
             raise ConfigError(f"--temperature {self.temperature}: it must be 0 or more")
         if self.temperature == 0 and self.n > 1:
-            raise ConfigError(f"--temperature 0 --n {self.n}: greedy samples are all the same; pass a temperature above 0")
+            raise ConfigError(
+                f"--temperature 0 --n {self.n}: greedy samples are all the same; pass a temperature"
+                " above 0"
+            )
 
     @property
     def used_temperature(self) -> float:
@@ -56,7 +74,9 @@ def run(config: Config, settings: Settings) -> list[Path]:
 
     Raises: PipelineError, before a model is loaded where that can be known.
     """
-    outs = [generations_file(settings.data_dir, config.model_name, name) for name in config.datasets]
+    outs = [
+        generations_file(settings.data_dir, config.model_name, name) for name in config.datasets
+    ]
 
     def work(pending: Sequence[tuple[Stage, list[Problem]]]) -> None:
         from rewardscope.engines import load_engine
@@ -68,7 +88,9 @@ def run(config: Config, settings: Settings) -> list[Path]:
             with stage:
                 _infer(problems, engine, stage=stage, config=config)
 
-    return for_each_dataset("infer", config, settings, inputs={"policy": config.model_name}, outs=outs, work=work)
+    return for_each_dataset(
+        "infer", config, settings, inputs={"policy": config.model_name}, outs=outs, work=work
+    )
 
 
 def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, config: Config) -> None:
@@ -79,17 +101,29 @@ def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, confi
     for reason, count in skipped.items():
         get_logger().warning(f"infer: left out {count} times: {reason}")
     partial, form = PartialRows(stage.out, stage.key), step_format(config, engine)
-    todo = [problem for problem in problems if problem.id in prompts and problem.id not in partial.done]
+    todo = [
+        problem for problem in problems if problem.id in prompts and problem.id not in partial.done
+    ]
     chunks = [todo[start : start + config.chunk] for start in range(0, len(todo), config.chunk)]
     for chunk in progress(chunks, f"infer {stage.out.stem}", unit="chunk"):
         started = time.perf_counter()
         outputs = engine.generate(
-            [prompts[problem.id] for problem in chunk], n=config.n, stop=(), temperature=config.used_temperature, top_p=config.top_p,
-            max_tokens=config.max_tokens, seeds=[problem_seed(config.seed, problem.id) for problem in chunk],
-        )  # fmt: skip
+            [prompts[problem.id] for problem in chunk],
+            n=config.n,
+            stop=(),
+            temperature=config.used_temperature,
+            top_p=config.top_p,
+            max_tokens=config.max_tokens,
+            seeds=[problem_seed(config.seed, problem.id) for problem in chunk],
+        )
         seconds = (time.perf_counter() - started) / len(chunk)
         solved = [
-            solved_by(problem, output, form=form, cost=sampling_cost(engine, len(prompts[problem.id]), output, seconds))
+            solved_by(
+                problem,
+                output,
+                form=form,
+                cost=sampling_cost(engine, len(prompts[problem.id]), output, seconds),
+            )
             for problem, output in zip(chunk, outputs, strict=True)
         ]
         partial.add(graded(solved))
@@ -100,19 +134,38 @@ def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, confi
 
 def problem_seed(seed: int, problem_id: str) -> int:
     """Return a seed of 31 bits that depends on these two alone."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}|{problem_id}".encode(), digest_size=8).digest(), "big") >> 33
+    return (
+        int.from_bytes(
+            hashlib.blake2b(f"{seed}|{problem_id}".encode(), digest_size=8).digest(), "big"
+        )
+        >> 33
+    )
 
 
-def sampling_cost(engine: "Engine", n_prompt: int, completions: Sequence[Completion], seconds: float) -> Cost:
+def sampling_cost(
+    engine: "Engine", n_prompt: int, completions: Sequence[Completion], seconds: float
+) -> Cost:
     """Return what the samples of one prompt cost; the prompt is run once for all."""
     lengths = [len(completion.token_ids) for completion in completions]
-    flops = engine.flops.of(0, n_prompt) + sum(engine.flops.of_sampling(n_prompt, length) for length in lengths)
-    return Cost(policy_tokens=sum(lengths), policy_forwards=max(lengths), policy_flops=flops, seconds=round(seconds, 6))
+    flops = engine.flops.of(0, n_prompt) + sum(
+        engine.flops.of_sampling(n_prompt, length) for length in lengths
+    )
+    return Cost(
+        policy_tokens=sum(lengths),
+        policy_forwards=max(lengths),
+        policy_flops=flops,
+        seconds=round(seconds, 6),
+    )
 
 
-def solved_by(problem: Problem, completions: Sequence[Completion], *, form: StepFormat, cost: Cost) -> SolvedProblem:
+def solved_by(
+    problem: Problem, completions: Sequence[Completion], *, form: StepFormat, cost: Cost
+) -> SolvedProblem:
     """Return the samples as traces; the first is the one that the method answers with."""
-    traces = [_trace(problem, index, completion, form=form) for index, completion in enumerate(completions)]
+    traces = [
+        _trace(problem, index, completion, form=form)
+        for index, completion in enumerate(completions)
+    ]
     return SolvedProblem(problem=problem, traces=tuple(traces), chosen=0, cost=cost)
 
 
@@ -120,6 +173,12 @@ def _trace(problem: Problem, index: int, completion: Completion, *, form: StepFo
     assert completion.finish != "stop", completion.finish
     thinking, steps, n_thinking = form.split(completion.text, finished=True)
     return Trace(
-        problem_id=problem.id, index=index, steps=steps, scores=None, finish=completion.finish, n_tokens=len(completion.token_ids),
-        thinking=thinking, n_thinking=n_thinking,
-    )  # fmt: skip
+        problem_id=problem.id,
+        index=index,
+        steps=steps,
+        scores=None,
+        finish=completion.finish,
+        n_tokens=len(completion.token_ids),
+        thinking=thinking,
+        n_thinking=n_thinking,
+    )

@@ -16,7 +16,12 @@ from rewardscope.records import Problem
 from rewardscope.search.aggregate import AGGREGATION_HELP, Aggregation, check_aggregation
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, option
-from rewardscope.stages.generating import GeneratingConfig, fitting_prompts, for_each_dataset, step_format
+from rewardscope.stages.generating import (
+    GeneratingConfig,
+    fitting_prompts,
+    for_each_dataset,
+    step_format,
+)
 from rewardscope.stages.grading import graded
 from rewardscope.storage.jsonl import PartialRows
 
@@ -34,9 +39,10 @@ GPU_SHARE = 0.5  # of the memory, for a policy in vLLM: the PRM needs room besid
 class Config(GeneratingConfig):
     r"""Generate solutions by step-level search, guided by a PRM.
 
-    A problem starts with n samples of a first step; then n / width beams live on and each is continued width times, until the
-    best have ended: the best of all (beam), or the best one of each root's own (dvts). best-of-n samples n whole solutions and
-    takes the best. Many problems advance together. Writes <model>_<data set>_beam_search_prm.jsonl, or the method's name.
+    A problem starts with n samples of a first step; then n / width beams live on and each is
+    continued width times, until the best have ended: the best of all (beam), or the best one of
+    each root's own (dvts). best-of-n samples n whole solutions and takes the best. Many problems
+    advance together. Writes <model>_<data set>_beam_search_prm.jsonl, or the method's name.
     """
 
     model_name: str = option(help="hub id or folder of the policy")
@@ -45,29 +51,62 @@ class Config(GeneratingConfig):
     n: int = option(16, help="beams; a multiple of --width")
     width: int = option(4, help="continuations of each beam that lives on; n / width live on")
     max_steps: int = option(40, help="steps; the last round runs to the end of the solution")
-    max_step_tokens: int = option(512, help="tokens of a step; a solution is cut at one that is longer")
-    max_tokens: int = option(2048, help="tokens of the last round, and of a whole solution of best-of-n")
-    max_thinking_tokens: int = option(8192, help="tokens of a root's thoughts, where --shown is solution")
-    prm_window: int | None = option(None, help="tokens of an input that the PRM was trained for (default: the positions of its config)")
-    beyond_window: Beyond = option("drop", help="a candidate beyond that: drop it, or score it all the same and mark its trace")
+    max_step_tokens: int = option(
+        512, help="tokens of a step; a solution is cut at one that is longer"
+    )
+    max_tokens: int = option(
+        2048, help="tokens of the last round, and of a whole solution of best-of-n"
+    )
+    max_thinking_tokens: int = option(
+        8192, help="tokens of a root's thoughts, where --shown is solution"
+    )
+    prm_window: int | None = option(
+        None,
+        help=(
+            "tokens of an input that the PRM was trained for (default: the positions of its config)"
+        ),
+    )
+    beyond_window: Beyond = option(
+        "drop", help="a candidate beyond that: drop it, or score it all the same and mark its trace"
+    )
     delimiter: str = option(r"\n\n", help=r"text between steps; \n is a newline")
-    aggregation: Aggregation = option("last", help=f"of step scores, to rank beams: {AGGREGATION_HELP}")
+    aggregation: Aggregation = option(
+        "last", help=f"of step scores, to rank beams: {AGGREGATION_HELP}"
+    )
     temperature: float = option(0.8, help="sampling temperature, above 0")
-    engine: EngineName = option("auto", help="of the policy: vllm, hf, or auto (vllm where it is installed and a GPU is there)")
+    engine: EngineName = option(
+        "auto",
+        help="of the policy: vllm, hf, or auto (vllm where it is installed and a GPU is there)",
+    )
     prm_engine: PrmEngineName = option("auto", help="of the PRM: vllm, hf, or auto (hf)")
-    pool: int = option(64, help="problems that are searched at once; the next one starts where one ends", key=False)
+    pool: int = option(
+        64, help="problems that are searched at once; the next one starts where one ends", key=False
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_counts("n", "width", "max_steps", "max_step_tokens", "max_tokens", "max_thinking_tokens", "prm_window", "pool")
+        self.check_counts(
+            "n",
+            "width",
+            "max_steps",
+            "max_step_tokens",
+            "max_tokens",
+            "max_thinking_tokens",
+            "prm_window",
+            "pool",
+        )
         if self.n % self.width:
             raise ConfigError(
-                f"--n {self.n} --width {self.width}: n must be a multiple of width, such as {self.width * max(1, self.n // self.width)}"
+                f"--n {self.n} --width {self.width}: n must be a multiple of width, such as"
+                f" {self.width * max(1, self.n // self.width)}"
             )
         check_aggregation(self.aggregation)
         typed_delimiter(self.delimiter)
         if not self.temperature > 0:
-            raise ConfigError(f"--temperature {self.temperature}: it must be above 0, or all continuations of a beam are the same")
+            raise ConfigError(
+                f"--temperature {self.temperature}: it must be above 0, or all continuations of a"
+                " beam are the same"
+            )
 
 
 def run(config: Config, settings: Settings) -> list[Path]:
@@ -75,7 +114,10 @@ def run(config: Config, settings: Settings) -> list[Path]:
 
     Raises: PipelineError, before a model is loaded where that can be known.
     """
-    outs = [generations_file(settings.data_dir, config.model_name, name, search=config.search) for name in config.datasets]
+    outs = [
+        generations_file(settings.data_dir, config.model_name, name, search=config.search)
+        for name in config.datasets
+    ]
 
     def work(pending: Sequence[tuple[Stage, list[Problem]]]) -> None:
         from rewardscope.engines import load_engine
@@ -85,7 +127,13 @@ def run(config: Config, settings: Settings) -> list[Path]:
         check_model_name(config.model_name)
         find_adapter(config.prm)
         engine = load_engine(config.model_name, engine=config.engine, gpu_share=GPU_SHARE)
-        scorer = load_scorer(config.prm, engine=config.prm_engine, growing=True, window=config.prm_window, beyond=config.beyond_window)
+        scorer = load_scorer(
+            config.prm,
+            engine=config.prm_engine,
+            growing=True,
+            window=config.prm_window,
+            beyond=config.beyond_window,
+        )
         for stage, problems in pending:
             with stage:
                 _search(problems, engine, scorer=scorer, stage=stage, config=config)
@@ -94,31 +142,52 @@ def run(config: Config, settings: Settings) -> list[Path]:
     return for_each_dataset("infer-with-prm", config, settings, inputs=inputs, outs=outs, work=work)
 
 
-def _search(problems: Sequence[Problem], engine: "Engine", *, scorer: "Scorer", stage: Stage, config: Config) -> None:
+def _search(
+    problems: Sequence[Problem], engine: "Engine", *, scorer: "Scorer", stage: Stage, config: Config
+) -> None:
     """Search, keep each problem as it is done, then grade and write the file and the manifest."""
     from rewardscope.search.guided import guided_search
 
     prompts, skipped = fitting_prompts(problems, engine)
     partial, dropped = PartialRows(stage.out, stage.key), Counter()
-    todo = [problem for problem in problems if problem.id in prompts and problem.id not in partial.done]
+    todo = [
+        problem for problem in problems if problem.id in prompts and problem.id not in partial.done
+    ]
     form = step_format(config, engine, delimiter=typed_delimiter(config.delimiter))
-    found = guided_search(todo, engine, scorer=scorer, config=_search_config(config, form), at_once=config.pool)
-    for searched in progress(found, f"infer-with-prm {stage.out.stem}", total=len(todo), unit="problem"):
+    found = guided_search(
+        todo, engine, scorer=scorer, config=_search_config(config, form), at_once=config.pool
+    )
+    for searched in progress(
+        found, f"infer-with-prm {stage.out.stem}", total=len(todo), unit="problem"
+    ):
         dropped += searched.dropped
         partial.add([searched.solved])
     for reason, count in (*skipped.items(), *dropped.items()):
         get_logger().warning(f"infer-with-prm: left out {count} times: {reason}")
     rows = partial.finish(prompts, complete=graded)
     resumed = len(prompts) - len(todo)
-    stage.finish([stage.out], rows=rows, skipped=skipped, extra={"dropped": dict(dropped), "problems_from_an_earlier_run": resumed})
+    stage.finish(
+        [stage.out],
+        rows=rows,
+        skipped=skipped,
+        extra={"dropped": dict(dropped), "problems_from_an_earlier_run": resumed},
+    )
 
 
 def _search_config(config: Config, form: "StepFormat") -> "SearchConfig":
     from rewardscope.search.guided import SearchConfig
 
     return SearchConfig(
-        method="dvts" if config.search == "dvts" else "beam", n=config.n, width=config.width,
-        max_steps=1 if config.search == "best-of-n" else config.max_steps, max_step_tokens=config.max_step_tokens,
-        max_tokens=config.max_tokens, max_thinking_tokens=config.max_thinking_tokens, form=form, aggregation=config.aggregation,
-        temperature=config.temperature, top_p=config.top_p, seed=config.seed,
-    )  # fmt: skip
+        method="dvts" if config.search == "dvts" else "beam",
+        n=config.n,
+        width=config.width,
+        max_steps=1 if config.search == "best-of-n" else config.max_steps,
+        max_step_tokens=config.max_step_tokens,
+        max_tokens=config.max_tokens,
+        max_thinking_tokens=config.max_thinking_tokens,
+        form=form,
+        aggregation=config.aggregation,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        seed=config.seed,
+    )

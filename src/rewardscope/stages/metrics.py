@@ -1,4 +1,6 @@
-"""`metrics`: how often a generations file is right, alone and under votes, each number with n and a 95 % interval."""
+"""`metrics`: how often a generations file is right, alone and under votes, each number with n and a
+95 % interval.
+"""
 
 import dataclasses
 import itertools
@@ -19,7 +21,14 @@ from rewardscope.search.aggregate import AGGREGATION_HELP, Aggregation, aggregat
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.stages.equal_compute import Measured, compare, show_comparison
-from rewardscope.stages.measures import estimated, of_costs, of_traces, of_windows, share, verdict_values
+from rewardscope.stages.measures import (
+    estimated,
+    of_costs,
+    of_traces,
+    of_windows,
+    share,
+    verdict_values,
+)
 from rewardscope.stages.votes import Judged
 from rewardscope.storage.files import manifest_of, write_json
 from rewardscope.storage.jsonl import read_solved
@@ -30,22 +39,37 @@ UNKNOWN = "problem with neither a gold answer nor a verdict"
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """Report accuracy, pass@k, majority and PRM-weighted votes and best-of-k of a generations file, with 95 % intervals.
+    """Report accuracy, pass@k, majority and PRM-weighted votes and best-of-k of a generations file,
+    with 95 % intervals.
 
-    Every number is a mean over problems. A vote at k < n is the mean over subsets of k of a problem's n traces, whatever
-    their order in the file; a tie counts as the share of right answers among the tied. k goes up to the smallest n.
-    Three gradings stand side by side: strict, and with numbers that may be off by a relative 1e-4 or 1e-2. A trace without step
-    scores counts with the reward that came with it; scores beyond 0 to 1 weigh votes by their logistic function.
+    Every number is a mean over problems. A vote at k < n is the mean over subsets of k of a
+    problem's n traces, whatever their order in the file; a tie counts as the share of right answers
+    among the tied. k goes up to the smallest n. Three gradings stand side by side: strict, and with
+    numbers that may be off by a relative 1e-4 or 1e-2. A trace without step scores counts with the
+    reward that came with it; scores beyond 0 to 1 weigh votes by their logistic function.
     """
 
-    dataset: str = option(help="generations file: a path, or a name below the data folder, with or without .jsonl", key=False)
+    dataset: str = option(
+        help="generations file: a path, or a name below the data folder, with or without .jsonl",
+        key=False,
+    )
     aggregation: Aggregation | None = option(
-        None, help=f"of step scores, for weighted votes and best-of-k: {AGGREGATION_HELP} (default: that of the search, or else last)"
+        None,
+        help=(
+            f"of step scores, for weighted votes and best-of-k: {AGGREGATION_HELP} (default: that"
+            " of the search, or else last)"
+        ),
     )
     against: tuple[str, ...] = option(
-        (), help="generations files to compare it with at equal compute; files of one name are seeds of one method"
+        (),
+        help=(
+            "generations files to compare it with at equal compute; files of one name are seeds of"
+            " one method"
+        ),
     )
-    regrade: bool = option(False, help="extract and grade every answer anew, also where the file has a verdict")
+    regrade: bool = option(
+        False, help="extract and grade every answer anew, also where the file has a verdict"
+    )
     seed: int = option(0, help="seed of the subsets and of the bootstrap")
 
     def __post_init__(self) -> None:
@@ -54,12 +78,20 @@ class Config(StageConfig):
 
 
 def run(config: Config, settings: Settings) -> Path:
-    """Grade what has no verdict, compute, write the metrics beside the generations, and print them. Raises: MissingInput."""
+    """Grade what has no verdict, compute, write the metrics beside the generations, and print them.
+
+    Raises: MissingInput.
+    """
     source, *others = (_source(name, settings) for name in (config.dataset, *config.against))
     out = metrics_file(source)
     given, aggregation = config.aggregation, config.aggregation or _of_search(source)
     config = dataclasses.replace(config, aggregation=aggregation, against=tuple(map(slug, others)))
-    stage = Stage("metrics", config, inputs={"generations": source} | {f"against {i}": other for i, other in enumerate(others)}, out=out)
+    stage = Stage(
+        "metrics",
+        config,
+        inputs={"generations": source} | {f"against {i}": other for i, other in enumerate(others)},
+        out=out,
+    )
     if not stage.is_done():
         solved, n_unknown = _known(source)
         skipped = {UNKNOWN: n_unknown} if n_unknown else {}
@@ -68,7 +100,12 @@ def run(config: Config, settings: Settings) -> Path:
         with stage:
             judged = judge(solved, aggregation=aggregation, regrade=config.regrade)
             compared = (
-                compare([Measured(source, solved, judged["strict"]), *_judged(others, given, config)], seed=config.seed) if others else None
+                compare(
+                    [Measured(source, solved, judged["strict"]), *_judged(others, given, config)],
+                    seed=config.seed,
+                )
+                if others
+                else None
             )
             write_json(out, _report(solved, judged, config) | {"equal_compute": compared})
             stage.finish([out], rows=len(solved), skipped=skipped)
@@ -84,15 +121,27 @@ def _source(name: str, settings: Settings) -> Path:
 
 
 def _known(source: Path) -> tuple[list[SolvedProblem], int]:
-    """Return the problems whose answers can be judged, and how many cannot. Raises: BadRecord where there are none."""
+    """Return the problems whose answers can be judged, and how many cannot.
+
+    Raises: BadRecord where there are none.
+    """
     every = read_solved(source)
-    solved = [row for row in every if row.problem.answer or any(trace.correct is not None for trace in row.traces)]
+    solved = [
+        row
+        for row in every
+        if row.problem.answer or any(trace.correct is not None for trace in row.traces)
+    ]
     if not solved:
-        raise BadRecord(f"{source}: no problem has a gold answer, and no trace a verdict; there is nothing to measure")
+        raise BadRecord(
+            f"{source}: no problem has a gold answer, and no trace a verdict; there is nothing to"
+            " measure"
+        )
     return solved, len(every) - len(solved)
 
 
-def _judged(sources: Sequence[Path], given: Aggregation | None, config: Config) -> Iterator[Measured]:
+def _judged(
+    sources: Sequence[Path], given: Aggregation | None, config: Config
+) -> Iterator[Measured]:
     """Judge the files to compare with as the main one was."""
     for source in sources:
         solved, _ = _known(source)
@@ -101,19 +150,30 @@ def _judged(sources: Sequence[Path], given: Aggregation | None, config: Config) 
 
 
 def _of_search(source: Path) -> Aggregation:
-    """Return the aggregation that the search selected by, so that votes follow it; "last" for traces that no search made."""
+    """Return the aggregation that the search selected by, so that votes follow it; "last" for
+    traces that no search made.
+    """
     manifest = manifest_of(source)
-    return read_json(manifest)["settings"].get("aggregation", "last") if manifest.is_file() else "last"
+    return (
+        read_json(manifest)["settings"].get("aggregation", "last") if manifest.is_file() else "last"
+    )
 
 
-def judge(solved: Sequence[SolvedProblem], *, aggregation: Aggregation, regrade: bool) -> dict[Grading, list[Judged]]:
-    """Return for each grading the verdicts, groups of equal answers and scores of every problem's traces."""
+def judge(
+    solved: Sequence[SolvedProblem], *, aggregation: Aggregation, regrade: bool
+) -> dict[Grading, list[Judged]]:
+    """Return for each grading the verdicts, groups of equal answers and scores of every problem's
+    traces.
+    """
     traces = [(row.problem, trace) for row in solved for trace in row.traces]
     answers = [_answer(trace, regrade=regrade) for _, trace in traces]
-    # A stored verdict is the strict one; where it is wrong, the other gradings need to know how far off the answer is.
+    # A stored verdict is the strict one; where it is wrong, the other gradings need to know how far
+    # off the answer is.
     open_ones = [i for i, (_, trace) in enumerate(traces) if regrade or not trace.correct]
     judgements = [Judgement(trace.correct) for _, trace in traces]
-    spans = list(itertools.pairwise(itertools.accumulate((len(row.traces) for row in solved), initial=0)))
+    spans = list(
+        itertools.pairwise(itertools.accumulate((len(row.traces) for row in solved), initial=0))
+    )
     with Grader() as grader:
         items = [Item(traces[i][0].answer, answers[i], traces[i][0].tolerance) for i in open_ones]
         for i, found in zip(open_ones, grader.grade(items), strict=True):
@@ -121,11 +181,19 @@ def judge(solved: Sequence[SolvedProblem], *, aggregation: Aggregation, regrade:
             keeps = stored is not None and not (regrade and traces[i][0].answer)
             judgements[i] = found._replace(correct=stored) if keeps else found
         groups = grader.group([answers[start:end] for start, end in spans])
-    scores = [aggregate(trace.scores, aggregation) if trace.scores else trace.reward for _, trace in traces]
+    scores = [
+        aggregate(trace.scores, aggregation) if trace.scores else trace.reward
+        for _, trace in traces
+    ]
     weights = _as_weights(scores)
     return {
         grading: [
-            Judged([judgement.verdict(grading) for judgement in judgements[start:end]], group, scores[start:end], weights[start:end])
+            Judged(
+                [judgement.verdict(grading) for judgement in judgements[start:end]],
+                group,
+                scores[start:end],
+                weights[start:end],
+            )
             for (start, end), group in zip(spans, groups, strict=True)
         ]
         for grading in GRADINGS
@@ -139,43 +207,65 @@ def _answer(trace: Trace, *, regrade: bool) -> str | None:
 
 
 def _as_weights(scores: Sequence[float | None]) -> list[float | None]:
-    """Return the scores, by the logistic function where one lies beyond 0 to 1: a vote cannot weigh less than nothing."""
+    """Return the scores, by the logistic function where one lies beyond 0 to 1: a vote cannot weigh
+    less than nothing.
+    """
     if all(0 <= score <= 1 for score in scores if score is not None):
         return list(scores)
     return [None if score is None else (1 + math.tanh(score / 2)) / 2 for score in scores]
 
 
-def _report(solved: Sequence[SolvedProblem], judged: Mapping[Grading, Sequence[Judged]], config: Config) -> dict[str, Any]:
+def _report(
+    solved: Sequence[SolvedProblem], judged: Mapping[Grading, Sequence[Judged]], config: Config
+) -> dict[str, Any]:
     counts = [len(row.traces) for row in solved]
     traces = [trace for row in solved for trace in row.traces]
     strict = judged["strict"]
     scored = any(score is not None for each in strict for score in each.scores)
     by_grading = {
-        grading: estimated(verdict_values(solved, each, seed=config.seed, scored=scored), seed=config.seed)
+        grading: estimated(
+            verdict_values(solved, each, seed=config.seed, scored=scored), seed=config.seed
+        )
         for grading, each in judged.items()
     }
     return {
         "problems": len(solved),
         "traces_per_problem": [min(counts), max(counts)],
-        "aggregation": None if not scored else config.aggregation if any(trace.scores for trace in traces) else "reward",
+        "aggregation": (
+            None
+            if not scored
+            else config.aggregation
+            if any(trace.scores for trace in traces)
+            else "reward"
+        ),
         "metrics": {
-            name: asdict(estimate) for name, estimate in (of_traces(solved, strict, seed=config.seed) | by_grading["strict"]).items()
+            name: asdict(estimate)
+            for name, estimate in (
+                of_traces(solved, strict, seed=config.seed) | by_grading["strict"]
+            ).items()
         },
         "gradings": {
             grading: {name: asdict(estimate) for name, estimate in estimates.items()}
             for grading, estimates in by_grading.items()
             if grading != "strict"
         },
-        "cost": {name: asdict(estimate) for name, estimate in of_costs(solved, seed=config.seed).items()},
+        "cost": {
+            name: asdict(estimate) for name, estimate in of_costs(solved, seed=config.seed).items()
+        },
         "windows": of_windows(solved, strict, seed=config.seed),
         "verdicts": {grading: count_verdicts(each) for grading, each in judged.items()},
         "published": _against_published(solved, strict, config.seed),
-        "chosen_correct": {row.problem.id: each.correct[row.chosen] for row, each in zip(solved, strict, strict=True)},
+        "chosen_correct": {
+            row.problem.id: each.correct[row.chosen]
+            for row, each in zip(solved, strict, strict=True)
+        },
     }
 
 
 def count_verdicts(judged: Sequence[Judged]) -> dict[str, int]:
-    """Count traces that are right, wrong, and unparsed: without an answer, or with one that could not be read."""
+    """Count traces that are right, wrong, and unparsed: without an answer, or with one that could
+    not be read.
+    """
     verdicts = [
         "right" if correct else "unparsed" if correct is None or group is None else "wrong"
         for each in judged
@@ -184,12 +274,21 @@ def count_verdicts(judged: Sequence[Judged]) -> dict[str, int]:
     return {name: verdicts.count(name) for name in ("right", "wrong", "unparsed")}
 
 
-def _against_published(solved: Sequence[SolvedProblem], judged: Sequence[Judged], seed: int) -> dict[str, Any] | None:
+def _against_published(
+    solved: Sequence[SolvedProblem], judged: Sequence[Judged], seed: int
+) -> dict[str, Any] | None:
     """Compare strict verdicts with those that came with imported traces; list where they differ."""
     agreed, different = [], []
     for row, each in zip(solved, judged, strict=True):
-        pairs = [(trace, correct is True) for trace, correct in zip(row.traces, each.correct, strict=True)]
-        pairs = [(trace, right) for trace, right in pairs if trace.published is not None and row.problem.answer]
+        pairs = [
+            (trace, correct is True)
+            for trace, correct in zip(row.traces, each.correct, strict=True)
+        ]
+        pairs = [
+            (trace, right)
+            for trace, right in pairs
+            if trace.published is not None and row.problem.answer
+        ]
         if pairs:
             agreed.append([right == trace.published for trace, right in pairs])
         different += [
@@ -218,14 +317,39 @@ def _table(path: Path) -> str:
     others = report["gradings"]
     rows = []
     for name, e in report["metrics"].items():
-        rest = [cell for metrics in others.values() for cell in (_bounds(name, metrics[name]) if name in metrics else ("", "", ""))]
+        rest = [
+            cell
+            for metrics in others.values()
+            for cell in (_bounds(name, metrics[name]) if name in metrics else ("", "", ""))
+        ]
         rows.append((name, *_bounds(name, e), e["n"], *rest))
     verdicts = report["verdicts"]
     for name, count in verdicts["strict"].items():
-        rows.append((f"traces {name}", count, "", "", "", *(cell for other in others for cell in (verdicts[other][name], "", ""))))
-    header = ("metric", "strict", "95 % low", "high", "n", *(cell for other in others for cell in (other, "low", "high")))
+        rows.append(
+            (
+                f"traces {name}",
+                count,
+                "",
+                "",
+                "",
+                *(cell for other in others for cell in (verdicts[other][name], "", "")),
+            )
+        )
+    header = (
+        "metric",
+        "strict",
+        "95 % low",
+        "high",
+        "n",
+        *(cell for other in others for cell in (other, "low", "high")),
+    )
     heading = f"{path}: {report['problems']} problems, {traces} traces each, {scores}"
-    lines = [heading, show_table(header, rows), _cost_table(report["cost"]), *_window_lines(report["windows"])]
+    lines = [
+        heading,
+        show_table(header, rows),
+        _cost_table(report["cost"]),
+        *_window_lines(report["windows"]),
+    ]
     if report["equal_compute"]:
         lines.append(show_comparison(report["equal_compute"]))
     return "\n".join([*lines, *_published_lines(report["published"])])
@@ -235,7 +359,9 @@ def _cost_table(costs: Mapping[str, Any]) -> str:
     rows = []
     for name, e in costs.items():
         scale, unit = 1e9 if name.endswith("_flops") else 1, name.replace("_flops", "_gflops")
-        rows.append((unit, *(f"{e[bound] / scale:.2f}" for bound in ("value", "low", "high")), e["n"]))
+        rows.append(
+            (unit, *(f"{e[bound] / scale:.2f}" for bound in ("value", "low", "high")), e["n"])
+        )
     return show_table(("cost of a problem", "mean", "95 % low", "high", "n"), rows)
 
 
@@ -243,7 +369,9 @@ def _window_lines(windows: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, found in windows.items():
         accuracy, score = (Estimate(**found[which]) for which in ("mean_accuracy", "mean_score"))
-        lines.append(f"traces {name} the PRM's window: {found['traces']}, accuracy {accuracy}, score {score}")
+        lines.append(
+            f"traces {name} the PRM's window: {found['traces']}, accuracy {accuracy}, score {score}"
+        )
     return lines
 
 
@@ -257,9 +385,13 @@ def _published_lines(published: Mapping[str, Any] | None) -> list[str]:
         return []
     e, different = published["agreement"], published["different"]
     verdicts = f"{published['traces'] - len(different)} of {published['traces']} traces"
-    lines = [f"strict verdicts agree with the published ones on {verdicts}: {e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}] n={e['n']}"]
+    lines = [
+        f"strict verdicts agree with the published ones on {verdicts}: {e['value']:.3f}"
+        f" [{e['low']:.3f}, {e['high']:.3f}] n={e['n']}"
+    ]
     words = {True: "right", False: "wrong"}
     return lines + [
-        f"  {d['problem']} trace {d['trace']}: gold {d['gold']}, answer {d['answer']}, published as {words[d['published']]}"
+        f"  {d['problem']} trace {d['trace']}: gold {d['gold']}, answer {d['answer']}, published as"
+        f" {words[d['published']]}"
         for d in different
     ]

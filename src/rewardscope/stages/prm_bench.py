@@ -1,4 +1,6 @@
-"""`prm-bench`: how well a PRM finds wrong steps, on ProcessBench and PRMBench, with their published metrics."""
+"""`prm-bench`: how well a PRM finds wrong steps, on ProcessBench and PRMBench, with their published
+metrics.
+"""
 
 import dataclasses
 import math
@@ -32,7 +34,10 @@ BEYOND = "item with a wrong step after its last one, which counts for nothing"
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring(StageConfig):
-    """What decides the scores, beside the PRM and the file. They are kept; threshold and intervals come after them."""
+    """What decides the scores, beside the PRM and the file.
+
+    They are kept; threshold and intervals come after them.
+    """
 
     prm_engine: PrmEngineName = option(help="of the PRM")
     prm_window: int | None = option(help="tokens that the PRM was trained for")
@@ -41,22 +46,41 @@ class Scoring(StageConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """Measure how well a PRM finds wrong steps: ProcessBench's F1 and PRMBench's PRM score, as published.
+    """Measure how well a PRM finds wrong steps: ProcessBench's F1 and PRMBench's PRM score, as
+    published.
 
-    invoke prm-bench --prm P FILE ... ProcessBench files hold problem, steps, label; PRMBench files modified_question,
-    modified_process, error_steps, classification. A step is taken for wrong where it does not score above the threshold.
-    Scores go to prm-bench/<PRM>/<file>.jsonl and are kept per solution; the metrics of all the files to report.json there.
+    invoke prm-bench --prm P FILE ... ProcessBench files hold problem, steps, label; PRMBench files
+    modified_question, modified_process, error_steps, classification. A step is taken for wrong
+    where it does not score above the threshold. Scores go to prm-bench/<PRM>/<file>.jsonl and are
+    kept per solution; the metrics of all the files to report.json there.
     """
 
-    files: tuple[str, ...] = option(help="jsonl files of ProcessBench or PRMBench; may be given without the flag", key=False)
+    files: tuple[str, ...] = option(
+        help="jsonl files of ProcessBench or PRMBench; may be given without the flag", key=False
+    )
     prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM", key=False)
-    threshold: float | None = option(None, help="a right step scores above it (default: the middle of the PRM's range, 0.5 for most)")
+    threshold: float | None = option(
+        None,
+        help="a right step scores above it (default: the middle of the PRM's range, 0.5 for most)",
+    )
     prm_engine: PrmEngineName = option("auto", help="of the PRM: vllm, hf, or auto (hf)")
-    prm_window: int | None = option(None, help="tokens of an input that the PRM was trained for (default: the positions of its config)")
-    beyond_window: Beyond = option("drop", help="a solution beyond that: drop it, or score it and report on the others alone, too")
+    prm_window: int | None = option(
+        None,
+        help=(
+            "tokens of an input that the PRM was trained for (default: the positions of its config)"
+        ),
+    )
+    beyond_window: Beyond = option(
+        "drop",
+        help="a solution beyond that: drop it, or score it and report on the others alone, too",
+    )
     device: str = option("auto", help="auto, cpu, cuda or cuda:0", key=False)
     seed: int = option(0, help="seed of the bootstrap")
-    chunk: int = option(64, help="solutions that are scored together; a killed run goes on after the last whole chunk", key=False)
+    chunk: int = option(
+        64,
+        help="solutions that are scored together; a killed run goes on after the last whole chunk",
+        key=False,
+    )
 
     def __post_init__(self) -> None:
         if self.chunk < 1:
@@ -68,12 +92,20 @@ class Config(StageConfig):
 
 
 def run(config: Config, settings: Settings) -> Path:
-    """Score what is not scored, then report on all the files; return the report. Raises: PipelineError."""
+    """Score what is not scored, then report on all the files; return the report.
+
+    Raises: PipelineError.
+    """
     sources = given_files(config.files)
     folder = prm_bench_dir(settings.data_dir, config.prm)
     outs = [prm_bench_scores_file(folder, source) for source in sources]
     distinct("--files", config.files, outs)
-    scoring = Scoring(prm_engine=config.prm_engine, prm_window=config.prm_window, beyond_window=config.beyond_window, force=config.force)
+    scoring = Scoring(
+        prm_engine=config.prm_engine,
+        prm_window=config.prm_window,
+        beyond_window=config.beyond_window,
+        force=config.force,
+    )
     stages = [
         Stage("prm-bench", scoring, inputs={"prm": config.prm, "benchmark": source}, out=out)
         for source, out in zip(sources, outs, strict=True)
@@ -81,7 +113,9 @@ def run(config: Config, settings: Settings) -> Path:
     from rewardscope.problems.prm_benchmarks import read_benchmark
 
     read = [read_benchmark(source) for source in sources]
-    pending = [(stage, items) for stage, items in zip(stages, read, strict=True) if not stage.is_done()]
+    pending = [
+        (stage, items) for stage, items in zip(stages, read, strict=True) if not stage.is_done()
+    ]
     if pending:
         _score_all(pending, config)
     return _report(outs, read, config=config, out=prm_bench_report_file(folder))
@@ -94,13 +128,21 @@ def _score_all(pending: Sequence[tuple[Stage, "Items"]], config: Config) -> None
     score_range = find_adapter(config.prm).score_range
     bounds = list(score_range) if all(map(math.isfinite, score_range)) else None
     _threshold(config, bounds)  # before the weights are loaded
-    scorer = load_scorer(config.prm, engine=config.prm_engine, device=config.device, window=config.prm_window, beyond=config.beyond_window)
+    scorer = load_scorer(
+        config.prm,
+        engine=config.prm_engine,
+        device=config.device,
+        window=config.prm_window,
+        beyond=config.beyond_window,
+    )
     for stage, items in pending:
         with stage:
             _score(items, scorer, stage=stage, chunk_size=config.chunk, bounds=bounds)
 
 
-def _score(items: "Items", scorer: "Scorer", *, stage: Stage, chunk_size: int, bounds: list[float] | None) -> None:
+def _score(
+    items: "Items", scorer: "Scorer", *, stage: Stage, chunk_size: int, bounds: list[float] | None
+) -> None:
     """Score chunk by chunk, keep each as it is done, then write the file and the manifest."""
     dataset = slug(stage.out)
     partial = PartialRows(stage.out, stage.key)
@@ -110,38 +152,67 @@ def _score(items: "Items", scorer: "Scorer", *, stage: Stage, chunk_size: int, b
             accepted.append((item, scorer.encode(item.question, item.steps)))
         except BadRecord as error:
             # Counted under one reason for all that are too long; each is named with its own below.
-            reasons[f"more tokens than the PRM's {scorer.max_positions} positions" if isinstance(error, TooLong) else "refused"] += 1
+            reasons[
+                (
+                    f"more tokens than the PRM's {scorer.max_positions} positions"
+                    if isinstance(error, TooLong)
+                    else "refused"
+                )
+            ] += 1
             refused[item.id] = str(error)
     if not accepted:
         raise MissingInput(
-            f"{dataset}: the PRM can score none of the {len(items.items)} solutions; the first: {next(iter(refused.values()))}"
+            f"{dataset}: the PRM can score none of the {len(items.items)} solutions; the first:"
+            f" {next(iter(refused.values()))}"
         )
     for item_id, why in refused.items():
         get_logger().warning(f"prm-bench: {dataset} leaves out {item_id}: {why}")
-    todo = [(item, encoded) for item, encoded in accepted if f"{dataset}/{item.id}" not in partial.done]
+    todo = [
+        (item, encoded) for item, encoded in accepted if f"{dataset}/{item.id}" not in partial.done
+    ]
     chunks = [todo[start : start + chunk_size] for start in range(0, len(todo), chunk_size)]
     for chunk in progress(chunks, f"prm-bench {dataset}", unit="chunk"):
         started = time.perf_counter()
         scores = scorer.score([encoded for _, encoded in chunk])
         seconds = round((time.perf_counter() - started) / len(chunk), 6)
         partial.add(
-            _solved(item, of_item, dataset, in_window=len(encoded.input_ids) <= scorer.window, cost=_cost(scorer, encoded, seconds))
+            _solved(
+                item,
+                of_item,
+                dataset,
+                in_window=len(encoded.input_ids) <= scorer.window,
+                cost=_cost(scorer, encoded, seconds),
+            )
             for (item, encoded), of_item in zip(chunk, scores, strict=True)
         )
     rows = partial.finish([f"{dataset}/{item.id}" for item, _ in accepted])
     skipped = dict(reasons) | ({REPEATED: len(items.repeated)} if items.repeated else {})
-    stage.finish([stage.out], rows=rows, skipped=skipped, extra={"refused": refused, "score_range": bounds})
+    stage.finish(
+        [stage.out], rows=rows, skipped=skipped, extra={"refused": refused, "score_range": bounds}
+    )
 
 
 def _cost(scorer: "Scorer", encoded: "Encoded", seconds: float) -> Cost:
     n_tokens = len(encoded.input_ids)
-    return Cost(prm_tokens=n_tokens, prm_forwards=1, prm_flops=scorer.flops.of(0, n_tokens), seconds=seconds)
+    return Cost(
+        prm_tokens=n_tokens, prm_forwards=1, prm_flops=scorer.flops.of(0, n_tokens), seconds=seconds
+    )
 
 
-def _solved(item: "Item", scores: Sequence[float], dataset: str, *, in_window: bool, cost: Cost) -> SolvedProblem:
+def _solved(
+    item: "Item", scores: Sequence[float], dataset: str, *, in_window: bool, cost: Cost
+) -> SolvedProblem:
     """Return a scored solution as a row of a generations file."""
     problem = Problem(id=f"{dataset}/{item.id}", dataset=dataset, question=item.question, answer="")
-    trace = Trace(problem_id=problem.id, index=0, steps=item.steps, scores=tuple(scores), finish="eos", n_tokens=None, in_window=in_window)
+    trace = Trace(
+        problem_id=problem.id,
+        index=0,
+        steps=item.steps,
+        scores=tuple(scores),
+        finish="eos",
+        n_tokens=None,
+        in_window=in_window,
+    )
     return SolvedProblem(problem=problem, traces=(trace,), chosen=0, cost=cost)
 
 
@@ -149,32 +220,56 @@ def _threshold(config: Config, bounds: Sequence[float] | None) -> float:
     if config.threshold is not None:
         return config.threshold
     if bounds is None:
-        raise ConfigError(f"--threshold is required: the scores of {config.prm} have no bounds, so no middle")
+        raise ConfigError(
+            f"--threshold is required: the scores of {config.prm} have no bounds, so no middle"
+        )
     return sum(bounds) / 2
 
 
 def _report(outs: Sequence[Path], read: Sequence["Items"], *, config: Config, out: Path) -> Path:
-    """Compute the metrics from the kept scores, write and print them. It takes seconds, so it is always made anew."""
+    """Compute the metrics from the kept scores, write and print them.
+
+    It takes seconds, so it is always made anew.
+    """
     from rewardscope.problems.prm_benchmarks import report
 
-    stage = Stage("prm-bench-report", dataclasses.replace(config, force=True), inputs={slug(path): path for path in outs}, out=out)
+    stage = Stage(
+        "prm-bench-report",
+        dataclasses.replace(config, force=True),
+        inputs={slug(path): path for path in outs},
+        out=out,
+    )
     stage.is_done()
     with stage:
         extras = {slug(path): read_json(manifest_of(path))["extra"] for path in outs}
         threshold = _threshold(config, next(iter(extras.values()))["score_range"])
-        scored = [pair for path, items in zip(outs, read, strict=True) for pair in _with_scores(path, items, within=False)]
-        within = [pair for path, items in zip(outs, read, strict=True) for pair in _with_scores(path, items, within=True)]
+        scored = [
+            pair
+            for path, items in zip(outs, read, strict=True)
+            for pair in _with_scores(path, items, within=False)
+        ]
+        within = [
+            pair
+            for path, items in zip(outs, read, strict=True)
+            for pair in _with_scores(path, items, within=True)
+        ]
         for path, items in zip(outs, read, strict=True):
             for reason, ids in ((REPEATED, items.repeated), (BEYOND, items.beyond)):
                 if ids:
-                    get_logger().warning(f"prm-bench: {slug(path)}: {len(ids)} times {reason}: {', '.join(ids)}")
+                    get_logger().warning(
+                        f"prm-bench: {slug(path)}: {len(ids)} times {reason}: {', '.join(ids)}"
+                    )
         found = {
             "prm": config.prm,
             "threshold": threshold,
             "solutions": len(scored),
             "left_out": {name: extra["refused"] for name, extra in extras.items()},
-            "repeated": {slug(path): items.repeated for path, items in zip(outs, read, strict=True)},
-            "wrong_step_beyond_the_last": {slug(path): items.beyond for path, items in zip(outs, read, strict=True)},
+            "repeated": {
+                slug(path): items.repeated for path, items in zip(outs, read, strict=True)
+            },
+            "wrong_step_beyond_the_last": {
+                slug(path): items.beyond for path, items in zip(outs, read, strict=True)
+            },
             **_as_json(report(scored, threshold=threshold, seed=config.seed)),
             "beyond_window": len(scored) - len(within),
         }
@@ -186,9 +281,15 @@ def _report(outs: Sequence[Path], read: Sequence["Items"], *, config: Config, ou
     return out
 
 
-def _with_scores(path: Path, items: "Items", *, within: bool) -> list[tuple["Item", tuple[float, ...]]]:
+def _with_scores(
+    path: Path, items: "Items", *, within: bool
+) -> list[tuple["Item", tuple[float, ...]]]:
     """Return the solutions that have scores, all or those within the PRM's window."""
-    scores = {row.problem.id: row.traces[0].scores for row in read_solved(path) if row.traces[0].in_window or not within}
+    scores = {
+        row.problem.id: row.traces[0].scores
+        for row in read_solved(path)
+        if row.traces[0].in_window or not within
+    }
     kept = [(item, scores.get(f"{slug(path)}/{item.id}")) for item in items.items]
     return [(item, of_item) for item, of_item in kept if of_item is not None]
 
@@ -196,12 +297,17 @@ def _with_scores(path: Path, items: "Items", *, within: bool) -> list[tuple["Ite
 def _as_json(value: Any) -> Any:
     if isinstance(value, Estimate):
         return dataclasses.asdict(value)
-    return {key: _as_json(each) for key, each in value.items()} if isinstance(value, dict) else value
+    return (
+        {key: _as_json(each) for key, each in value.items()} if isinstance(value, dict) else value
+    )
 
 
 def _table(found: Mapping[str, Any], path: Path) -> str:
     left_out = sum(len(refused) for refused in found["left_out"].values())
-    counts = f"{found['solutions']} solutions scored, {found['beyond_window']} of them beyond the PRM's window, {left_out} left out"
+    counts = (
+        f"{found['solutions']} solutions scored, {found['beyond_window']} of them beyond the PRM's"
+        f" window, {left_out} left out"
+    )
     tables = [f"{path}: {found['prm']}, {counts}, threshold {found['threshold']:g}", _rows(found)]
     if within := found.get("within_window"):
         tables += ["within the window alone", _rows(within)]
@@ -212,11 +318,17 @@ def _rows(found: Mapping[str, Any]) -> str:
     rows = []
     if processbench := found.get("processbench"):
         for subset, metrics in processbench["subsets"].items():
-            rows += [(f"ProcessBench {subset}", name, *_cells(estimate)) for name, estimate in metrics.items()]
+            rows += [
+                (f"ProcessBench {subset}", name, *_cells(estimate))
+                for name, estimate in metrics.items()
+            ]
         rows.append(("ProcessBench", "average_f1", *_cells(processbench["average_f1"])))
     if prmbench := found.get("prmbench"):
         for part in ("categories", "dimensions"):
-            rows += [(f"PRMBench {name}", "prm_score", *_cells(estimate)) for name, estimate in prmbench[part].items()]
+            rows += [
+                (f"PRMBench {name}", "prm_score", *_cells(estimate))
+                for name, estimate in prmbench[part].items()
+            ]
         rows.append(("PRMBench", "prm_score", *_cells(prmbench["prm_score"])))
     return show_table(("benchmark", "metric", "value", "95 % low", "high", "n"), rows)
 

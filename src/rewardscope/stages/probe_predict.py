@@ -23,14 +23,26 @@ if TYPE_CHECKING:
 class Config(StageConfig):
     """Predict reward or correctness from states with probes that train-linreg saved.
 
-    Reads every row of the folder, step end or not. Writes <acts>/predictions/<probes>_<target>.csv: problem, trace, step,
-    token, whether it is a step end, and a column a layer.
+    Reads every row of the folder, step end or not. Writes <acts>/predictions/<probes>_<target>.csv:
+    problem, trace, step, token, whether it is a step end, and a column a layer.
     """
 
-    ds_name: str = option(help="a folder of save-acts: a path, or a name below --base-dir", key=False)
-    probes: str = option(help="a folder of train-linreg: a path, or a name below --base-dir such as math-rm-.../linreg/reward", key=False)
-    base_dir: Path | None = option(None, help="where both are looked for (default: the data folder of the settings)", key=False)
-    layers: str = option("all", help="layers among those that have a probe: all, 15, 0-27 or 0,3,5-7")
+    ds_name: str = option(
+        help="a folder of save-acts: a path, or a name below --base-dir", key=False
+    )
+    probes: str = option(
+        help=(
+            "a folder of train-linreg: a path, or a name below --base-dir such as"
+            " math-rm-.../linreg/reward"
+        ),
+        key=False,
+    )
+    base_dir: Path | None = option(
+        None, help="where both are looked for (default: the data folder of the settings)", key=False
+    )
+    layers: str = option(
+        "all", help="layers among those that have a probe: all, 15, 0-27 or 0,3,5-7"
+    )
 
     def __post_init__(self) -> None:
         check_layers(self.layers)
@@ -49,22 +61,34 @@ def run(config: Config, settings: Settings) -> Path:
 
     store, manifest = ActStore(acts), probes / "manifest.json"
     if not manifest.is_file() or read_json(manifest)["stage"] != "train-linreg":
-        raise MissingInput(f"{probes} is not a finished folder of train-linreg; run invoke train-linreg")
+        raise MissingInput(
+            f"{probes} is not a finished folder of train-linreg; run invoke train-linreg"
+        )
     known = read_json(manifest)["extra"]
     if known["width"] != store.width:
-        raise ConfigError(f"--probes {config.probes}: they read states {known['width']} wide, {acts} holds {store.width}")
+        raise ConfigError(
+            f"--probes {config.probes}: they read states {known['width']} wide, {acts} holds"
+            f" {store.width}"
+        )
     layers = pick_layers(config.layers, known["layers"])
     store.check_layers(layers)
     with stage:
-        predicted = {layer: _predict(store, layer, probes) for layer in progress(layers, "predict", unit="layer")}
+        predicted = {
+            layer: _predict(store, layer, probes)
+            for layer in progress(layers, "predict", unit="layer")
+        }
         columns = {f"layer_{layer:02d}": values_N for layer, values_N in predicted.items()}
         rows = (
             {
-                "problem": row.problem, "trace": row.trace, "step": row.step, "token": row.token, "is_step_end": row.is_step_end,
+                "problem": row.problem,
+                "trace": row.trace,
+                "step": row.step,
+                "token": row.token,
+                "is_step_end": row.is_step_end,
                 **{name: f"{values_N[index]:.8g}" for name, values_N in columns.items()},
             }
             for index, row in enumerate(store.iter_rows())
-        )  # fmt: skip
+        )
         write_csv(out, rows, fields=["problem", "trace", "step", "token", "is_step_end", *columns])
         stage.finish([out], rows=store.n_rows, extra={"layers": list(layers)})
     show(f"{store.n_rows} rows, {len(layers)} layers: {out}")
@@ -81,5 +105,9 @@ def _predict(store: "ActStore", layer: int, probes: Path) -> "np.ndarray":
 
     saved = read_probes(paths.linreg_probe_file(probes, layer))
     if saved is None:
-        raise MissingInput(f"{paths.linreg_probe_file(probes, layer)} is not there; re-run invoke train-linreg")
-    return predict_chosen(lambda: state_blocks(store, layer), [saved[STATES]], np.ones(store.n_rows, dtype=bool))[:, 0]
+        raise MissingInput(
+            f"{paths.linreg_probe_file(probes, layer)} is not there; re-run invoke train-linreg"
+        )
+    return predict_chosen(
+        lambda: state_blocks(store, layer), [saved[STATES]], np.ones(store.n_rows, dtype=bool)
+    )[:, 0]

@@ -1,4 +1,6 @@
-"""`probe-transfer`: fit probes on the traces of one policy and score them on those of another, for every pair and layer."""
+"""`probe-transfer`: fit probes on the traces of one policy and score them on those of another, for
+every pair and layer.
+"""
 
 import dataclasses
 from dataclasses import dataclass
@@ -22,25 +24,36 @@ if TYPE_CHECKING:
     from rewardscope.probes.table import Table
     from rewardscope.storage.shards import ActStore
 
-_MODEL = ("prm", "model", "mode")  # in a manifest of save-acts: what must be the same for states to be comparable
+# in a manifest of save-acts: what must be the same for states to be comparable
+_MODEL = ("prm", "model", "mode")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ProbeConfig):
     """Score the probe of one policy's traces on another's, for every pair and layer.
 
-    A problem is on the same side in every folder, also where two folders hold it under two ids, so no probe is scored on a
-    problem that it was fitted to. The loss is what the tested folder's own probe has above the other's, on the same rows.
-    Writes results.csv to <data dir>/probe-transfer/<names>/<target>/.
+    A problem is on the same side in every folder, also where two folders hold it under two ids, so
+    no probe is scored on a problem that it was fitted to. The loss is what the tested folder's own
+    probe has above the other's, on the same rows. Writes results.csv to <data
+    dir>/probe-transfer/<names>/<target>/.
     """
 
-    ds_names: tuple[str, ...] = option(help="folders of save-acts with one PRM, separated by commas", key=False)
-    base_dir: Path | None = option(None, help="where --ds-names are looked for (default: the data folder of the settings)", key=False)
+    ds_names: tuple[str, ...] = option(
+        help="folders of save-acts with one PRM, separated by commas", key=False
+    )
+    base_dir: Path | None = option(
+        None,
+        help="where --ds-names are looked for (default: the data folder of the settings)",
+        key=False,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.ds_names) < 2:
-            raise ConfigError(f"--ds-names {','.join(self.ds_names)}: at least two folders of save-acts are needed")
+            raise ConfigError(
+                f"--ds-names {','.join(self.ds_names)}: at least two folders of save-acts are"
+                " needed"
+            )
 
 
 def run(config: Config, settings: Settings) -> Path:
@@ -49,11 +62,13 @@ def run(config: Config, settings: Settings) -> Path:
     folders = [require(paths.find_input(name, base), name, "save-acts") for name in config.ds_names]
     distinct("--ds-names", config.ds_names, [Path(paths.slug(folder)) for folder in folders])
     out = paths.probe_transfer_dir(base, folders, config.target)
-    stage = Stage("probe-transfer", config, inputs={paths.slug(folder): folder for folder in folders}, out=out)
+    stage = Stage(
+        "probe-transfer", config, inputs={paths.slug(folder): folder for folder in folders}, out=out
+    )
     if stage.is_done():
         return out
-    from rewardscope.probes.same import same_problems
     from rewardscope.probes.scores import resample
+    from rewardscope.probes.shared_problems import same_problems
     from rewardscope.probes.table import Split, read_table
     from rewardscope.storage.shards import ActStore
 
@@ -61,38 +76,64 @@ def run(config: Config, settings: Settings) -> Path:
     layers = _common_layers(list(stores.values()), config)
     same = same_problems(list(stores.values()))
     if not all(same):
-        get_logger().info("probe-transfer: not all generations files are there, so problems are the same by their ids alone")
+        get_logger().info(
+            "probe-transfer: not all generations files are there, so problems are the same by their"
+            " ids alone"
+        )
     split = Split(test_share=config.test_share, seed=config.seed, folds=config.n_folds)
-    tables = {name: read_table(store, config.target, split, same=ids) for (name, store), ids in zip(stores.items(), same, strict=True)}
+    tables = {
+        name: read_table(store, config.target, split, same=ids)
+        for (name, store), ids in zip(stores.items(), same, strict=True)
+    }
     with stage:
-        drawn = {name: resample(table.problem[table.test], seed=config.seed) for name, table in tables.items()}
+        drawn = {
+            name: resample(table.problem[table.test], seed=config.seed)
+            for name, table in tables.items()
+        }
         results = []
         for layer in progress(layers, "transfer", unit="layer"):
-            probes = {name: _fit(store, layer, tables[name], config) for name, store in stores.items()}
+            probes = {
+                name: _fit(store, layer, tables[name], config) for name, store in stores.items()
+            }
             for name, store in stores.items():
                 results += _score(name, store, layer, tables, drawn[name], probes, config)
         results_file = paths.linreg_results_file(out)
-        write_csv(results_file, results, fields=[f.name for f in dataclasses.fields(TransferResult)])
+        write_csv(
+            results_file, results, fields=[f.name for f in dataclasses.fields(TransferResult)]
+        )
         show(_show(results))
-        stage.finish([results_file], rows=len(results), extra={"layers": list(layers), "names": list(stores)})
+        stage.finish(
+            [results_file], rows=len(results), extra={"layers": list(layers), "names": list(stores)}
+        )
     return out
 
 
 def _common_layers(stores: "list[ActStore]", config: Config) -> tuple[int, ...]:
-    """Return the layers to probe. Raises: ConfigError where the states of two folders cannot be compared."""
+    """Return the layers to probe.
+
+    Raises: ConfigError where the states of two folders cannot be compared.
+    """
     first, captured = stores[0], set(stores[0].layers)
     for store in stores[1:]:
         for what in _MODEL:
-            one, other = ({**entry.settings, **entry.manifest["extra"]}.get(what) for entry in (first, store))
+            one, other = (
+                {**entry.settings, **entry.manifest["extra"]}.get(what) for entry in (first, store)
+            )
             if one != other:
-                raise ConfigError(f"--ds-names: the {what} of {first.folder} is {one}, that of {store.folder} is {other}")
+                raise ConfigError(
+                    f"--ds-names: the {what} of {first.folder} is {one}, that of {store.folder} is"
+                    f" {other}"
+                )
         if store.width != first.width:
             raise ConfigError(
-                f"--ds-names: {first.folder} is {first.width} wide, {store.folder} {store.width}; they hold states of two models"
+                f"--ds-names: {first.folder} is {first.width} wide, {store.folder} {store.width};"
+                " they hold states of two models"
             )
         captured &= set(store.layers)
     if not captured:
-        raise ConfigError(f"--ds-names {','.join(config.ds_names)}: no layer was captured in all of them")
+        raise ConfigError(
+            f"--ds-names {','.join(config.ds_names)}: no layer was captured in all of them"
+        )
     return pick_layers(config.layers, sorted(captured))
 
 
@@ -101,14 +142,24 @@ def _fit(store: "ActStore", layer: int, table: "Table", config: Config) -> "Line
     from rewardscope.probes.table import state_blocks
 
     return fit_probe(
-        lambda: state_blocks(store, layer), table.value, table.fold, folds=table.n_folds, penalties=config.penalties, classes=table.classes
+        lambda: state_blocks(store, layer),
+        table.value,
+        table.fold,
+        folds=table.n_folds,
+        penalties=config.penalties,
+        classes=table.classes,
     )
 
 
 def _score(
-    name: str, store: "ActStore", layer: int, tables: "dict[str, Table]", drawn: "Resamples", probes: "dict[str, LinearProbe]",
+    name: str,
+    store: "ActStore",
+    layer: int,
+    tables: "dict[str, Table]",
+    drawn: "Resamples",
+    probes: "dict[str, LinearProbe]",
     config: Config,
-) -> list[TransferResult]:  # fmt: skip
+) -> list[TransferResult]:
     """Score the probes of all folders on the test rows of one."""
     from rewardscope.probes.fit import predict_chosen
     from rewardscope.probes.scores import difference, score
@@ -116,9 +167,12 @@ def _score(
 
     table = tables[name]
     value_N = table.value[table.test]
-    predicted = predict_chosen(lambda: state_blocks(store, layer), list(probes.values()), table.test)
+    predicted = predict_chosen(
+        lambda: state_blocks(store, layer), list(probes.values()), table.test
+    )
     scores = {
-        train: score(value_N, predicted_N, drawn, classes=table.classes) for train, predicted_N in zip(probes, predicted.T, strict=True)
+        train: score(value_N, predicted_N, drawn, classes=table.classes)
+        for train, predicted_N in zip(probes, predicted.T, strict=True)
     }
     results = []
     for train, probe in probes.items():
@@ -154,10 +208,24 @@ def _show(results: list[TransferResult]) -> str:
         if r.train == r.test and (r.test not in best or r.value > best[r.test].value):
             best[r.test] = r
     metric = "auroc" if results[0].target == "correct" else "r2"
-    header = ["test", "train", "best layer", metric, "95 % low", "95 % high", "loss", "loss low", "loss high", "test problems"]
+    header = [
+        "test",
+        "train",
+        "best layer",
+        metric,
+        "95 % low",
+        "95 % high",
+        "loss",
+        "loss low",
+        "loss high",
+        "test problems",
+    ]
     rows = []
     for r in sorted(results, key=lambda r: (r.test, r.train != r.test, r.train)):
         if r.layer == best[r.test].layer:
-            numbers = [f"{value:.3f}" for value in (r.value, r.low, r.high, r.loss, r.loss_low, r.loss_high)]
+            numbers = [
+                f"{value:.3f}"
+                for value in (r.value, r.low, r.high, r.loss, r.loss_low, r.loss_high)
+            ]
             rows.append([r.test, r.train, r.layer, *numbers, r.n_test_problems])
     return show_table(header, rows)

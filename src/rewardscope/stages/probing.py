@@ -14,9 +14,18 @@ class ProbeConfig(StageConfig):
     """Base of the configs of train-linreg and probe-transfer."""
 
     layers: str = option("all", help="layers among the captured ones: all, 15, 0-27 or 0,3,5-7")
-    target: Literal["reward", "correct"] = option("reward", help="what the probe predicts: reward or correct")
-    seed: int = option(0, help="seed of the split by problem, of the folds, of the controls and of the bootstrap")
-    ridge: str = option("1e-3..1e4", help="penalties on the squared weights of the standardised states; of several one is chosen")
+    target: Literal["reward", "correct"] = option(
+        "reward", help="what the probe predicts: reward or correct"
+    )
+    seed: int = option(
+        0, help="seed of the split by problem, of the folds, of the controls and of the bootstrap"
+    )
+    ridge: str = option(
+        "1e-3..1e4",
+        help=(
+            "penalties on the squared weights of the standardised states; of several one is chosen"
+        ),
+    )
     folds: int = option(5, help="folds of problems over which the penalty is chosen")
     test_share: float = option(0.2, help="share of problems that are held out, above 0 and below 1")
 

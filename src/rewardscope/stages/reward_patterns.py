@@ -1,4 +1,6 @@
-"""`reward-patterns`: how a PRM's step scores run along right and wrong traces, how far they forecast the answer, what biases them."""
+"""`reward-patterns`: how a PRM's step scores run along right and wrong traces, how far they
+forecast the answer, what biases them.
+"""
 
 import dataclasses
 import math
@@ -31,14 +33,21 @@ IN_WINDOW, BEYOND = "inside", "beyond"
 class Config(StageConfig):
     """Show how step scores run along right and wrong traces, by policy.
 
-    Reads folders of save-acts, or generations files with scores (of infer-with-prm). Mean score against relative position,
-    step length and step count; the scores as forecasts of a right answer (reliability, calibration error, Brier score); rank
-    correlation of score with position, length and count at fixed correctness. Traces beyond the PRM's window stand apart.
-    Writes patterns.csv and report.json to <data dir>/reward-patterns/<names>/.
+    Reads folders of save-acts, or generations files with scores (of infer-with-prm). Mean score
+    against relative position, step length and step count; the scores as forecasts of a right answer
+    (reliability, calibration error, Brier score); rank correlation of score with position, length
+    and count at fixed correctness. Traces beyond the PRM's window stand apart. Writes patterns.csv
+    and report.json to <data dir>/reward-patterns/<names>/.
     """
 
-    ds_names: tuple[str, ...] = option(help="folders of save-acts or generations files with scores, separated by commas", key=False)
-    base_dir: Path | None = option(None, help="where --ds-names are looked for (default: the data folder of the settings)", key=False)
+    ds_names: tuple[str, ...] = option(
+        help="folders of save-acts or generations files with scores, separated by commas", key=False
+    )
+    base_dir: Path | None = option(
+        None,
+        help="where --ds-names are looked for (default: the data folder of the settings)",
+        key=False,
+    )
     bins: int = option(8, help="bins of position, step length and step count")
     seed: int = option(0, help="seed of the bootstrap over problems")
 
@@ -61,18 +70,29 @@ class Source(NamedTuple):
 def run(config: Config, settings: Settings) -> Path:
     """Read, count and write; return the folder."""
     base = config.base_dir or settings.data_dir
-    found = [require(paths.find_input(name, base, suffix=".jsonl"), name, "save-acts") for name in config.ds_names]
+    found = [
+        require(paths.find_input(name, base, suffix=".jsonl"), name, "save-acts")
+        for name in config.ds_names
+    ]
     distinct("--ds-names", config.ds_names, [Path(_policy(path)) for path in found])
     out = paths.reward_patterns_dir(base, found)
-    stage = Stage("reward-patterns", config, inputs={_policy(path): path for path in found}, out=out)
+    stage = Stage(
+        "reward-patterns", config, inputs={_policy(path): path for path in found}, out=out
+    )
     if stage.is_done():
         return out
     sources = [read_folder(path) if path.is_dir() else read_generations(path) for path in found]
     for path, source in zip(found, sources, strict=True):
         if not source.traces:
-            raise MissingInput(f"{path}: none of {source.without_scores} traces has scores; run invoke save-acts or infer-with-prm")
+            raise MissingInput(
+                f"{path}: none of {source.without_scores} traces has scores; run invoke save-acts"
+                " or infer-with-prm"
+            )
     if len({source.unit for source in sources}) > 1:
-        raise ConfigError("--ds-names: folders give step lengths in tokens, generations files in characters; name one kind only")
+        raise ConfigError(
+            "--ds-names: folders give step lengths in tokens, generations files in characters; name"
+            " one kind only"
+        )
     with stage:
         bins, report = _bins(sources, config), _report(sources, config)
         patterns, summary = out / "patterns.csv", out / "report.json"
@@ -80,12 +100,20 @@ def run(config: Config, settings: Settings) -> Path:
         write_json(summary, report)
         show(_show(report))
         skipped = {"traces without scores": sum(source.without_scores for source in sources)}
-        stage.finish([patterns, summary], rows=len(bins), skipped={k: v for k, v in skipped.items() if v}, extra={"unit": sources[0].unit})
+        stage.finish(
+            [patterns, summary],
+            rows=len(bins),
+            skipped={k: v for k, v in skipped.items() if v},
+            extra={"unit": sources[0].unit},
+        )
     return out
 
 
 def read_folder(folder: Path) -> Source:
-    """Read a folder of save-acts. A first step's length is known only where the tokens before its end were kept."""
+    """Read a folder of save-acts.
+
+    A first step's length is known only where the tokens before its end were kept.
+    """
     from rewardscope.probes.patterns import ScoredTrace
     from rewardscope.storage.jsonl import read_rows
     from rewardscope.storage.shards import SEQUENCES, ActStore
@@ -100,13 +128,24 @@ def read_folder(folder: Path) -> Source:
             beyond.add(key)
     traces, without = [], 0
     for row in read_rows(folder / SEQUENCES):
-        key, ends, scores = (row["problem"], row["trace"]), row.get("step_ends") or [], row.get("scores") or []
+        key, ends, scores = (
+            (row["problem"], row["trace"]),
+            row.get("step_ends") or [],
+            row.get("scores") or [],
+        )
         if not scores:
             without += 1
             continue
         before = first.get(key, ends[0])
-        lengths = [ends[0] - before + 1 if before < ends[0] else math.nan, *(b - a for a, b in pairwise(ends))]
-        traces.append(ScoredTrace(row["problem"], tuple(scores), tuple(lengths), row["correct"], key not in beyond))
+        lengths = [
+            ends[0] - before + 1 if before < ends[0] else math.nan,
+            *(b - a for a, b in pairwise(ends)),
+        ]
+        traces.append(
+            ScoredTrace(
+                row["problem"], tuple(scores), tuple(lengths), row["correct"], key not in beyond
+            )
+        )
     return Source(_policy(folder), traces, without, "tokens")
 
 
@@ -122,7 +161,15 @@ def read_generations(path: Path) -> Source:
                 without += 1
                 continue
             lengths = tuple(float(len(step)) for step in trace.steps)
-            traces.append(ScoredTrace(solved.problem.id, trace.scores, lengths, trace.correct, trace.in_window is not False))
+            traces.append(
+                ScoredTrace(
+                    solved.problem.id,
+                    trace.scores,
+                    lengths,
+                    trace.correct,
+                    trace.in_window is not False,
+                )
+            )
     return Source(_policy(path), traces, without, "characters")
 
 
@@ -133,7 +180,10 @@ def _policy(path: Path) -> str:
 def _groups(source: Source) -> "list[tuple[str, list[ScoredTrace]]]":
     """Return the traces inside the PRM's window and those beyond it, where there are any."""
     sides = ((IN_WINDOW, True), (BEYOND, False))
-    parted = [(name, [trace for trace in source.traces if trace.in_window is side]) for name, side in sides]
+    parted = [
+        (name, [trace for trace in source.traces if trace.in_window is side])
+        for name, side in sides
+    ]
     return [(name, traces) for name, traces in parted if traces]
 
 
@@ -141,10 +191,21 @@ def _bins(sources: Sequence[Source], config: Config) -> list[PatternBin]:
     """Return the mean scores by bin; the bins are the same for all policies."""
     import numpy as np
 
-    from rewardscope.probes.patterns import ANSWERS, COUNT, LENGTH, POSITION, bin_edges, mean_scores, steps_of
+    from rewardscope.probes.patterns import (
+        ANSWERS,
+        COUNT,
+        LENGTH,
+        POSITION,
+        bin_edges,
+        mean_scores,
+        steps_of,
+    )
 
     everything = steps_of(trace for source in sources for trace in source.traces)
-    edges = {POSITION: np.linspace(0, 1, config.bins + 1), COUNT: bin_edges(everything.count, bins=config.bins)}
+    edges = {
+        POSITION: np.linspace(0, 1, config.bins + 1),
+        COUNT: bin_edges(everything.count, bins=config.bins),
+    }
     if np.isfinite(everything.length).any():
         edges[LENGTH] = bin_edges(everything.length, bins=config.bins)
     rows = []
@@ -152,8 +213,17 @@ def _bins(sources: Sequence[Source], config: Config) -> list[PatternBin]:
         for window, traces in _groups(source):
             for correct, answer in ANSWERS.items():
                 steps = steps_of(trace for trace in traces if trace.correct is correct)
-                names = {"policy": source.policy, "window": window, "answer": answer, "seed": config.seed}
-                rows += [row for what, cuts in edges.items() for row in mean_scores(steps, what, cuts, **names)]
+                names = {
+                    "policy": source.policy,
+                    "window": window,
+                    "answer": answer,
+                    "seed": config.seed,
+                }
+                rows += [
+                    row
+                    for what, cuts in edges.items()
+                    for row in mean_scores(steps, what, cuts, **names)
+                ]
     return rows
 
 
@@ -166,17 +236,30 @@ def _report(sources: Sequence[Source], config: Config) -> dict[str, Any]:
             answers = Counter(trace.correct for trace in traces)
             counts.append(
                 {
-                    **names, "traces": len(traces), "right": answers[True], "wrong": answers[False], "unknown": answers[None],
-                    "steps": sum(len(trace.scores) for trace in traces), "problems": len({trace.problem for trace in traces}),
+                    **names,
+                    "traces": len(traces),
+                    "right": answers[True],
+                    "wrong": answers[False],
+                    "unknown": answers[None],
+                    "steps": sum(len(trace.scores) for trace in traces),
+                    "problems": len({trace.problem for trace in traces}),
                 }
-            )  # fmt: skip
+            )
             calibration += [{**names, **found} for found in _calibration(traces, config)]
             bias += [{**names, **found} for found in _bias(traces, config)]
-    return {"step_length_unit": sources[0].unit, "counts": counts, "calibration": calibration, "bias": bias}
+    return {
+        "step_length_unit": sources[0].unit,
+        "counts": counts,
+        "calibration": calibration,
+        "bias": bias,
+    }
 
 
 def _calibration(traces: "list[ScoredTrace]", config: Config) -> list[dict[str, Any]]:
-    """Return how well each step score, and each way to one score a trace, forecasts a right answer. Needs scores from 0 to 1."""
+    """Return how well each step score, and each way to one score a trace, forecasts a right answer.
+
+    Needs scores from 0 to 1.
+    """
     import numpy as np
 
     from rewardscope.probes.patterns import calibrate
@@ -185,29 +268,61 @@ def _calibration(traces: "list[ScoredTrace]", config: Config) -> list[dict[str, 
     if not known or not all(0 <= score <= 1 for trace in known for score in trace.scores):
         return []
     forecasts = {"each step": [(score, trace) for trace in known for score in trace.scores]}
-    forecasts |= {how: [(aggregate(trace.scores, how), trace) for trace in known] for how in FORECASTS}
+    forecasts |= {
+        how: [(aggregate(trace.scores, how), trace) for trace in known] for how in FORECASTS
+    }
     found = []
     for name, rows in forecasts.items():
         problem = np.unique([trace.problem for _, trace in rows], return_inverse=True)[1]
         right = np.array([float(bool(trace.correct)) for _, trace in rows])
         c = calibrate(np.array([score for score, _ in rows]), right, problem, seed=config.seed)
         curve = [{**bin_._asdict(), "right": asdict(bin_.right)} for bin_ in c.curve]
-        numbers = {"ece": asdict(c.ece), "brier": asdict(c.brier), "auroc": None if c.auroc is None else asdict(c.auroc)}
-        found.append({"forecast": name, "rows": len(rows), "share_right": float(right.mean()), **numbers, "reliability": curve})
+        numbers = {
+            "ece": asdict(c.ece),
+            "brier": asdict(c.brier),
+            "auroc": None if c.auroc is None else asdict(c.auroc),
+        }
+        found.append(
+            {
+                "forecast": name,
+                "rows": len(rows),
+                "share_right": float(right.mean()),
+                **numbers,
+                "reliability": curve,
+            }
+        )
     return found
 
 
 def _bias(traces: "list[ScoredTrace]", config: Config) -> list[dict[str, Any]]:
-    """Return the rank correlation of the step score with position, length and count, among right and among wrong traces."""
-    from rewardscope.probes.patterns import ANSWERS, COUNT, LENGTH, POSITION, rank_correlation, steps_of
+    """Return the rank correlation of the step score with position, length and count, among right
+    and among wrong traces.
+    """
+    from rewardscope.probes.patterns import (
+        ANSWERS,
+        COUNT,
+        LENGTH,
+        POSITION,
+        rank_correlation,
+        steps_of,
+    )
 
     found = []
     for correct, answer in ANSWERS.items():
         steps = steps_of(trace for trace in traces if trace.correct is correct)
         for what in (POSITION, LENGTH, COUNT):
-            spearman = rank_correlation(steps.score, steps.by(what), steps.problem, seed=config.seed)
+            spearman = rank_correlation(
+                steps.score, steps.by(what), steps.problem, seed=config.seed
+            )
             if spearman is not None:
-                found.append({"answer": answer, "against": what, "steps": len(steps.score), "spearman": asdict(spearman)})
+                found.append(
+                    {
+                        "answer": answer,
+                        "against": what,
+                        "steps": len(steps.score),
+                        "spearman": asdict(spearman),
+                    }
+                )
     return found
 
 
@@ -215,7 +330,9 @@ def _show(report: dict[str, Any]) -> str:
     """Lay out calibration and bias as two tables."""
 
     def text(e: "dict[str, float] | Estimate | None") -> str:
-        return "" if not isinstance(e, dict) else f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]"
+        return (
+            "" if not isinstance(e, dict) else f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]"
+        )
 
     forecasts = [
         [
@@ -228,12 +345,36 @@ def _show(report: dict[str, Any]) -> str:
         ]
         for row in report["calibration"]
     ]
-    biases = [[row["policy"], row["window"], row["answer"], row["against"], row["steps"], text(row["spearman"])] for row in report["bias"]]
+    biases = [
+        [
+            row["policy"],
+            row["window"],
+            row["answer"],
+            row["against"],
+            row["steps"],
+            text(row["spearman"]),
+        ]
+        for row in report["bias"]
+    ]
     counts = [list(row.values()) for row in report["counts"]]
     return "\n\n".join(
         [
             show_table(list(report["counts"][0]), counts),
-            show_table(["policy", "window", "forecast", "rows", "right", "calibration error", "Brier", "AUROC"], forecasts),
-            show_table(["policy", "window", "answer", "score against", "steps", "Spearman"], biases),
+            show_table(
+                [
+                    "policy",
+                    "window",
+                    "forecast",
+                    "rows",
+                    "right",
+                    "calibration error",
+                    "Brier",
+                    "AUROC",
+                ],
+                forecasts,
+            ),
+            show_table(
+                ["policy", "window", "answer", "score against", "steps", "Spearman"], biases
+            ),
         ]
     )

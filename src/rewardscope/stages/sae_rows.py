@@ -1,4 +1,6 @@
-"""The rows that `train-sae` trains on: folders of save-acts, or a model that runs over generated solutions while it trains."""
+"""The rows that `train-sae` trains on: folders of save-acts, or a model that runs over generated
+solutions while it trains.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +15,10 @@ from rewardscope.stages.acts_plan import CPU_BATCH_TOKENS, MAX_BATCH_TOKENS
 if TYPE_CHECKING:
     import numpy as np
 
-    from rewardscope.prms.items import Item
+    from rewardscope.capture.inputs import Item
     from rewardscope.prms.scorer import HfScorer
-    from rewardscope.sae.ranks import Team
-    from rewardscope.sae.stream import LayerBatch, Source
+    from rewardscope.sae.train.ranks import Team
+    from rewardscope.sae.train.stream import LayerBatch, Source
     from rewardscope.stages.train_sae import Config
     from rewardscope.storage.shards import ActStore
 
@@ -31,7 +33,9 @@ class Rows(NamedTuple):
     width: int
     train: "Source"
     held: "Callable[[], Iterator[tuple[LayerBatch, np.ndarray]]]"
-    """Gives held-out rows at these layers, with the code of each row's problem: its position in `problems`."""
+    """Gives held-out rows at these layers, with the code of each row's problem: its position in
+    `problems`.
+    """
     problems: tuple[str, ...]
     held_out: frozenset[str]
     names: list[str]
@@ -40,8 +44,11 @@ class Rows(NamedTuple):
 
 
 def open_shards(folders: list[Path], config: "Config", *, team: "Team") -> Rows:
-    """Read where the rows of the folders come from. Raises: ConfigError where they do not go together."""
-    from rewardscope.sae.stream import ShardSource, split_rows
+    """Read where the rows of the folders come from.
+
+    Raises: ConfigError where they do not go together.
+    """
+    from rewardscope.sae.train.stream import ShardSource, split_rows
     from rewardscope.storage.shards import ActStore
 
     stores = [ActStore(folder) for folder in folders]
@@ -49,9 +56,15 @@ def open_shards(folders: list[Path], config: "Config", *, team: "Team") -> Rows:
     own = team.own_layers(layers)
     split = split_rows(stores, share=config.holdout, seed=config.seed)
     return Rows(
-        layers, stores[0].width, ShardSource(split.train, own), ShardSource(split.held, own).held, split.problems, split.held_out,
-        [slug(folder) for folder in folders], stores[0].manifest["extra"].get("prm"),
-    )  # fmt: skip
+        layers,
+        stores[0].width,
+        ShardSource(split.train, own),
+        ShardSource(split.held, own).held,
+        split.problems,
+        split.held_out,
+        [slug(folder) for folder in folders],
+        stores[0].manifest["extra"].get("prm"),
+    )
 
 
 def _common_layers(config: "Config", stores: "list[ActStore]") -> tuple[int, ...]:
@@ -59,7 +72,10 @@ def _common_layers(config: "Config", stores: "list[ActStore]") -> tuple[int, ...
     widths = {store.width for store in stores}
     if len(widths) > 1:
         shown = ", ".join(f"{store.folder} {store.width}" for store in stores)
-        raise ConfigError(f"--ds-names: the folders have states of different widths ({shown}); train one run for each PRM")
+        raise ConfigError(
+            f"--ds-names: the folders have states of different widths ({shown}); train one run for"
+            " each PRM"
+        )
     shared = sorted(set(stores[0].layers).intersection(*(store.layers for store in stores)))
     if not shared:
         shown = ", ".join(f"{store.folder} {show_layers(store.layers)}" for store in stores)
@@ -68,22 +84,29 @@ def _common_layers(config: "Config", stores: "list[ActStore]") -> tuple[int, ...
 
 
 def open_forward(files: list[Path], config: "Config", *, team: "Team") -> Rows:
-    """Encode the solutions of the files and load the PRM. Raises: ConfigError, MissingInput where it can take none of them."""
+    """Encode the solutions of the files and load the PRM.
+
+    Raises: ConfigError, MissingInput where it can take none of them.
+    """
     import numpy as np
 
     from rewardscope.prms.scorer import HfScorer
-    from rewardscope.sae.forward import ForwardSource
-    from rewardscope.sae.stream import hold_out
+    from rewardscope.sae.train.forward_rows import ForwardSource
+    from rewardscope.sae.train.stream import hold_out
 
     where = ", ".join(map(str, files))
     scorer = HfScorer(config.prm, device=config.device)
     layers = parse_layers(config.layers, scorer.n_layers)
     own = team.own_layers(layers)
     items = _encoded(files, config, scorer)
-    problems, is_held_P = hold_out({item.problem for item in items}, share=config.holdout, seed=config.seed, where=where)
+    problems, is_held_P = hold_out(
+        {item.problem for item in items}, share=config.holdout, seed=config.seed, where=where
+    )
     codes = {name: code for code, name in enumerate(problems)}
     held_out = frozenset(problems[code] for code in np.flatnonzero(is_held_P))
-    batch_tokens = config.batch_tokens or (CPU_BATCH_TOKENS if scorer.model.device.type == "cpu" else MAX_BATCH_TOKENS)
+    batch_tokens = config.batch_tokens or (
+        CPU_BATCH_TOKENS if scorer.model.device.type == "cpu" else MAX_BATCH_TOKENS
+    )
     train, held = (
         ForwardSource(scorer, chosen, own, width=scorer.width, batch_tokens=batch_tokens)
         for chosen in (
@@ -91,18 +114,39 @@ def open_forward(files: list[Path], config: "Config", *, team: "Team") -> Rows:
             [item for item in items if item.problem in held_out],
         )
     )
-    return Rows(layers, scorer.width, train, lambda: held.held(codes), problems, held_out, [slug(file) for file in files], config.prm)
+    return Rows(
+        layers,
+        scorer.width,
+        train,
+        lambda: held.held(codes),
+        problems,
+        held_out,
+        [slug(file) for file in files],
+        config.prm,
+    )
 
 
 def _encoded(files: list[Path], config: "Config", scorer: "HfScorer") -> "list[Item]":
-    from rewardscope.prms.items import Pick, PrmEncoder, encode_items
+    from rewardscope.capture.inputs import Pick, PrmEncoder, encode_items
     from rewardscope.storage.jsonl import read_solved
 
-    traces = [(solved.problem, trace) for file in files for solved in read_solved(file) for trace in solved.traces]
+    traces = [
+        (solved.problem, trace)
+        for file in files
+        for solved in read_solved(file)
+        for trace in solved.traces
+    ]
     encoder = PrmEncoder(scorer.adapter, scorer.tokenizer, max_positions=scorer.max_positions)
-    found = encode_items(traces, encoder=encoder, pick=Pick(config.positions, 0, 0), known_scores=False)
+    found = encode_items(
+        traces, encoder=encoder, pick=Pick(config.positions, 0, 0), known_scores=False
+    )
     for reason, count in found.skipped.items():
-        get_logger().warning(f"train-sae: skipped {count} of {len(traces)} traces, {reason}; the first is {found.examples[reason]}")
+        get_logger().warning(
+            f"train-sae: skipped {count} of {len(traces)} traces, {reason}; the first is"
+            f" {found.examples[reason]}"
+        )
     if not found.items:
-        raise MissingInput(f"{', '.join(map(str, files))}: the PRM can take none of the {len(traces)} traces")
+        raise MissingInput(
+            f"{', '.join(map(str, files))}: the PRM can take none of the {len(traces)} traces"
+        )
     return found.items

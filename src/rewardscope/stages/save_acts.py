@@ -1,4 +1,6 @@
-"""`save-acts`: run a PRM, or the policy itself, over the traces of a generations file and keep hidden states and scores."""
+"""`save-acts`: run a PRM, or the policy itself, over the traces of a generations file and keep
+hidden states and scores.
+"""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,51 +17,78 @@ from rewardscope.records import ActRow
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.stages.acts_plan import MAX_BATCH_TOKENS, Plan, check_disk, make_plan
-from rewardscope.stages.parts import check_part
+from rewardscope.stages.work_parts import check_part
 from rewardscope.storage.files import manifest_of
 from rewardscope.storage.journal import Journal, drop_damaged
 from rewardscope.storage.tables import read_json
 
 if TYPE_CHECKING:
-    from rewardscope.prms.acts import StateSource
+    from rewardscope.capture.batches import StateSource
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """Save a PRM's hidden states and scores on generated solutions, or the states of the policy itself.
+    """Save a PRM's hidden states and scores on generated solutions, or the states of the policy
+    itself.
 
-    Layer l is the residual stream after decoder block l, from 0, before the final norm. Rows are the step ends, where the
-    PRM scores; all tokens of the solution up to the last step end (never the prompt); the last step end; or a sample of the
-    tokens. With --mode lm the states are those of --model-name on its own prompt, and rewards are those of the generations
-    file. Writes math-<mode>-<ds-name>/.
+    Layer l is the residual stream after decoder block l, from 0, before the final norm. Rows are
+    the step ends, where the PRM scores; all tokens of the solution up to the last step end (never
+    the prompt); the last step end; or a sample of the tokens. With --mode lm the states are those
+    of --model-name on its own prompt, and rewards are those of the generations file. Writes
+    math-<mode>-<ds-name>/.
     """
 
-    ds_name: str = option(help="generations file: a path, or a name below --base-path, with or without .jsonl", key=False)
-    base_path: Path | None = option(None, help="data folder, read and written (default: that of the settings)", key=False)
+    ds_name: str = option(
+        help="generations file: a path, or a name below --base-path, with or without .jsonl",
+        key=False,
+    )
+    base_path: Path | None = option(
+        None, help="data folder, read and written (default: that of the settings)", key=False
+    )
     ds_split: Literal["full", "train", "test"] = option(
         "full", help="problems: full, train (80 %) or test (20 %), split by a hash of the id"
     )
-    mode: Literal["rm", "lm"] = option("rm", help="whose states: rm, the reward model's, or lm, the policy's")
+    mode: Literal["rm", "lm"] = option(
+        "rm", help="whose states: rm, the reward model's, or lm, the policy's"
+    )
     prm: str = option(DEFAULT_PRM, help="with --mode rm: hub id or folder of the PRM")
-    prm_window: int | None = option(None, help="tokens of an input that the PRM was trained for (default: the positions of its config)")
-    beyond_window: Beyond = option("drop", help="a trace beyond that: drop it, or score it all the same and mark its rows")
+    prm_window: int | None = option(
+        None,
+        help=(
+            "tokens of an input that the PRM was trained for (default: the positions of its config)"
+        ),
+    )
+    beyond_window: Beyond = option(
+        "drop", help="a trace beyond that: drop it, or score it all the same and mark its rows"
+    )
     model_name: str | None = option(None, help="with --mode lm: hub id or folder of the policy")
-    limit: int = option(10_000, help="at most this many traces (not problems), the first of the file")
+    limit: int = option(
+        10_000, help="at most this many traces (not problems), the first of the file"
+    )
     layers: str = option("all", help="layers: all, 15, 0-27 or 0,3,5-7")
     positions: Literal["step-ends", "all-tokens", "last", "sample"] = option(
         "step-ends", help="step-ends, all-tokens (of the solution), last or sample"
     )
     sample: int = option(64, help="with --positions sample: tokens of each trace")
-    seed: int = option(0, help="of --positions sample; a trace's sample does not depend on the other traces")
+    seed: int = option(
+        0, help="of --positions sample; a trace's sample does not depend on the other traces"
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = option(
         "auto", help="type on disk: auto (the one the model runs in), float32 or bfloat16"
     )
     device: str = option("auto", help="auto, cpu, cuda or cuda:0", key=False)
     batch_tokens: int | None = option(
-        None, help=f"padded tokens of a forward pass, at most {MAX_BATCH_TOKENS} (default: 1024 on the CPU, else the most)", key=False
+        None,
+        help=(
+            f"padded tokens of a forward pass, at most {MAX_BATCH_TOKENS} (default: 1024 on the"
+            " CPU, else the most)"
+        ),
+        key=False,
     )
     part: int = option(1, help="which part of the traces to do, from 1", key=False)
-    total: int = option(1, help="how many parts the traces are dealt to; the last part done joins them", key=False)
+    total: int = option(
+        1, help="how many parts the traces are dealt to; the last part done joins them", key=False
+    )
 
     def __post_init__(self) -> None:
         check_layers(self.layers)
@@ -69,9 +98,13 @@ class Config(StageConfig):
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} {value}: at least 1 is needed")
         if self.batch_tokens is not None and not 1 <= self.batch_tokens <= MAX_BATCH_TOKENS:
-            raise ConfigError(f"--batch-tokens {self.batch_tokens}: it must be 1 to {MAX_BATCH_TOKENS}")
+            raise ConfigError(
+                f"--batch-tokens {self.batch_tokens}: it must be 1 to {MAX_BATCH_TOKENS}"
+            )
         if (self.mode == "lm") != (self.model_name is not None):
-            raise ConfigError("--mode lm and --model-name go together: the states are those of that policy")
+            raise ConfigError(
+                "--mode lm and --model-name go together: the states are those of that policy"
+            )
 
     @property
     def model(self) -> str:
@@ -80,11 +113,17 @@ class Config(StageConfig):
 
 
 def run(config: Config, settings: Settings) -> Path:
-    """Capture, write shards and where their rows come from; return the folder, or that of the part."""
+    """Capture, write shards and where their rows come from; return the folder, or that of the
+    part.
+    """
     base = config.base_path or settings.data_dir
-    source = require(paths.find_input(config.ds_name, base, suffix=".jsonl"), config.ds_name, "infer")
+    source = require(
+        paths.find_input(config.ds_name, base, suffix=".jsonl"), config.ds_name, "infer"
+    )
     if source.is_dir():
-        raise ConfigError(f"--ds-name {config.ds_name}: {source} is a folder; name a generations file")
+        raise ConfigError(
+            f"--ds-name {config.ds_name}: {source} is a folder; name a generations file"
+        )
     out = paths.acts_dir(base, config.mode, source)
     inputs = {"generations": source, "prm" if config.mode == "rm" else "policy": config.model}
     whole = Stage("save-acts", config, inputs=inputs, out=out)
@@ -94,15 +133,25 @@ def run(config: Config, settings: Settings) -> Path:
     if config.total == 1 or damaged:
         plan = make_plan(config, source, whole)
         with whole:
-            _finish(whole, plan, _capture(plan, plan.numbers, out, config, whole, resume=not config.force), config, source)
+            _finish(
+                whole,
+                plan,
+                _capture(plan, plan.numbers, out, config, whole, resume=not config.force),
+                config,
+                source,
+            )
         return out
-    stage = Stage("save-acts", config, inputs=inputs, out=paths.acts_part_dir(out, config.part, config.total))
+    stage = Stage(
+        "save-acts", config, inputs=inputs, out=paths.acts_part_dir(out, config.part, config.total)
+    )
     parts = [paths.acts_part_dir(out, part, config.total) for part in range(1, config.total + 1)]
     return _run_part(whole, stage, parts, config, source)
 
 
 def _drop_damaged(whole: Stage) -> bool:
-    """Delete damaged shards of a finished folder, so that their groups, and no others, are computed again; say whether there are."""
+    """Delete damaged shards of a finished folder, so that their groups, and no others, are computed
+    again; say whether there are.
+    """
     if whole.config.force or not whole.has_result():
         return False
     wrong = drop_damaged(whole.out)
@@ -111,25 +160,46 @@ def _drop_damaged(whole: Stage) -> bool:
     return bool(wrong)
 
 
-def _run_part(whole: Stage, stage: Stage, parts: Sequence[Path], config: Config, source: Path) -> Path:
-    """Do a part, and join the parts where it was the last one. A join that was killed goes on, whichever part is called."""
+def _run_part(
+    whole: Stage, stage: Stage, parts: Sequence[Path], config: Config, source: Path
+) -> Path:
+    """Do a part, and join the parts where it was the last one.
+
+    A join that was killed goes on, whichever part is called.
+    """
     unfinished = config.force or _n_done(parts, whole) < len(parts)
     if unfinished and stage.is_done():
         return stage.out
     plan = make_plan(config, source, whole)
     if unfinished:
-        mine = plan.numbers[config.part - 1 :: config.total]  # every total-th, so that parts have traces of every length
+        # every total-th, so that parts have traces of every length
+        mine = plan.numbers[config.part - 1 :: config.total]
         with stage:
             journal = _capture(plan, mine, stage.out, config, whole, resume=not config.force)
             files = {stage.out / mark.name: mark.sha256 for mark in journal.marks()}
-            stage.finish(files, rows=sum(plan.groups[number].n_rows for number in mine), skipped=plan.skipped, digests=files)
+            stage.finish(
+                files,
+                rows=sum(plan.groups[number].n_rows for number in mine),
+                skipped=plan.skipped,
+                digests=files,
+            )
     if _n_done(parts, whole) < len(parts):
-        get_logger().info(f"save-acts: {_n_done(parts, whole)} of {len(parts)} parts of {whole.out} are there")
+        get_logger().info(
+            f"save-acts: {_n_done(parts, whole)} of {len(parts)} parts of {whole.out} are there"
+        )
         return stage.out
     with whole:
         key = plan.key(whole)
-        Journal(whole.out, key, resume=True).adopt([Journal(part, key, resume=True) for part in parts])
-        _finish(whole, plan, _capture(plan, plan.numbers, whole.out, config, whole, resume=True), config, source)
+        Journal(whole.out, key, resume=True).adopt(
+            [Journal(part, key, resume=True) for part in parts]
+        )
+        _finish(
+            whole,
+            plan,
+            _capture(plan, plan.numbers, whole.out, config, whole, resume=True),
+            config,
+            source,
+        )
     for part in parts:
         shutil.rmtree(part)
     return whole.out
@@ -141,51 +211,86 @@ def _n_done(parts: Sequence[Path], whole: Stage) -> int:
     return sum(path.is_file() and read_json(path)["key"] == whole.key for path in manifests)
 
 
-def _capture(plan: Plan, numbers: Sequence[int], folder: Path, config: Config, whole: Stage, *, resume: bool) -> Journal:
-    """Write the groups that are not in a folder yet; the model is loaded only where there is one. Return the journal of all."""
+def _capture(
+    plan: Plan, numbers: Sequence[int], folder: Path, config: Config, whole: Stage, *, resume: bool
+) -> Journal:
+    """Write the groups that are not in a folder yet; the model is loaded only where there is one.
+
+    Return the journal of all.
+    """
     journal = Journal(folder, plan.key(whole), resume=resume)
     missing = {number: plan.groups[number] for number in numbers if number not in journal.done}
     check_disk(plan, list(missing.values()), [plan.groups[number] for number in numbers], folder)
     if missing:
-        from rewardscope.prms.saving import save_groups
+        from rewardscope.capture.saving import save_groups
 
-        save_groups(_load(config, plan), missing, journal, layers=plan.layers, dtype=plan.dtype, batch_tokens=plan.batch_tokens)
+        save_groups(
+            _load(config, plan),
+            missing,
+            journal,
+            layers=plan.layers,
+            dtype=plan.dtype,
+            batch_tokens=plan.batch_tokens,
+        )
     return journal
 
 
 def _load(config: Config, plan: Plan) -> "StateSource":
+    from rewardscope.capture.policy import PolicyStates
     from rewardscope.models.device import pick_device, pick_dtype
-    from rewardscope.prms.policy import PolicyStates
     from rewardscope.prms.scorer import HfScorer
 
     if config.mode == "rm":
-        return HfScorer(config.prm, device=config.device, window=plan.window, beyond=config.beyond_window)
+        return HfScorer(
+            config.prm, device=config.device, window=plan.window, beyond=config.beyond_window
+        )
     device = pick_device(config.device)
     return PolicyStates(config.model, device=device, dtype=pick_dtype(device))
 
 
 def _finish(stage: Stage, plan: Plan, journal: Journal, config: Config, source: Path) -> None:
-    """Write where the rows come from, and the manifest with what each shard was when it was written."""
-    from rewardscope.prms.items import act_rows
+    """Write where the rows come from, and the manifest with what each shard was when it was
+    written.
+    """
+    from rewardscope.capture.inputs import act_rows
     from rewardscope.storage.shards import write_traces
 
     def traces() -> Iterator[tuple[Iterator[ActRow], dict]]:
         for number, group in enumerate(plan.groups):
             for item, scores in zip(group.items, journal.done[number].scores, strict=True):
                 texts = plan.read(item.encoded.input_ids)
-                yield act_rows(item, scores, texts, window=plan.window), {
-                    "problem": item.problem, "trace": item.trace.index, "tokens": texts, "step_ends": item.encoded.step_ends,
-                    "scores": scores, "correct": item.trace.correct,
-                }  # fmt: skip
+                yield (
+                    act_rows(item, scores, texts, window=plan.window),
+                    {
+                        "problem": item.problem,
+                        "trace": item.trace.index,
+                        "tokens": texts,
+                        "step_ends": item.encoded.step_ends,
+                        "scores": scores,
+                        "correct": item.trace.correct,
+                    },
+                )
 
-    text_files, shards = write_traces(stage.out, traces()), {stage.out / mark.name: mark.sha256 for mark in journal.marks()}
+    text_files, shards = (
+        write_traces(stage.out, traces()),
+        {stage.out / mark.name: mark.sha256 for mark in journal.marks()},
+    )
     items = plan.items
     extra = {
-        "layers": list(plan.layers), "width": plan.width, "mode": config.mode, "model": config.model,
-        "prm": config.prm if config.mode == "rm" else None, "positions": config.positions, "window": plan.window,
-        "dtype": str(plan.dtype).removeprefix("torch."), "generations": str(source),
-        "traces": len(items), "problems": len({item.problem for item in items}),
+        "layers": list(plan.layers),
+        "width": plan.width,
+        "mode": config.mode,
+        "model": config.model,
+        "prm": config.prm if config.mode == "rm" else None,
+        "positions": config.positions,
+        "window": plan.window,
+        "dtype": str(plan.dtype).removeprefix("torch."),
+        "generations": str(source),
+        "traces": len(items),
+        "problems": len({item.problem for item in items}),
         "shards": {mark.name: [mark.bytes, mark.members] for mark in journal.marks()},
-    }  # fmt: skip
+    }
     n_rows = sum(len(item.positions) for item in items)
-    stage.finish([*shards, *text_files], rows=n_rows, skipped=plan.skipped, extra=extra, digests=shards)
+    stage.finish(
+        [*shards, *text_files], rows=n_rows, skipped=plan.skipped, extra=extra, digests=shards
+    )

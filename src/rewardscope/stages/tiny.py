@@ -12,15 +12,21 @@ from rewardscope.stage import Stage, StageConfig, option
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """Rebuild the shipped models from scratch (45 minutes on 2 cores), or measure them with --evaluate."""
+    """Rebuild the shipped models from scratch (45 minutes on 2 cores), or measure them with
+    --evaluate.
+    """
 
-    evaluate: bool = option(False, help="measure the models that are there instead of making them", key=False)
+    evaluate: bool = option(
+        False, help="measure the models that are there instead of making them", key=False
+    )
     limit: int = option(300, help="test problems for --evaluate")
     out: Path = option(TINY, help="folder of the three models", key=False)
 
     def __post_init__(self) -> None:
         if self.limit < 2:
-            raise ConfigError(f"--limit {self.limit}: at least 2 problems are needed for an interval")
+            raise ConfigError(
+                f"--limit {self.limit}: at least 2 problems are needed for an interval"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +63,9 @@ def run(config: Config, settings: Settings) -> list[Path]:
         return evaluate(config.out, limit=config.limit, force=config.force, settings=settings)
     recipes: dict[str, PolicyRecipe | PrmRecipe] = {
         "tiny-instruct": PolicyRecipe(style="tiny-instruct", force=config.force),
-        "tiny-reasoner": PolicyRecipe(style="tiny-reasoner", start="tiny-instruct", steps=400, lr=2e-3, force=config.force),
+        "tiny-reasoner": PolicyRecipe(
+            style="tiny-reasoner", start="tiny-instruct", steps=400, lr=2e-3, force=config.force
+        ),
         "tiny-prm": PrmRecipe(force=config.force),
     }
     return [_make(name, recipe, config.out) for name, recipe in recipes.items()]
@@ -72,13 +80,27 @@ def _make(name: str, recipe: PolicyRecipe | PrmRecipe, home: Path) -> Path:
     from rewardscope.tiny.build import build_policy, build_prm
 
     with stage:
-        common = {"steps": recipe.steps, "batch": recipe.batch, "lr": recipe.lr, "seed": recipe.seed}
+        common = {
+            "steps": recipe.steps,
+            "batch": recipe.batch,
+            "lr": recipe.lr,
+            "seed": recipe.seed,
+        }
         if isinstance(recipe, PolicyRecipe):
-            loss = build_policy(out, style=recipe.style, start=home / start if start else None, **common)
+            loss = build_policy(
+                out, style=recipe.style, start=home / start if start else None, **common
+            )
         else:
-            more = {"layers": recipe.layers, "samples": recipe.samples, "expect_steps": recipe.expect_steps, "expect_lr": recipe.expect_lr}
+            more = {
+                "layers": recipe.layers,
+                "samples": recipe.samples,
+                "expect_steps": recipe.expect_steps,
+                "expect_lr": recipe.expect_lr,
+            }
             loss = build_prm(out, start=home / "tiny-instruct", **more, **common)
         get_logger().info(f"tiny: {name} ended at a training loss of {loss:.4f}")
         files = sorted(path for path in out.iterdir() if path.name != "manifest.json")
-        stage.finish(files, rows=recipe.steps * recipe.batch, extra={"training_loss": round(loss, 5)})
+        stage.finish(
+            files, rows=recipe.steps * recipe.batch, extra={"training_loss": round(loss, 5)}
+        )
     return out

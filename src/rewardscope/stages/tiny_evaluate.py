@@ -1,4 +1,6 @@
-"""Measure the shipped models on held-out tinymath problems: solve rates, the PRM's AUROC, the lift of guided search."""
+"""Measure the shipped models on held-out tinymath problems: solve rates, the PRM's AUROC, the lift
+of guided search.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,24 +20,48 @@ DATASET = "tinymath"
 
 
 def evaluate(home: Path, *, limit: int, force: bool, settings: Settings) -> list[Path]:
-    """Print each measure with its 95 % interval and its target; write them to `<data dir>/tiny-eval/evaluation.json`."""
-    from rewardscope.statistics import bootstrap_difference, wilson
+    """Print each measure with its 95 % interval and its target; write them to `<data
+    dir>/tiny-eval/evaluation.json`.
+    """
+    from rewardscope.statistics.intervals import bootstrap_difference, wilson
 
     for name in ("tiny-instruct", "tiny-reasoner", "tiny-prm"):
         require(home / name, home / name, "tiny")
     settings = dataclasses.replace(settings, data_dir=settings.data_dir / "tiny-eval")
     prm, measures = str(home / "tiny-prm"), []
     for policy in ("tiny-instruct", "tiny-reasoner"):
-        common = {"model_name": str(home / policy), "datasets": (DATASET,), "limit": limit, "engine": "hf", "force": force}
-        alone = read_solved(infer.run(infer.Config(**common, n=1, temperature=0.0, max_tokens=512), settings)[0])
-        guided = read_solved(infer_with_prm.run(infer_with_prm.Config(**common, prm=prm, n=16, width=4), settings)[0])
+        common = {
+            "model_name": str(home / policy),
+            "datasets": (DATASET,),
+            "limit": limit,
+            "engine": "hf",
+            "force": force,
+        }
+        alone = read_solved(
+            infer.run(infer.Config(**common, n=1, temperature=0.0, max_tokens=512), settings)[0]
+        )
+        guided = read_solved(
+            infer_with_prm.run(infer_with_prm.Config(**common, prm=prm, n=16, width=4), settings)[0]
+        )
         right_alone, right_guided = _right(alone), _right(guided)
         lift = bootstrap_difference(right_guided, right_alone, _mean, seed=0)
         required = policy == "tiny-instruct"
         measures += [
-            (f"{policy}: solved alone, greedy", wilson(sum(right_alone), len(right_alone)), "0.35 to 0.80"),
-            (f"{policy}: solved with the PRM, beam search", wilson(sum(right_guided), len(right_guided)), "none, reported"),
-            (f"{policy}: lift of the PRM", lift, ">= 0.10, interval above 0" if required else "none, a measurement"),
+            (
+                f"{policy}: solved alone, greedy",
+                wilson(sum(right_alone), len(right_alone)),
+                "0.35 to 0.80",
+            ),
+            (
+                f"{policy}: solved with the PRM, beam search",
+                wilson(sum(right_guided), len(right_guided)),
+                "none, reported",
+            ),
+            (
+                f"{policy}: lift of the PRM",
+                lift,
+                ">= 0.10, interval above 0" if required else "none, a measurement",
+            ),
         ]
     sampled_settings = dataclasses.replace(settings, data_dir=settings.data_dir / "sampled")
     sampling = infer.Config(
@@ -49,10 +75,22 @@ def evaluate(home: Path, *, limit: int, force: bool, settings: Settings) -> list
         force=force,
     )
     sampled = read_solved(infer.run(sampling, sampled_settings)[0])
-    measures.append(("tiny-prm: right against wrong steps of tiny-instruct, AUROC", _step_auroc(sampled, prm), ">= 0.90"))
+    measures.append(
+        (
+            "tiny-prm: right against wrong steps of tiny-instruct, AUROC",
+            _step_auroc(sampled, prm),
+            ">= 0.90",
+        )
+    )
     show(show_table(("measure", "value [95 % interval] n problems", "target"), measures))
     out = settings.data_dir / "evaluation.json"
-    write_json(out, [{"measure": name, **dataclasses.asdict(estimate), "target": target} for name, estimate, target in measures])
+    write_json(
+        out,
+        [
+            {"measure": name, **dataclasses.asdict(estimate), "target": target}
+            for name, estimate, target in measures
+        ],
+    )
     get_logger().info(f"tiny: wrote {out}")
     return [out]
 
@@ -66,13 +104,15 @@ def _mean(values: Sequence[int]) -> float:
 
 
 def _step_auroc(solved: Sequence[SolvedProblem], prm: str) -> Estimate:
-    """Return the AUROC over all steps, pooled; the truth of each step comes from the chain that made its problem."""
+    """Return the AUROC over all steps, pooled; the truth of each step comes from the chain that
+    made its problem.
+    """
     import numpy as np
 
     from rewardscope.prms import load_scorer
     from rewardscope.probes.scores import auroc
     from rewardscope.problems.tinymath import judge_steps, make_problems
-    from rewardscope.statistics import bootstrap
+    from rewardscope.statistics.intervals import bootstrap
 
     scorer = load_scorer(prm, engine="hf")
     truths = make_problems(len(solved), split="test", seed=0)
@@ -80,9 +120,15 @@ def _step_auroc(solved: Sequence[SolvedProblem], prm: str) -> Estimate:
     for row, truth in zip(solved, truths, strict=True):
         assert row.problem.question == truth.question, (row.problem.id, truth.question)
         traces = [trace for trace in row.traces if trace.steps]
-        scores = scorer.score([scorer.encode(row.problem.question, trace.steps) for trace in traces])
+        scores = scorer.score(
+            [scorer.encode(row.problem.question, trace.steps) for trace in traces]
+        )
         right = [verdict for trace in traces for verdict in judge_steps(truth, list(trace.steps))]
-        per_problem.append(np.array([[score for trace_scores in scores for score in trace_scores], right], dtype=float))
+        per_problem.append(
+            np.array(
+                [[score for trace_scores in scores for score in trace_scores], right], dtype=float
+            )
+        )
 
     def pooled(groups: Sequence[np.ndarray]) -> float:
         score_N, right_N = np.concatenate(groups, axis=1)

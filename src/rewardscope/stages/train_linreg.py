@@ -1,4 +1,6 @@
-"""Fit a linear probe on the states of each layer at step ends, and score it on held-out problems beside what it must beat."""
+"""Fit a linear probe on the states of each layer at step ends, and score it on held-out problems
+beside what it must beat.
+"""
 
 import dataclasses
 from dataclasses import dataclass
@@ -22,27 +24,42 @@ if TYPE_CHECKING:
     from rewardscope.storage.shards import ActStore
 
 LAYER_0 = "layer 0"
-WORTH_THE_NAME = 0.01  # a probe that leads its controls by less than this r2 or AUROC does not beat them
+# a probe that leads its controls by less than this r2 or AUROC does not beat them
+WORTH_THE_NAME = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ProbeConfig):
     """Fit linear probes for reward or correctness, layer by layer, beside what they must beat.
 
-    Target `reward` is the PRM's score of the step: ridge regression, headline r2. Target `correct` is the grade of the whole
-    trace (0 or 1): logistic regression, headline AUROC. Fitted on some problems, scored on the others. Controls on the same
-    rows: shuffled targets, a few random directions, layer 0, the token alone, the place in the trace alone. Writes results.csv
-    and layer_XX.npz to <acts>/linreg/<target>/.
+    Target `reward` is the PRM's score of the step: ridge regression, headline r2. Target `correct`
+    is the grade of the whole trace (0 or 1): logistic regression, headline AUROC. Fitted on some
+    problems, scored on the others. Controls on the same
+    rows: shuffled targets, a few random directions, layer 0, the token alone, the place in the
+    trace alone. Writes results.csv and layer_XX.npz to <acts>/linreg/<target>/.
     """
 
-    ds_name: str = option(help="a folder of save-acts: a path, or a name below --base-dir such as math-rm-...", key=False)
-    base_dir: Path | None = option(None, help="where --ds-name is looked for (default: the data folder of the settings)", key=False)
-    data_type: Literal["hiddens"] = option("hiddens", help="what the probe reads: hiddens, the residual stream after each block")
+    ds_name: str = option(
+        help="a folder of save-acts: a path, or a name below --base-dir such as math-rm-...",
+        key=False,
+    )
+    base_dir: Path | None = option(
+        None,
+        help="where --ds-name is looked for (default: the data folder of the settings)",
+        key=False,
+    )
+    data_type: Literal["hiddens"] = option(
+        "hiddens", help="what the probe reads: hiddens, the residual stream after each block"
+    )
 
 
 def run(config: Config, settings: Settings) -> Path:
     """Fit, score and save the probes of each layer; return the folder."""
-    acts = require(paths.find_input(config.ds_name, config.base_dir or settings.data_dir), config.ds_name, "save-acts")
+    acts = require(
+        paths.find_input(config.ds_name, config.base_dir or settings.data_dir),
+        config.ds_name,
+        "save-acts",
+    )
     out = paths.linreg_dir(acts, config.target)
     stage = Stage("train-linreg", config, inputs={"acts": acts}, out=out)
     if stage.is_done():
@@ -53,14 +70,27 @@ def run(config: Config, settings: Settings) -> Path:
 
     store = ActStore(acts)
     layers = pick_layers(config.layers, store.layers)
-    table = read_table(store, config.target, Split(test_share=config.test_share, seed=config.seed, folds=config.n_folds))
+    table = read_table(
+        store,
+        config.target,
+        Split(test_share=config.test_share, seed=config.seed, folds=config.n_folds),
+    )
     with stage:
         drawn = resample(table.problem[table.test], seed=config.seed)
         results, common = _score_columns(store, table, drawn, config)
         files = [paths.linreg_probe_file(out, layer) for layer in layers]
         keep = dict(zip(layers, files, strict=True))
-        for layer in progress([0, *layers[layers[0] == 0 :]] if 0 in store.layers else layers, "probes", unit="layer"):
-            fitted = _score_layer(store, layer, table, drawn, config, (keep[layer], stage.key) if layer in keep else None)
+        for layer in progress(
+            [0, *layers[layers[0] == 0 :]] if 0 in store.layers else layers, "probes", unit="layer"
+        ):
+            fitted = _score_layer(
+                store,
+                layer,
+                table,
+                drawn,
+                config,
+                (keep[layer], stage.key) if layer in keep else None,
+            )
             if layer in keep:
                 results += _compare(layer, fitted, common, table, config)
             if layer == 0:  # a control of all that follow
@@ -71,17 +101,34 @@ def run(config: Config, settings: Settings) -> Path:
         show(_show(results))
         _warn_of_ends(results, config.penalties)
         counts = {"n_train": int(table.train.sum()), "n_test": int(table.test.sum())}
-        stage.finish([results_file, *files], rows=len(results), extra={"layers": list(layers), "width": store.width, **counts})
+        stage.finish(
+            [results_file, *files],
+            rows=len(results),
+            extra={"layers": list(layers), "width": store.width, **counts},
+        )
     return out
 
 
-def _score_columns(store: "ActStore", table: "Table", drawn: "Resamples", config: Config) -> "tuple[list[ProbeResult], dict[str, Scores]]":
-    """Fit and score the controls that read no states; return their rows and their scores by name."""
-    from rewardscope.probes.controls import POSITION, TOKEN, fit_columns, position_columns, token_columns
+def _score_columns(
+    store: "ActStore", table: "Table", drawn: "Resamples", config: Config
+) -> "tuple[list[ProbeResult], dict[str, Scores]]":
+    """Fit and score the controls that read no states; return their rows and their scores by
+    name.
+    """
+    from rewardscope.probes.controls import (
+        POSITION,
+        TOKEN,
+        fit_columns,
+        position_columns,
+        token_columns,
+    )
     from rewardscope.probes.scores import score
 
     results, scores = [], {}
-    for name, columns in ((TOKEN, token_columns(store, table)), (POSITION, position_columns(table))):
+    for name, columns in (
+        (TOKEN, token_columns(store, table)),
+        (POSITION, position_columns(table)),
+    ):
         probe, predicted_N = fit_columns(columns, table, penalties=config.penalties)
         scores[name] = score(table.value[table.test], predicted_N, drawn, classes=table.classes)
         results.append(_result(None, name, probe, scores[name], table, config))
@@ -89,10 +136,15 @@ def _score_columns(store: "ActStore", table: "Table", drawn: "Resamples", config
 
 
 def _score_layer(
-    store: "ActStore", layer: int, table: "Table", drawn: "Resamples", config: Config,
+    store: "ActStore",
+    layer: int,
+    table: "Table",
+    drawn: "Resamples",
+    config: Config,
     keep: tuple[Path, str] | None,
-) -> "dict[str, tuple[LinearProbe, Scores]]":  # fmt: skip
-    """Fit the probe of a layer and its controls, or read what an interrupted run of the same key kept; score them on the test rows.
+) -> "dict[str, tuple[LinearProbe, Scores]]":
+    """Fit the probe of a layer and its controls, or read what an interrupted run of the same key
+    kept; score them on the test rows.
 
     Shuffled targets are one control: the mean of all shuffles, with the penalty of the first.
     """
@@ -108,69 +160,158 @@ def _score_layer(
     probes = read_probes(keep[0], key=keep[1]) if keep else None
     if probes is None:
         shuffled_NS = shuffle_targets(table, seed=config.seed)
-        how = {"folds": table.n_folds, "penalties": config.penalties, "classes": table.classes, "seed": config.seed}
+        how = {
+            "folds": table.n_folds,
+            "penalties": config.penalties,
+            "classes": table.classes,
+            "seed": config.seed,
+        }
         probes = fit_layer(source, table.value, shuffled_NS, table.fold, **how)
         if keep:
             write_probes(keep[0], probes, key=keep[1])
     predicted = predict_chosen(source, list(probes.values()), table.test)
     value_N = table.value[table.test]
-    scored = [score(value_N, predicted_N, drawn, classes=table.classes) for predicted_N in predicted.T]
+    scored = [
+        score(value_N, predicted_N, drawn, classes=table.classes) for predicted_N in predicted.T
+    ]
     found: dict[str, list[tuple[LinearProbe, Scores]]] = {}
     for name, probe, scores in zip(probes, probes.values(), scored, strict=True):
-        found.setdefault(SHUFFLED if name.startswith(SHUFFLED) else name, []).append((probe, scores))
-    return {name: (parts[0][0], mean_of([scores for _, scores in parts])) for name, parts in found.items()}
+        found.setdefault(SHUFFLED if name.startswith(SHUFFLED) else name, []).append(
+            (probe, scores)
+        )
+    return {
+        name: (parts[0][0], mean_of([scores for _, scores in parts]))
+        for name, parts in found.items()
+    }
 
 
 def _compare(
-    layer: int, fitted: "dict[str, tuple[LinearProbe, Scores]]", common: "dict[str, Scores]", table: "Table", config: Config
+    layer: int,
+    fitted: "dict[str, tuple[LinearProbe, Scores]]",
+    common: "dict[str, Scores]",
+    table: "Table",
+    config: Config,
 ) -> list[ProbeResult]:
-    """Return the rows of a layer: its probe with the margin over its best control, then the controls that read the same states."""
+    """Return the rows of a layer: its probe with the margin over its best control, then the
+    controls that read the same states.
+    """
     from rewardscope.probes.scores import margin
 
     own, *controls = fitted
     best, lead = margin(fitted[own][1], {**common, **{name: fitted[name][1] for name in controls}})
-    states, *others = (_result(layer, name, probe, scores, table, config) for name, (probe, scores) in fitted.items())
+    states, *others = (
+        _result(layer, name, probe, scores, table, config)
+        for name, (probe, scores) in fitted.items()
+    )
     beats = lead.low > WORTH_THE_NAME
-    found = {"best_control": best, "margin": lead.value, "margin_low": lead.low, "margin_high": lead.high, "beats_controls": beats}
+    found = {
+        "best_control": best,
+        "margin": lead.value,
+        "margin_low": lead.low,
+        "margin_high": lead.high,
+        "beats_controls": beats,
+    }
     return [dataclasses.replace(states, **found), *others]
 
 
-def _result(layer: int | None, name: str, probe: "LinearProbe", scores: "Scores", table: "Table", config: Config) -> ProbeResult:
+def _result(
+    layer: int | None,
+    name: str,
+    probe: "LinearProbe",
+    scores: "Scores",
+    table: "Table",
+    config: Config,
+) -> ProbeResult:
     return ProbeResult(
-        layer=layer, probe=name, target=table.target, ridge=probe.ridge, n_train=int(table.train.sum()), n_test=int(table.test.sum()),
-        n_test_problems=scores.headline.n, r2=scores.r2, pearson=scores.pearson, spearman=scores.spearman, mse=scores.mse,
-        auroc=scores.auroc, accuracy=scores.accuracy, majority=scores.majority, ece=scores.ece,
-        low=scores.headline.low, high=scores.headline.high, seed=config.seed,
-    )  # fmt: skip
+        layer=layer,
+        probe=name,
+        target=table.target,
+        ridge=probe.ridge,
+        n_train=int(table.train.sum()),
+        n_test=int(table.test.sum()),
+        n_test_problems=scores.headline.n,
+        r2=scores.r2,
+        pearson=scores.pearson,
+        spearman=scores.spearman,
+        mse=scores.mse,
+        auroc=scores.auroc,
+        accuracy=scores.accuracy,
+        majority=scores.majority,
+        ece=scores.ece,
+        low=scores.headline.low,
+        high=scores.headline.high,
+        seed=config.seed,
+    )
 
 
 def _warn_of_ends(results: list[ProbeResult], penalties: tuple[float, ...]) -> None:
     """Log where the chosen penalty is an end of the path, so that a better one may lie outside."""
-    ends = [r.layer for r in results if r.layer is not None and r.probe == "states" and r.ridge in (penalties[0], penalties[-1])]
+    ends = [
+        r.layer
+        for r in results
+        if r.layer is not None and r.probe == "states" and r.ridge in (penalties[0], penalties[-1])
+    ]
     if len(penalties) > 1 and ends:
         get_logger().info(
-            f"train-linreg: at layers {show_layers(ends)} the chosen penalty is an end of --ridge; a wider range may do better"
+            f"train-linreg: at layers {show_layers(ends)} the chosen penalty is an end of --ridge;"
+            " a wider range may do better"
         )
 
 
 def _show(results: list[ProbeResult]) -> str:
-    """Lay out one line a layer, with the headline of each control beside it, then a line on what does not beat its controls."""
+    """Lay out one line a layer, with the headline of each control beside it, then a line on what
+    does not beat its controls.
+    """
     states = [r for r in results if r.probe == "states"]
     classes = states[0].auroc is not None
-    metrics = ("auroc", "accuracy", "majority", "ece") if classes else ("r2", "pearson", "spearman", "mse")
+    metrics = (
+        ("auroc", "accuracy", "majority", "ece")
+        if classes
+        else ("r2", "pearson", "spearman", "mse")
+    )
     controls = dict.fromkeys(r.probe for r in results if r.probe != "states")
     value = {(r.layer, r.probe): f"{r.auroc if classes else r.r2:.3f}" for r in results}
-    header = ["layer", "ridge", *metrics, "95 % low", "95 % high", *controls, "margin", "margin low", "beats controls"]
+    header = [
+        "layer",
+        "ridge",
+        *metrics,
+        "95 % low",
+        "95 % high",
+        *controls,
+        "margin",
+        "margin low",
+        "beats controls",
+    ]
     rows = []
     for r in states:
         beside = [value.get((r.layer, name)) or value[None, name] for name in controls]
-        numbers = [f"{getattr(r, name):{'.2e' if name == 'mse' else '.3f'}}" for name in (*metrics, "low", "high")]
-        rows.append([r.layer, f"{r.ridge:.3g}", *numbers, *beside, f"{r.margin:.3f}", f"{r.margin_low:.3f}", str(r.beats_controls).lower()])
+        numbers = [
+            f"{getattr(r, name):{'.2e' if name == 'mse' else '.3f'}}"
+            for name in (*metrics, "low", "high")
+        ]
+        rows.append(
+            [
+                r.layer,
+                f"{r.ridge:.3g}",
+                *numbers,
+                *beside,
+                f"{r.margin:.3f}",
+                f"{r.margin_low:.3f}",
+                str(r.beats_controls).lower(),
+            ]
+        )
     lines = [show_table(header, rows)]
     one = states[0]
-    lines.append(f"{one.n_train} rows to fit, {one.n_test} rows of {one.n_test_problems} problems to score; margin: to the best control")
+    lines.append(
+        f"{one.n_train} rows to fit, {one.n_test} rows of {one.n_test_problems} problems to score;"
+        " margin: to the best control"
+    )
     for control in dict.fromkeys(r.best_control for r in states):
-        beaten = [r.layer for r in states if r.best_control == control and not r.beats_controls and r.layer is not None]
+        beaten = [
+            r.layer
+            for r in states
+            if r.best_control == control and not r.beats_controls and r.layer is not None
+        ]
         if beaten:
             lines.append(f"layers {show_layers(beaten)} do not beat their best control: {control}")
     return "\n".join(lines)

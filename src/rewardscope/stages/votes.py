@@ -1,4 +1,6 @@
-"""What answering by a vote or by the best score gets right, on any subset of a problem's judged traces."""
+"""What answering by a vote or by the best score gets right, on any subset of a problem's judged
+traces.
+"""
 
 import itertools
 import math
@@ -28,7 +30,10 @@ def powers_up_to(n: int) -> list[int]:
 
 
 def pass_at_k(n: int, right: int, *, k: int) -> float:
-    """Return the chance that k of n traces, drawn without replacement, hold a right one. Source: arXiv 2107.03374 eq. 1."""
+    """Return the chance that k of n traces, drawn without replacement, hold a right one.
+
+    Source: arXiv 2107.03374 eq. 1.
+    """
     return 1 - math.comb(n - right, k) / math.comb(n, k)
 
 
@@ -41,7 +46,9 @@ def subsets(n: int, k: int, *, seed: str) -> list[tuple[int, ...]]:
 
 
 def majority(judged: Judged, subset: Sequence[int]) -> float:
-    """Return 1 where the most frequent answer of a subset is right, 0 where not; traces without an answer do not vote."""
+    """Return 1 where the most frequent answer of a subset is right, 0 where not; traces without an
+    answer do not vote.
+    """
     return _elect(judged, [(judged.groups[i], 1.0) for i in subset])
 
 
@@ -51,7 +58,9 @@ def weighted(judged: Judged, subset: Sequence[int]) -> float:
 
 
 def best_of(judged: Judged, subset: Sequence[int]) -> float:
-    """Return the same for the one trace with the best aggregated PRM score, whether it has an answer or not."""
+    """Return the same for the one trace with the best aggregated PRM score, whether it has an
+    answer or not.
+    """
     scores = {i: score for i in subset if (score := judged.scores[i]) is not None}
     return _share_right([judged.correct[i] for i in _best(scores)])
 

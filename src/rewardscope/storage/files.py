@@ -9,12 +9,24 @@ from pathlib import Path
 from typing import Any
 
 _EDGE = 1 << 20  # bytes hashed at each end of a large model file
-_FILE_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".html", ".pdf", ".png", ".npz", ".safetensors")
+_FILE_ENDINGS = (
+    ".jsonl",
+    ".json",
+    ".csv",
+    ".parquet",
+    ".html",
+    ".pdf",
+    ".png",
+    ".npz",
+    ".safetensors",
+)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and moved in, on failure removed."""
+    """Yield a temporary path beside `path`; on success it is synced and moved in, on failure
+    removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -33,7 +45,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON in one move. Raises: ValueError on NaN or infinity, which JSON does not have."""
+    """Write indented JSON in one move.
+
+    Raises: ValueError on NaN or infinity, which JSON does not have.
+    """
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -46,23 +61,28 @@ def sha256(path: Path) -> str:
 def manifest_of(path: Path) -> Path:
     """Return where the manifest of a stage's output is: inside a folder, beside a file.
 
-    An output that is not there yet is a file by its ending: a folder's name may hold dots, as in `math-rm-Qwen2.5-Math-7B`.
+    An output that is not there yet is a file by its ending: a folder's name may hold dots, as in
+    `math-rm-Qwen2.5-Math-7B`.
     """
     is_file = path.is_file() or (not path.is_dir() and path.suffix in _FILE_ENDINGS)
     return path.with_name(f"{path.name}.manifest.json") if is_file else path / "manifest.json"
 
 
 def result_of(path: Path) -> Path:
-    """Return the result that a file belongs to: the nearest of itself and three folders above that has a manifest, else itself."""
-    return next((place for place in (path, *path.parents[:3]) if manifest_of(place).is_file()), path)
+    """Return the result that a file belongs to: the nearest of itself and three folders above that
+    has a manifest, else itself.
+    """
+    return next(
+        (place for place in (path, *path.parents[:3]) if manifest_of(place).is_file()), path
+    )
 
 
 def digest(source: Path | str) -> str:
     """Identify an input without reading what is large.
 
-    A stage's output is identified by its manifest (so a rebuilt input counts as new), a file also by its content (so one
-    edited by hand counts as new), a model folder by its file names, sizes and the first and last MiB of each file, and
-    anything else (a hub id) by its name.
+    A stage's output is identified by its manifest (so a rebuilt input counts as new), a file also
+    by its content (so one edited by hand counts as new), a model folder by its file names, sizes
+    and the first and last MiB of each file, and anything else (a hub id) by its name.
     """
     path = Path(source)
     if not path.exists():

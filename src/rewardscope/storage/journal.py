@@ -1,7 +1,9 @@
-"""The journal of a `save-acts` folder: which shards are whole, so that nothing is computed twice. Needs no torch.
+"""The journal of a `save-acts` folder: which shards are whole, so that nothing is computed twice.
+Needs no torch.
 
-A group is some traces whose shards are on disk; its line holds their shards and scores and is written after them. The journal
-stays beside the finished shards: where one of them is lost or altered, only its group is computed again.
+A group is some traces whose shards are on disk; its line holds their shards and scores and is
+written after them. The journal stays beside the finished shards: where one of them is lost or
+altered, only its group is computed again.
 """
 
 import json
@@ -19,7 +21,10 @@ Scores = tuple[float, ...] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardMark:
-    """What a shard was when it was written. `members` is a hash of its members' names, sizes and checksums."""
+    """What a shard was when it was written.
+
+    `members` is a hash of its members' names, sizes and checksums.
+    """
 
     name: str  # within the folder
     bytes: int
@@ -40,17 +45,23 @@ class GroupLine:
 class Journal:
     """The groups of a folder that are whole on disk, by number.
 
-    The first line of the file is the key of the run: with another key, or without `resume`, all shards are removed, never mixed.
+    The first line of the file is the key of the run: with another key, or without `resume`, all
+    shards are removed, never mixed.
     """
 
     def __init__(self, folder: Path, key: str, *, resume: bool) -> None:
         self.folder, self._key, self._path = folder, key, folder / NAME
         old_key, lines = _read(self._path)
         same = resume and old_key == key
-        self.done = {line.group: line for line in lines if same and not any(wrong_with(folder, mark) for mark in line.shards)}
+        self.done = {
+            line.group: line
+            for line in lines
+            if same and not any(wrong_with(folder, mark) for mark in line.shards)
+        }
         whole = {mark.name for line in self.done.values() for mark in line.shards}
         hiddens = folder / HIDDENS
-        for path in (*hiddens.glob("*.npz"), *hiddens.glob(".*.tmp")):  # of another key, or of a group that is not whole
+        # of another key, or of a group that is not whole
+        for path in (*hiddens.glob("*.npz"), *hiddens.glob(".*.tmp")):
             if str(path.relative_to(folder)) not in whole:
                 path.unlink()
         self._write()
@@ -62,7 +73,9 @@ class Journal:
             out.write(_text(self.done[group]))
 
     def adopt(self, others: Iterable["Journal"]) -> None:
-        """Take over the groups of other folders: their lines first, then their shards, which are moved. A killed call can be repeated."""
+        """Take over the groups of other folders: their lines first, then their shards, which are
+        moved. A killed call can be repeated.
+        """
         others = list(others)
         for other in others:
             self.done |= other.done
@@ -82,7 +95,9 @@ class Journal:
 
 
 def drop_damaged(folder: Path) -> list[str]:
-    """Delete the shards of a folder that are not what was written; return what is wrong with each that is damaged or missing."""
+    """Delete the shards of a folder that are not what was written; return what is wrong with each
+    that is damaged or missing.
+    """
     found = []
     for line in _read(folder / NAME)[1]:
         for mark in line.shards:
@@ -94,7 +109,10 @@ def drop_damaged(folder: Path) -> list[str]:
 
 
 def wrong_with(folder: Path, mark: ShardMark) -> str:
-    """Say what is wrong with a shard, or "". It is read only where its time of change is not the one of its mark."""
+    """Say what is wrong with a shard, or "".
+
+    It is read only where its time of change is not the one of its mark.
+    """
     try:
         state = (folder / mark.name).stat()
     except FileNotFoundError:
@@ -120,4 +138,8 @@ def _read(path: Path) -> tuple[str, list[GroupLine]]:
 
 def _line(row: dict) -> GroupLine:
     shards = tuple(ShardMark(**mark) for mark in row["shards"])
-    return GroupLine(group=row["group"], shards=shards, scores=tuple(None if one is None else tuple(one) for one in row["scores"]))
+    return GroupLine(
+        group=row["group"],
+        shards=shards,
+        scores=tuple(None if one is None else tuple(one) for one in row["scores"]),
+    )

@@ -13,7 +13,8 @@ def read_rows(path: Path) -> Iterator[dict]:
     """Yield the JSON objects of a file. Raises: MissingInput; BadRecord with the line's number."""
     if not path.is_file():
         raise MissingInput(f"{path} is not there")
-    decode = json.JSONDecoder().raw_decode  # half the time of json.loads, which looks for blanks around it
+    # half the time of json.loads, which looks for blanks around it
+    decode = json.JSONDecoder().raw_decode
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(map(str.strip, lines), start=1):
             if not line:
@@ -40,7 +41,10 @@ def write_rows(path: Path, rows: Iterable[dict]) -> int:
 
 
 def read_solved(path: Path) -> list[SolvedProblem]:
-    """Read a generations file. Raises: MissingInput; BadRecord with the line's number and what is wrong."""
+    """Read a generations file.
+
+    Raises: MissingInput; BadRecord with the line's number and what is wrong.
+    """
     solved = []
     for number, row in enumerate(read_rows(path), start=1):
         try:
@@ -55,7 +59,8 @@ def read_solved(path: Path) -> list[SolvedProblem]:
 class PartialRows:
     """Solved problems kept as they come, so that a killed run goes on where it was.
 
-    Lines are appended in any order and a torn last line is dropped; `finish` writes the ordered file and removes this one.
+    Lines are appended in any order and a torn last line is dropped; `finish` writes the ordered
+    file and removes this one.
     """
 
     def __init__(self, out: Path, key: str) -> None:
@@ -69,7 +74,10 @@ class PartialRows:
                     row = SolvedProblem.from_dict(json.loads(line))
                     self.done[row.problem.id] = row
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        body = [json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False) for row in self.done.values()]
+        body = [
+            json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False)
+            for row in self.done.values()
+        ]
         self.path.write_text("\n".join([key, *body]) + "\n", encoding="utf-8")
 
     def add(self, solved: Iterable[SolvedProblem]) -> None:
@@ -79,8 +87,15 @@ class PartialRows:
                 self.done[row.problem.id] = row
                 out.write(json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
 
-    def finish(self, order: Iterable[str], *, complete: Callable[[list[SolvedProblem]], list[SolvedProblem]] = list) -> int:
-        """Write the rows in the order of problem ids, as `complete` returns them; return how many."""
+    def finish(
+        self,
+        order: Iterable[str],
+        *,
+        complete: Callable[[list[SolvedProblem]], list[SolvedProblem]] = list,
+    ) -> int:
+        """Write the rows in the order of problem ids, as `complete` returns them; return how
+        many.
+        """
         rows = complete([self.done[problem_id] for problem_id in order])
         count = write_rows(self.out, (row.to_dict() for row in rows))
         self.path.unlink()

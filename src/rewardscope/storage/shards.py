@@ -1,7 +1,8 @@
-"""Activation shards: npz files of at most 1,024 rows with one member per layer, and `rows.jsonl` in the same order.
+"""Activation shards: npz files of at most 1,024 rows with one member per layer, and `rows.jsonl` in
+the same order.
 
-bfloat16 has no numpy type and float16 can overflow, so bfloat16 is stored as its bits (uint16). Nothing is compressed:
-compression of hidden states saves 8 % of the space for a third of the time.
+bfloat16 has no numpy type and float16 can overflow, so bfloat16 is stored as its bits (uint16).
+Nothing is compressed: compression of hidden states saves 8 % of the space for a third of the time.
 """
 
 import hashlib
@@ -43,7 +44,9 @@ def shard_file(folder: Path, index: int) -> Path:
 
 
 def write_shard(path: Path, acts: Mapping[int, Sequence[Tensor]]) -> ShardMark:
-    """Write one shard of a folder: for each layer its rows, in tensors [N, D] in float32 or bfloat16. Return what was written."""
+    """Write one shard of a folder: for each layer its rows, in tensors [N, D] in float32 or
+    bfloat16. Return what was written.
+    """
     with replacing(path) as temporary, temporary.open("wb") as file:
         out = _HashedFile(file)
         with zipfile.ZipFile(out, "w") as archive:
@@ -52,13 +55,18 @@ def write_shard(path: Path, acts: Mapping[int, Sequence[Tensor]]) -> ShardMark:
                     _write_array(member, pieces)
     state = path.stat()
     return ShardMark(
-        name=f"{path.parent.name}/{path.name}", bytes=state.st_size, mtime_ns=state.st_mtime_ns,
-        sha256=out.hash.hexdigest(), members=_hash_members(archive),
-    )  # fmt: skip
+        name=f"{path.parent.name}/{path.name}",
+        bytes=state.st_size,
+        mtime_ns=state.st_mtime_ns,
+        sha256=out.hash.hexdigest(),
+        members=_hash_members(archive),
+    )
 
 
 class _HashedFile:
-    """A file that is written from its beginning to its end, with the hash of what was meant to be in it: it is not read again."""
+    """A file that is written from its beginning to its end, with the hash of what was meant to be
+    in it: it is not read again.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.hash = file, hashlib.sha256()
@@ -77,11 +85,19 @@ class _HashedFile:
 def _write_array(out: IO[bytes], pieces: Sequence[Tensor]) -> None:
     """Write the npy form of the rows of all pieces, one after the other."""
     first, n_rows = pieces[0], sum(map(len, pieces))
-    assert n_rows <= SHARD_ROWS and first.dtype in (torch.float32, torch.bfloat16), (n_rows, first.dtype)
+    assert n_rows <= SHARD_ROWS and first.dtype in (torch.float32, torch.bfloat16), (
+        n_rows,
+        first.dtype,
+    )
     descr = "<u2" if first.dtype == torch.bfloat16 else "<f4"
-    np.lib.format.write_array_header_1_0(out, {"descr": descr, "fortran_order": False, "shape": (n_rows, first.shape[1])})
+    np.lib.format.write_array_header_1_0(
+        out, {"descr": descr, "fortran_order": False, "shape": (n_rows, first.shape[1])}
+    )
     for piece_ND in pieces:
-        assert piece_ND.dtype == first.dtype and piece_ND.shape[1] == first.shape[1], (piece_ND.dtype, piece_ND.shape)
+        assert piece_ND.dtype == first.dtype and piece_ND.shape[1] == first.shape[1], (
+            piece_ND.dtype,
+            piece_ND.shape,
+        )
         bits = piece_ND.view(torch.uint16) if piece_ND.dtype == torch.bfloat16 else piece_ND
         out.write(bits.contiguous().cpu().numpy().data)
 
@@ -103,19 +119,27 @@ def read_layer(path: Path, layer: int) -> Tensor:
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as shard:
             info = shard.getinfo(f"{_member(layer)}.npy")
-            array = _read_stored(file, info) if info.compress_type == zipfile.ZIP_STORED else np.lib.format.read_array(shard.open(info))
+            array = (
+                _read_stored(file, info)
+                if info.compress_type == zipfile.ZIP_STORED
+                else np.lib.format.read_array(shard.open(info))
+            )
     except FileNotFoundError:
         raise MissingInput(f"{path} is not there; re-run invoke save-acts") from None
     except KeyError:
         raise BadRecord(f"{path} has no layer {layer}") from None
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadRecord(f"{path} is damaged ({error}); delete it and re-run invoke save-acts") from None
+        raise BadRecord(
+            f"{path} is damaged ({error}); delete it and re-run invoke save-acts"
+        ) from None
     tensor = torch.from_numpy(array)
     return tensor.view(torch.bfloat16).float() if tensor.dtype == torch.uint16 else tensor
 
 
 def _read_stored(file: BinaryIO, info: zipfile.ZipInfo) -> NDArray:
-    """Read a member that is not compressed from the file itself, in one piece: through zipfile, numpy reads and copies many."""
+    """Read a member that is not compressed from the file itself, in one piece: through zipfile,
+    numpy reads and copies many.
+    """
     file.seek(info.header_offset + 26)
     name, extra = file.read(2), file.read(2)  # how long the two are that stand before the data
     file.seek(int.from_bytes(name, "little") + int.from_bytes(extra, "little"), os.SEEK_CUR)
@@ -129,21 +153,31 @@ def _read_stored(file: BinaryIO, info: zipfile.ZipInfo) -> NDArray:
 
 
 class ActStore:
-    """A finished `save-acts` folder, read layer by layer. Counts come from its manifest, never from a listing."""
+    """A finished `save-acts` folder, read layer by layer.
+
+    Counts come from its manifest, never from a listing.
+    """
 
     def __init__(self, folder: Path) -> None:
         manifest_path = folder / "manifest.json"
         if not manifest_path.is_file():
-            raise MissingInput(f"{folder} has no manifest, so it is not a finished save-acts folder; run invoke save-acts")
+            raise MissingInput(
+                f"{folder} has no manifest, so it is not a finished save-acts folder; run invoke"
+                " save-acts"
+            )
         self.folder = folder
         self.manifest = read_json(manifest_path)
         if not {"layers", "width"} <= self.manifest["extra"].keys():
-            raise MissingInput(f"{folder} was made by {self.manifest['stage']}; name a save-acts folder")
+            raise MissingInput(
+                f"{folder} was made by {self.manifest['stage']}; name a save-acts folder"
+            )
         self.settings: dict = self.manifest["settings"]
         self.layers: tuple[int, ...] = tuple(self.manifest["extra"]["layers"])
         self.width: int = self.manifest["extra"]["width"]
         self.n_rows: int = self.manifest["rows"]
-        self.shards = [folder / name for name in self.manifest["outputs"] if name.startswith(f"{HIDDENS}/")]
+        self.shards = [
+            folder / name for name in self.manifest["outputs"] if name.startswith(f"{HIDDENS}/")
+        ]
         self._check_shards()
 
     def _check_shards(self) -> None:
@@ -158,23 +192,35 @@ class ActStore:
                 raise MissingInput(f"{path} is not there; re-run invoke save-acts")
             size = path.stat().st_size
             if size != n_bytes:
-                raise BadRecord(f"{path} is damaged ({size} bytes, {n_bytes} were written); re-run invoke save-acts")
+                raise BadRecord(
+                    f"{path} is damaged ({size} bytes, {n_bytes} were written); re-run invoke"
+                    " save-acts"
+                )
             try:
                 with path.open("rb") as file:
                     same = _members(file) == members
             except (OSError, ValueError, zipfile.BadZipFile):
                 same = False
             if not same:
-                raise BadRecord(f"{path} is damaged (its members are not those that were written); delete it and re-run invoke save-acts")
+                raise BadRecord(
+                    f"{path} is damaged (its members are not those that were written); delete it"
+                    " and re-run invoke save-acts"
+                )
 
     def iter_rows(self) -> Iterator[ActRow]:
-        """Yield where each row comes from, in shard order. Raises: BadRecord where their number is not the manifest's."""
+        """Yield where each row comes from, in shard order.
+
+        Raises: BadRecord where their number is not the manifest's.
+        """
         path, count = self.folder / ROWS, 0
         for row in read_rows(path):
             count += 1
             yield ActRow(**row)
         if count != self.n_rows:
-            raise BadRecord(f"{path} has {count} rows, its manifest says {self.n_rows}; delete it and re-run invoke save-acts")
+            raise BadRecord(
+                f"{path} has {count} rows, its manifest says {self.n_rows}; delete it and re-run"
+                " invoke save-acts"
+            )
 
     def rows(self) -> list[ActRow]:
         """Read where each row comes from, in shard order."""
@@ -183,7 +229,8 @@ class ActStore:
     def iter_problems(self) -> Iterator[str]:
         """Yield the problem of each row, in shard order. Raises: MissingInput, BadRecord.
 
-        The lines are as `_row_line` writes them, which the checksum says; so what follows the problem need not be parsed.
+        The lines are as `_row_line` writes them, which the checksum says; so what follows the
+        problem need not be parsed.
         """
         self._verify(self.folder / ROWS)
         problems: dict[str, str] = {}
@@ -195,14 +242,18 @@ class ActStore:
                 yield problems[head]
 
     def sequences(self) -> list[dict]:
-        """Read the PRM inputs: problem, trace, tokens (the text of each token), step_ends, scores and correct."""
+        """Read the PRM inputs: problem, trace, tokens (the text of each token), step_ends, scores
+        and correct.
+        """
         return list(read_rows(self.folder / SEQUENCES))
 
     def check_layers(self, layers: Sequence[int]) -> None:
         """Raises: UnknownName for a layer that was not captured."""
         for layer in layers:
             if layer not in self.layers:
-                raise UnknownName(f"layer of {self.folder}", str(layer), [str(known) for known in self.layers])
+                raise UnknownName(
+                    f"layer of {self.folder}", str(layer), [str(known) for known in self.layers]
+                )
 
     def stream_layer(self, layer: int) -> Iterator[Tensor]:
         """Yield float32 [N, D] of one layer, shard by shard."""
@@ -215,7 +266,10 @@ class ActStore:
         return torch.cat(list(self.stream_layer(layer)))
 
     def verify(self) -> None:
-        """Compare every shard with its checksum. Raises: MissingInput, BadRecord that names the shard."""
+        """Compare every shard with its checksum.
+
+        Raises: MissingInput, BadRecord that names the shard.
+        """
         for shard in self.shards:
             self._verify(shard)
 
@@ -223,19 +277,29 @@ class ActStore:
         if not path.is_file():
             raise MissingInput(f"{path} is not there; re-run invoke save-acts")
         if sha256(path) != self.manifest["outputs"][str(path.relative_to(self.folder))]:
-            raise BadRecord(f"{path} was altered after it was written; delete it and re-run invoke save-acts")
+            raise BadRecord(
+                f"{path} was altered after it was written; delete it and re-run invoke save-acts"
+            )
 
 
-def write_traces(folder: Path, traces: Iterable[tuple[Iterable[ActRow], dict | None]]) -> tuple[Path, Path]:
-    """Write `rows.jsonl` and `sequences.jsonl` from the rows and the sequence of each trace; return their paths."""
+def write_traces(
+    folder: Path, traces: Iterable[tuple[Iterable[ActRow], dict | None]]
+) -> tuple[Path, Path]:
+    """Write `rows.jsonl` and `sequences.jsonl` from the rows and the sequence of each trace; return
+    their paths.
+    """
     with (
-        replacing(folder / ROWS) as rows_path, replacing(folder / SEQUENCES) as sequences_path,
-        rows_path.open("w", encoding="utf-8") as rows_out, sequences_path.open("w", encoding="utf-8") as sequences_out,
-    ):  # fmt: skip
+        replacing(folder / ROWS) as rows_path,
+        replacing(folder / SEQUENCES) as sequences_path,
+        rows_path.open("w", encoding="utf-8") as rows_out,
+        sequences_path.open("w", encoding="utf-8") as sequences_out,
+    ):
         for rows, sequence in traces:
             rows_out.writelines(map(_row_line, rows))
             if sequence is not None:
-                sequences_out.write(json.dumps(sequence, ensure_ascii=False, allow_nan=False) + "\n")
+                sequences_out.write(
+                    json.dumps(sequence, ensure_ascii=False, allow_nan=False) + "\n"
+                )
     return folder / ROWS, folder / SEQUENCES
 
 
@@ -244,9 +308,10 @@ def _row_line(row: ActRow) -> str:
     assert row.reward is None or abs(row.reward) < float("inf"), row
     reward = "null" if row.reward is None else repr(float(row.reward))
     return (
-        f'{{"problem": {_quoted(row.problem)}, "trace": {row.trace}, "step": {row.step}, "token": {row.token}, '
-        f'"token_id": {row.token_id}, "is_step_end": {_JSON[row.is_step_end]}, "reward": {reward}, "correct": {_JSON[row.correct]}, '
-        f'"dataset": {_quoted(row.dataset)}, "in_window": {_JSON[row.in_window]}, "text_start": {row.text_start}}}\n'
+        f'{{"problem": {_quoted(row.problem)}, "trace": {row.trace}, "step": {row.step}, "token":'
+        f' {row.token}, "token_id": {row.token_id}, "is_step_end": {_JSON[row.is_step_end]},'
+        f' "reward": {reward}, "correct": {_JSON[row.correct]}, "dataset": {_quoted(row.dataset)},'
+        f' "in_window": {_JSON[row.in_window]}, "text_start": {row.text_start}}}\n'
     )
 
 

@@ -12,7 +12,9 @@ from rewardscope.storage.files import replacing
 
 
 def write_csv(path: Path, rows: Iterable[Any], *, fields: Sequence[str]) -> int:
-    """Write dataclass instances or dicts as csv in one move; an unknown value (None) is an empty cell."""
+    """Write dataclass instances or dicts as csv in one move; an unknown value (None) is an empty
+    cell.
+    """
     count = 0
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, fieldnames=list(fields), lineterminator="\n")
@@ -44,7 +46,12 @@ def show_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
-        fitted = (c.rjust(w) if c[:1].isdigit() or c[:1] == "-" else c.ljust(w) for c, w in zip(row, widths, strict=True))
+        fitted = (
+            c.rjust(w) if c[:1].isdigit() or c[:1] == "-" else c.ljust(w)
+            for c, w in zip(row, widths, strict=True)
+        )
         return "  ".join(fitted).rstrip()
 
-    return "\n".join([line(cells[0]), "  ".join("-" * w for w in widths), *(line(row) for row in cells[1:])])
+    return "\n".join(
+        [line(cells[0]), "  ".join("-" * w for w in widths), *(line(row) for row in cells[1:])]
+    )

@@ -1,4 +1,6 @@
-"""Write files beside the work that makes them: threads with a bounded queue, and no error or file lost."""
+"""Write files beside the work that makes them: threads with a bounded queue, and no error or file
+lost.
+"""
 
 from collections import deque
 from collections.abc import Callable
@@ -9,10 +11,11 @@ T = TypeVar("T")
 
 
 class BackgroundWriter:
-    """Run tasks on threads, at most `pending` ahead. Use as a context: its end waits for all of them.
+    """Run tasks on threads, at most `pending` ahead. Use as a context: its end waits for all of
+    them.
 
-    The error of a task is raised by the next call that waits for it, at the latest at the end of the context. Where the body
-    itself fails, tasks that have not begun are dropped.
+    The error of a task is raised by the next call that waits for it, at the latest at the end of
+    the context. Where the body itself fails, tasks that have not begun are dropped.
     """
 
     def __init__(self, *, threads: int, pending: int) -> None:
@@ -29,7 +32,9 @@ class BackgroundWriter:
         return future
 
     def then(self, action: Callable[[], object]) -> None:
-        """Call `action` in the caller's thread some time after every task submitted so far is done."""
+        """Call `action` in the caller's thread some time after every task submitted so far is
+        done.
+        """
         self._open.append(action)
 
     def __enter__(self) -> "BackgroundWriter":

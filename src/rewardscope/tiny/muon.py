@@ -1,7 +1,10 @@
-"""The optimizer of the shipped models: Muon for hidden matrices, AdamW for the rest, warm-up, then linear decay.
+"""The optimizer of the shipped models: Muon for hidden matrices, AdamW for the rest, warm-up, then
+linear decay.
 
-torch has Muon too, but it orthogonalises in bfloat16, which costs 20 times more on a CPU without bfloat16 instructions.
-Source: Jordan et al. 2024, Muon; learning rate scaled to AdamW's update size as in Liu et al. 2025, arXiv 2502.16982 eq. 4.
+torch has Muon too, but it orthogonalises in bfloat16, which costs 20 times more on a CPU without
+bfloat16 instructions.
+Source: Jordan et al. 2024, Muon; learning rate scaled to AdamW's update size as in Liu et al. 2025,
+arXiv 2502.16982 eq. 4.
 """
 
 from collections.abc import Callable
@@ -43,11 +46,20 @@ class Muon(torch.optim.Optimizer):
 
 
 def optimizers(model: torch.nn.Module, *, lr: float, steps: int) -> Callable[[], None]:
-    """Return a function that makes one optimizer step and clears the gradients; it serves `steps` calls."""
-    hidden = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name and "score" not in name]
+    """Return a function that makes one optimizer step and clears the gradients; it serves `steps`
+    calls.
+    """
+    hidden = [
+        p
+        for name, p in model.named_parameters()
+        if p.ndim == 2 and "embed" not in name and "score" not in name
+    ]
     taken = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in taken]
-    chosen = [Muon(hidden, lr=lr), torch.optim.AdamW(rest, lr=lr, weight_decay=WEIGHT_DECAY, fused=True)]
+    chosen = [
+        Muon(hidden, lr=lr),
+        torch.optim.AdamW(rest, lr=lr, weight_decay=WEIGHT_DECAY, fused=True),
+    ]
 
     def share(step: int) -> float:
         return min(1.0, (step + 1) / WARM_UP) * (1 - step / steps)

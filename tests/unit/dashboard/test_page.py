@@ -22,7 +22,9 @@ HOSTILE = [
 
 
 def data_of(page: str) -> dict:
-    found = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, flags=re.DOTALL)
+    found = re.findall(
+        r'<script type="application/json" id="data">(.*?)</script>', page, flags=re.DOTALL
+    )
     assert len(found) == 1
     return json.loads(found[0])
 
@@ -52,7 +54,10 @@ def test_a_layer_page_holds_its_data_and_links_and_nothing_raw() -> None:
 
 
 def test_no_page_names_anything_to_load() -> None:
-    pages = [layer_page({"run": "r", "layer": 0, "layers": [0]}), index_page({"run": "r", "layers": [0], "entries": []})]
+    pages = [
+        layer_page({"run": "r", "layer": 0, "layers": [0]}),
+        index_page({"run": "r", "layers": [0], "entries": []}),
+    ]
     for page in pages:
         assert not re.search(r"\bsrc\s*=|@import|url\(|<link|fetch\(|XMLHttpRequest", page)
         assert set(re.findall(r"https?://[^\s\"'<]+", page)) <= {"http://www.w3.org/2000/svg"}
@@ -62,4 +67,8 @@ def test_no_page_names_anything_to_load() -> None:
 
 
 def test_the_name_of_a_page_is_its_layer() -> None:
-    assert [layer_file(layer) for layer in (0, 7, 27)] == ["layer_00.html", "layer_07.html", "layer_27.html"]
+    assert [layer_file(layer) for layer in (0, 7, 27)] == [
+        "layer_00.html",
+        "layer_07.html",
+        "layer_27.html",
+    ]

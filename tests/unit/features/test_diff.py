@@ -14,19 +14,33 @@ from rewardscope.features.diff import (
 from rewardscope.features.firing import FiringSums
 
 
-def sums(rows_P: list[int], count_PF: list[list[float]], *, problems: list[str] | None = None) -> FiringSums:
-    """Return sums in which every firing has activation 2, half of it on whitespace and half on words."""
+def sums(
+    rows_P: list[int], count_PF: list[list[float]], *, problems: list[str] | None = None
+) -> FiringSums:
+    """Return sums in which every firing has activation 2, half of it on whitespace and half on
+    words.
+    """
     counts = np.array(count_PF, dtype=np.float32)
     mass_CF = np.zeros((len(CATEGORIES), counts.shape[1]))
     for name in ("whitespace", "word"):
         mass_CF[CATEGORIES.index(name)] = counts.sum(axis=0)
     names = tuple(problems or [f"p/{i}" for i in range(len(rows_P))])
-    return FiringSums(names, np.array(rows_P), counts, 2.0 * counts.sum(axis=0), np.full(counts.shape[1], 2.0), mass_CF)
+    return FiringSums(
+        names,
+        np.array(rows_P),
+        counts,
+        2.0 * counts.sum(axis=0),
+        np.full(counts.shape[1], 2.0),
+        mass_CF,
+    )
 
 
 def test_q_values_are_those_of_the_example_worked_by_hand() -> None:
-    # Sorted p .01 .02 .03 .2 times 4/rank: .04 .04 .04 .2; the running minimum from the right changes nothing further.
-    assert benjamini_hochberg(np.array([0.03, 0.2, 0.01, 0.02])) == pytest.approx([0.04, 0.2, 0.04, 0.04])
+    # Sorted p .01 .02 .03 .2 times 4/rank: .04 .04 .04 .2; the running minimum from the right
+    # changes nothing further.
+    assert benjamini_hochberg(np.array([0.03, 0.2, 0.01, 0.02])) == pytest.approx(
+        [0.04, 0.2, 0.04, 0.04]
+    )
     # .5 -> 1.0 (2/1 * .5), .9 -> .9; the minimum from the right makes both .9.
     assert benjamini_hochberg(np.array([0.5, 0.9])) == pytest.approx([0.9, 0.9])
     assert len(benjamini_hochberg(np.array([]))) == 0
@@ -37,7 +51,9 @@ def test_with_equal_rows_and_shared_problems_p_is_that_of_the_paired_t_test() ->
     counts = [rng.integers(0, 20, size=(15, 4)) for _ in range(2)]
     p_F = clustered_p_values(np.full((2, 15), 20.0), [c.astype(np.float32) for c in counts])
     for feature in range(4):
-        assert p_F[feature] == pytest.approx(stats.ttest_rel(counts[0][:, feature] / 20, counts[1][:, feature] / 20).pvalue, rel=1e-6)
+        assert p_F[feature] == pytest.approx(
+            stats.ttest_rel(counts[0][:, feature] / 20, counts[1][:, feature] / 20).pvalue, rel=1e-6
+        )
 
 
 def test_with_equal_rows_and_no_shared_problem_the_statistic_is_that_of_welch() -> None:
@@ -49,7 +65,9 @@ def test_with_equal_rows_and_no_shared_problem_the_statistic_is_that_of_welch() 
     padded[0][:30], padded[1][30:] = counts
     p_F = clustered_p_values(rows_2P, padded)
     for feature in range(3):
-        t = stats.ttest_ind(counts[0][:, feature] / 20, counts[1][:, feature] / 20, equal_var=False).statistic
+        t = stats.ttest_ind(
+            counts[0][:, feature] / 20, counts[1][:, feature] / 20, equal_var=False
+        ).statistic
         assert p_F[feature] == pytest.approx(2 * stats.t.sf(abs(t), 29), rel=1e-6)
 
 
@@ -57,8 +75,11 @@ def test_p_values_are_uniform_where_there_is_no_difference() -> None:
     rng = np.random.default_rng(2)
     n_problems, n_features = 40, 600
     rows_2P = rng.integers(20, 60, size=(2, n_problems)).astype(float)
-    rates_PF = rng.beta(2, 8, size=(n_problems, n_features))  # problems differ, the sides do not: rows of a problem go together
-    counts = [rng.binomial(rows_P[:, None].astype(int), rates_PF).astype(np.float32) for rows_P in rows_2P]
+    # problems differ, the sides do not: rows of a problem go together
+    rates_PF = rng.beta(2, 8, size=(n_problems, n_features))
+    counts = [
+        rng.binomial(rows_P[:, None].astype(int), rates_PF).astype(np.float32) for rows_P in rows_2P
+    ]
     p_F = clustered_p_values(rows_2P, counts)
     assert stats.kstest(p_F, "uniform").pvalue > 0.01
     # 5 % of 600 is 30, its binomial deviation 5.3.
@@ -77,12 +98,18 @@ def test_the_interval_is_that_of_a_loop_over_resamples() -> None:
     rng = np.random.default_rng(3)
     rows_2P = rng.integers(5, 30, size=(2, 12)).astype(float)
     rows_2P[0, :2], rows_2P[1, 2:4] = 0, 0  # problems of one side only
-    counts = [rng.binomial(rows_P[:, None].astype(int), 0.3, size=(12, 3)).astype(np.float32) for rows_P in rows_2P]
+    counts = [
+        rng.binomial(rows_P[:, None].astype(int), 0.3, size=(12, 3)).astype(np.float32)
+        for rows_P in rows_2P
+    ]
     low_F, high_F = bootstrap_difference_of_rates(rows_2P, counts, n_resamples=4000, seed=0)
     groups, drawn = ([4, 5, 6, 7, 8, 9, 10, 11], [2, 3], [0, 1]), []
     for _ in range(4000):
         take = np.concatenate([rng.choice(group, size=len(group)) for group in groups])
-        rates = [c[take].sum(axis=0) / rows_P[take].sum() for c, rows_P in zip(counts, rows_2P, strict=True)]
+        rates = [
+            c[take].sum(axis=0) / rows_P[take].sum()
+            for c, rows_P in zip(counts, rows_2P, strict=True)
+        ]
         drawn.append(rates[0] - rates[1])
     expected = np.quantile(drawn, [0.025, 0.975], axis=0)
     assert np.stack([low_F, high_F]) == pytest.approx(expected, abs=0.012)
@@ -96,9 +123,15 @@ def test_a_comparison_reports_rates_ratios_effects_and_counts() -> None:
     assert found.means_2F[0] == pytest.approx([1.0, 0.0, 0.15])
     assert found.difference_F == pytest.approx([0.4, 0.0, 0.0])
     assert found.log2_ratio_F == pytest.approx(
-        [np.log2((20.5 / 41) / (8.5 / 81)), np.log2((0.5 / 41) / (0.5 / 81)), np.log2((3.5 / 41) / (6.5 / 81))]
+        [
+            np.log2((20.5 / 41) / (8.5 / 81)),
+            np.log2((0.5 / 41) / (0.5 / 81)),
+            np.log2((3.5 / 41) / (6.5 / 81)),
+        ]
     )
-    assert found.effect_F[0] == pytest.approx(2 * np.arcsin(np.sqrt(0.5)) - 2 * np.arcsin(np.sqrt(0.1)))
+    assert found.effect_F[0] == pytest.approx(
+        2 * np.arcsin(np.sqrt(0.5)) - 2 * np.arcsin(np.sqrt(0.1))
+    )
     assert found.fires_F.tolist() == [True, False, True]
     assert (found.p_F[1], found.q_F[1]) == (1.0, 1.0)
     assert found.q_F[0] == pytest.approx(min(1.0, 2 * found.p_F[0]))
@@ -108,9 +141,12 @@ def test_a_comparison_reports_rates_ratios_effects_and_counts() -> None:
 
 def test_a_feature_favours_a_side_only_when_it_is_both_clear_and_large() -> None:
     rng = np.random.default_rng(4)
-    rates = np.array([[0.4, 0.1, 0.32, 0.2], [0.1, 0.4, 0.25, 0.2]])  # the third is clear but less than twice as frequent
+    # the third is clear but less than twice as frequent
+    rates = np.array([[0.4, 0.1, 0.32, 0.2], [0.1, 0.4, 0.25, 0.2]])
     counts = [rng.binomial(200, rate, size=(40, 4)).tolist() for rate in rates]
-    found = compare(sums([200] * 40, counts[0]), sums([200] * 40, counts[1]), n_resamples=10, seed=0)
+    found = compare(
+        sums([200] * 40, counts[0]), sums([200] * 40, counts[1]), n_resamples=10, seed=0
+    )
     assert favoured(found, fdr=0.05, min_log2_ratio=1.0).tolist() == [1, -1, 0, 0]
     assert favoured(found, fdr=0.05, min_log2_ratio=0.1).tolist() == [1, -1, 1, 0]
     assert favoured(found, fdr=1e-40, min_log2_ratio=1.0).tolist() == [0, 0, 0, 0]

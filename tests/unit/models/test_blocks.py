@@ -1,4 +1,6 @@
-"""Where the parts of a model are, and what is captured from them, checked against transformers' own outputs."""
+"""Where the parts of a model are, and what is captured from them, checked against transformers' own
+outputs.
+"""
 
 import pytest
 import torch
@@ -21,9 +23,17 @@ from rewardscope.models.blocks import find_blocks
 from rewardscope.models.hooks import capture
 
 SIZE = {
-    "vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 
 def _models() -> list[PreTrainedModel]:
@@ -50,7 +60,8 @@ def test_the_parts_compose_to_the_model(model: PreTrainedModel) -> None:
 def test_captured_states_are_transformers_hidden_states(model: PreTrainedModel) -> None:
     ids = torch.arange(3, 20).repeat(2, 1)
     with torch.no_grad(), capture(model, [0, 1]) as states:
-        expected = model(input_ids=ids, output_hidden_states=True).hidden_states  # entry 0 is the embedding
+        # entry 0 is the embedding
+        expected = model(input_ids=ids, output_hidden_states=True).hidden_states
     assert torch.equal(states[0], expected[1]) and torch.equal(states[1], expected[2])
 
 
@@ -74,7 +85,10 @@ def test_hooks_are_removed_when_the_forward_pass_fails() -> None:
 
 @pytest.mark.parametrize("layer", [-1, 3])
 def test_a_layer_that_the_model_lacks_is_an_error(layer: int) -> None:
-    with pytest.raises(UnknownName, match=f"unknown layer '{layer}'.*known: 0, 1, 2"), capture(_models()[0], [layer]):
+    with (
+        pytest.raises(UnknownName, match=f"unknown layer '{layer}'.*known: 0, 1, 2"),
+        capture(_models()[0], [layer]),
+    ):
         pass
 
 

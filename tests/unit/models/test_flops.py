@@ -7,12 +7,21 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qw
 
 from rewardscope.models.flops import Flops, flops_of
 
-SHAPE = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4}
+SHAPE = {
+    "vocab_size": 50,
+    "hidden_size": 32,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+}
 
 
 @pytest.mark.parametrize(
     "config",
-    [Qwen2Config(**SHAPE, num_key_value_heads=2), LlamaConfig(**SHAPE, num_key_value_heads=4, head_dim=16)],
+    [
+        Qwen2Config(**SHAPE, num_key_value_heads=2),
+        LlamaConfig(**SHAPE, num_key_value_heads=4, head_dim=16),
+    ],
     ids=["grouped keys", "wide heads"],
 )
 def test_the_estimate_is_what_torch_counts(config: PreTrainedConfig) -> None:
@@ -22,9 +31,12 @@ def test_the_estimate_is_what_torch_counts(config: PreTrainedConfig) -> None:
         model(input_ids=torch.arange(n_tokens)[None])
     flops = flops_of(config)
     counted = counter.get_total_flops()
-    # Eager attention computes the masked pairs too, and all tokens pass the head; the rotary phases are one small product.
+    # Eager attention computes the masked pairs too, and all tokens pass the head; the rotary phases
+    # are one small product.
     masked = flops.per_pair * n_tokens * (n_tokens - 1) // 2
-    assert flops.of(0, n_tokens) + flops.head * n_tokens + masked == pytest.approx(counted, rel=2e-3)
+    assert flops.of(0, n_tokens) + flops.head * n_tokens + masked == pytest.approx(
+        counted, rel=2e-3
+    )
 
 
 def test_tokens_cost_the_same_in_one_pass_and_in_several() -> None:

@@ -12,7 +12,12 @@ from rewardscope.models.prefix import Computed, PrefixCache
 def model() -> Qwen2ForCausalLM:
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1
+        vocab_size=32,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
     )
     return Qwen2ForCausalLM(config).eval()
 
@@ -26,10 +31,20 @@ def _keep(kept: PrefixCache, model: Qwen2ForCausalLM, *sequences: list[int]) -> 
         kept.save(cache, [Computed(ids, 0, 0, 0)])
 
 
-def test_the_longest_kept_beginning_is_found_and_stretches_are_split_where_sequences_part(model: Qwen2ForCausalLM) -> None:
+def test_the_longest_kept_beginning_is_found_and_stretches_are_split_where_sequences_part(
+    model: Qwen2ForCausalLM,
+) -> None:
     kept = PrefixCache(model, max_bytes=1 << 20)
     _keep(kept, model, [1, 2, 3, 4], [1, 2, 5], [7])
-    for ids, depth in (([1, 2, 3, 4, 9], 4), ([1, 2, 3], 3), ([1, 2, 6], 2), ([1, 2, 5, 5], 3), ([7, 7], 1), ([8], 0), ([], 0)):
+    for ids, depth in (
+        ([1, 2, 3, 4, 9], 4),
+        ([1, 2, 3], 3),
+        ([1, 2, 6], 2),
+        ([1, 2, 5, 5], 3),
+        ([7, 7], 1),
+        ([8], 0),
+        ([], 0),
+    ):
         assert kept.find(ids).depth == depth, ids
 
 
@@ -41,9 +56,12 @@ def test_loaded_prefixes_continue_as_if_computed_in_one_go(model: Qwen2ForCausal
     assert mask.tolist() == [[True] * 4, [False, True, True, True]]
     with torch.no_grad():
         out = model(
-            input_ids=torch.tensor([[9, 8], [9, 8]]), attention_mask=torch.cat([mask, torch.ones(2, 2, dtype=torch.bool)], dim=1),
-            position_ids=torch.tensor([[4, 5], [3, 4]]), past_key_values=cache, use_cache=True,
-        )  # fmt: skip
+            input_ids=torch.tensor([[9, 8], [9, 8]]),
+            attention_mask=torch.cat([mask, torch.ones(2, 2, dtype=torch.bool)], dim=1),
+            position_ids=torch.tensor([[4, 5], [3, 4]]),
+            past_key_values=cache,
+            use_cache=True,
+        )
         for row, ids in enumerate(rows):
             whole = model(input_ids=torch.tensor([[*ids, 9, 8]])).logits[0, -2:]
             torch.testing.assert_close(out.logits[row], whole, rtol=0, atol=1e-5)

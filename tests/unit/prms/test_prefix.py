@@ -11,7 +11,23 @@ from rewardscope.prms.scorer import HfScorer
 from rewardscope.records import Encoded
 from tests.unit.prms.tiny_prm import make_prm
 
-WORDS = ["Now", "Tom", "has", "12", "+", "30", "=", "42", ".", "Adding", "gives", "5", "*", "3", "\\boxed{7}"]
+WORDS = [
+    "Now",
+    "Tom",
+    "has",
+    "12",
+    "+",
+    "30",
+    "=",
+    "42",
+    ".",
+    "Adding",
+    "gives",
+    "5",
+    "*",
+    "3",
+    "\\boxed{7}",
+]
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +41,22 @@ def _step(rng: random.Random) -> str:
 
 def _worst(one: list[tuple[float, ...]], other: list[tuple[float, ...]]) -> float:
     assert [len(row) for row in one] == [len(row) for row in other]
-    return max(abs(a - b) for row, own in zip(one, other, strict=True) for a, b in zip(row, own, strict=True))
+    return max(
+        abs(a - b)
+        for row, own in zip(one, other, strict=True)
+        for a, b in zip(row, own, strict=True)
+    )
 
 
-def _grow(rng: random.Random, solutions: list[tuple[str, list[str]]], width: int) -> list[tuple[str, list[str]]]:
+def _grow(
+    rng: random.Random, solutions: list[tuple[str, list[str]]], width: int
+) -> list[tuple[str, list[str]]]:
     """Continue each solution `width` times by one or two steps; some continuations come twice."""
-    grown = [(question, [*steps, *(_step(rng) for _ in range(rng.randint(1, 2)))]) for question, steps in solutions for _ in range(width)]
+    grown = [
+        (question, [*steps, *(_step(rng) for _ in range(rng.randint(1, 2)))])
+        for question, steps in solutions
+        for _ in range(width)
+    ]
     return grown + rng.sample(grown, len(grown) // 4)
 
 
@@ -47,12 +73,18 @@ def test_scores_of_growing_trees_are_those_of_whole_solutions(plain: HfScorer, s
         assert _worst(scorer.score(batch), plain.score(batch)) < 1e-4
         distinct |= {e.input_ids[:at] for e in batch for at in range(1, e.step_ends[-1] + 2)}
         solutions = rng.sample(grown, min(len(grown), 4))
-    assert scorer.tokens_encoded <= 1.6 * len(distinct)  # short shared beginnings are not worth a pass of their own
+    # short shared beginnings are not worth a pass of their own
+    assert scorer.tokens_encoded <= 1.6 * len(distinct)
 
 
-def test_each_step_is_encoded_once_where_siblings_differ_from_their_first_token(plain: HfScorer) -> None:
+def test_each_step_is_encoded_once_where_siblings_differ_from_their_first_token(
+    plain: HfScorer,
+) -> None:
     scorer = PrefixScorer(plain, max_bytes=1 << 28)
-    question = "How many coins does Max have now, and how many more does he need to have as many as Lena and Tom together?"
+    question = (
+        "How many coins does Max have now, and how many more does he need to have as many as Lena"
+        " and Tom together?"
+    )
     steps = [str(digit) * 5 for digit in range(10)]
     scorer.score([plain.encode(question, [step]) for step in steps])
     deeper = [plain.encode(question, [step, other]) for step in steps[:3] for other in steps]
@@ -72,17 +104,25 @@ def test_step_ends_that_were_no_step_ends_before_are_scored_too(plain: HfScorer)
     assert _worst(scorer.score([whole]), plain.score([whole])) < 1e-5
 
 
-def test_too_little_memory_falls_back_to_whole_inputs_and_says_so_once(plain: HfScorer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_little_memory_falls_back_to_whole_inputs_and_says_so_once(
+    plain: HfScorer, capsys: pytest.CaptureFixture[str]
+) -> None:
     scorer = PrefixScorer(plain, max_bytes=1 << 16)
     batch = [plain.encode("How many?", ["one " * 60, "two " * 60])]
     for _ in range(2):
         assert _worst(scorer.score(batch), plain.score(batch)) < 1e-5
-    assert capsys.readouterr().err.count("encoded anew in each round of the search: the memory for it is too small") == 1
+    assert (
+        capsys.readouterr().err.count(
+            "encoded anew in each round of the search: the memory for it is too small"
+        )
+        == 1
+    )
     assert not scorer.reuses
 
 
 def test_what_a_call_does_not_use_makes_room_for_the_next(plain: HfScorer) -> None:
-    slot = 2 * plain.n_layers * 2 * plain.width  # bytes of a token, at least: keys and values in float32 and two key heads
+    # bytes of a token, at least: keys and values in float32 and two key heads
+    slot = 2 * plain.n_layers * 2 * plain.width
     scorer = PrefixScorer(plain, max_bytes=400 * 4 * slot)
     for number in range(12):
         batch = [plain.encode(f"Question {number}?", [f"one {number} " * 20])]

@@ -1,4 +1,6 @@
-"""The Qwen2.5-Math-PRM family: layout, prompt, errors, and a computation of its scores that shares nothing with ours."""
+"""The Qwen2.5-Math-PRM family: layout, prompt, errors, and a computation of its scores that shares
+nothing with ours.
+"""
 
 import json
 from pathlib import Path
@@ -7,7 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import linear
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM, Qwen2Model
+from transformers import (
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2Model,
+)
 
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.paths import TINY
@@ -36,15 +44,25 @@ def _load(folder: Path) -> QwenPrm:
 
 
 def _plain_scores(folder: Path, question: str, steps: list[str]) -> list[float]:
-    """Score with plain transformers: the bare decoder, the prompt written out, the head as two matrix products."""
+    """Score with plain transformers: the bare decoder, the prompt written out, the head as two
+    matrix products.
+    """
     config = Qwen2Config.from_pretrained(folder)
     weights = {key: value.float() for key, value in load_file(folder / "model.safetensors").items()}
     decoder = Qwen2Model(config).eval()
-    decoder.load_state_dict({key.removeprefix("model."): value for key, value in weights.items() if key.startswith("model.")})
+    decoder.load_state_dict(
+        {
+            key.removeprefix("model."): value
+            for key, value in weights.items()
+            if key.startswith("model.")
+        }
+    )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     prompt = (
-        "<|im_start|>system\nPlease reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"
-        f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n" + "".join(f"{step}<extra_0>" for step in steps) + "<|im_end|>\n"
+        "<|im_start|>system\nPlease reason step by step, and put your final answer within"
+        f" \\boxed{{}}.<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+        + "".join(f"{step}<extra_0>" for step in steps)
+        + "<|im_end|>\n"
     )
     ids = torch.tensor([tokenizer.encode(prompt, add_special_tokens=False)])
     with torch.no_grad():
@@ -68,7 +86,10 @@ def test_scores_equal_a_plain_transformers_computation(folder: Path) -> None:
     _compare_with_plain(folder, random_solutions(20, seed=5))
 
 
-@pytest.mark.skipif(not (TINY / "tiny-prm" / "model.safetensors").is_file(), reason="checkpoints/tiny/tiny-prm is not there")
+@pytest.mark.skipif(
+    not (TINY / "tiny-prm" / "model.safetensors").is_file(),
+    reason="checkpoints/tiny/tiny-prm is not there",
+)
 def test_scores_of_the_shipped_prm_equal_a_plain_transformers_computation() -> None:
     question = "Tom has 3 apples and buys 4 more. How many apples does he have?"
     solutions = [
@@ -84,8 +105,14 @@ def test_the_saved_layout_is_the_published_one(folder: Path) -> None:
     assert {key for key in keys if not key.startswith("model.")} == {
         f"score.{part}.{kind}" for part in (0, 2) for kind in ("weight", "bias")
     }
-    assert {"model.embed_tokens.weight", "model.norm.weight", "model.layers.0.self_attn.q_proj.bias"} <= keys
-    assert json.loads((folder / "config.json").read_text())["architectures"] == ["Qwen2ForProcessRewardModel"]
+    assert {
+        "model.embed_tokens.weight",
+        "model.norm.weight",
+        "model.layers.0.self_attn.q_proj.bias",
+    } <= keys
+    assert json.loads((folder / "config.json").read_text())["architectures"] == [
+        "Qwen2ForProcessRewardModel"
+    ]
 
 
 def test_forward_gives_logits_at_the_wanted_positions(folder: Path) -> None:
@@ -102,7 +129,11 @@ def _with_weights(folder: Path, target: Path, change: dict[str, torch.Tensor | N
     target.mkdir()
     (target / "config.json").write_text((folder / "config.json").read_text())
     weights = {**load_file(folder / "model.safetensors"), **change}
-    save_file({key: value for key, value in weights.items() if value is not None}, target / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {key: value for key, value in weights.items() if value is not None},
+        target / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     return target
 
 
@@ -121,7 +152,9 @@ def test_a_head_that_does_not_fit_is_an_error_and_never_random(
         _load(_with_weights(folder, tmp_path / "changed", change))
 
 
-def test_a_language_model_head_beside_the_score_head_is_ignored(folder: Path, tmp_path: Path) -> None:
+def test_a_language_model_head_beside_the_score_head_is_ignored(
+    folder: Path, tmp_path: Path
+) -> None:
     _load(_with_weights(folder, tmp_path / "changed", {"lm_head.weight": torch.zeros(4, 32)}))
 
 
@@ -163,18 +196,23 @@ def test_a_model_that_scores_everything_the_same_is_noticed(folder: Path, value:
         check_scores_differ("m", model, model.score)
 
 
-def test_steps_end_at_their_tags_and_the_text_is_the_published_form(tokenizer: PreTrainedTokenizerBase) -> None:
-    encoded = QwenAdapter().encode(tokenizer, "What is 1+1?", ["First.", "\n\n<think>π</think> so \\boxed{2}"])
-    text = tokenizer.decode(encoded.input_ids)
-    assert text == (
-        "<|im_start|>system\nPlease reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"
-        "<|im_start|>user\nWhat is 1+1?<|im_end|>\n"
-        "<|im_start|>assistant\nFirst.<extra_0>\n\n<think>π</think> so \\boxed{2}<extra_0><|im_end|>\n"
+def test_steps_end_at_their_tags_and_the_text_is_the_published_form(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    encoded = QwenAdapter().encode(
+        tokenizer, "What is 1+1?", ["First.", "\n\n<think>π</think> so \\boxed{2}"]
     )
-    assert [tokenizer.decode(encoded.input_ids[: end + 1]).rsplit("assistant\n")[-1] for end in encoded.step_ends] == [
-        "First.<extra_0>",
-        "First.<extra_0>\n\n<think>π</think> so \\boxed{2}<extra_0>",
-    ]
+    text = tokenizer.decode(encoded.input_ids)
+    assert (
+        text == "<|im_start|>system\nPlease reason step by step, and put your final answer within"
+        " \\boxed{}.<|im_end|>\n<|im_start|>user\nWhat is"
+        " 1+1?<|im_end|>\n<|im_start|>assistant\nFirst.<extra_0>\n\n<think>π</think> so"
+        " \\boxed{2}<extra_0><|im_end|>\n"
+    )
+    assert [
+        tokenizer.decode(encoded.input_ids[: end + 1]).rsplit("assistant\n")[-1]
+        for end in encoded.step_ends
+    ] == ["First.<extra_0>", "First.<extra_0>\n\n<think>π</think> so \\boxed{2}<extra_0>"]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +226,9 @@ def test_steps_end_at_their_tags_and_the_text_is_the_published_form(tokenizer: P
         ("Q <|endoftext|>", ["a"], r"the question contains '<\|endoftext\|>'"),
     ],
 )
-def test_what_the_prompt_cannot_hold_is_an_error(tokenizer: PreTrainedTokenizerBase, question: str, steps: list[str], message: str) -> None:
+def test_what_the_prompt_cannot_hold_is_an_error(
+    tokenizer: PreTrainedTokenizerBase, question: str, steps: list[str], message: str
+) -> None:
     with pytest.raises(BadRecord, match=message):
         QwenAdapter().encode(tokenizer, question, steps)
 
@@ -197,7 +237,9 @@ def test_a_tokenizer_without_the_tag_is_refused() -> None:
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
-    other = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?")), unk_token="?")
+    other = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?")), unk_token="?"
+    )
     with pytest.raises(BadRecord, match="no token <extra_0>"):
         step_tag_id(other)
 

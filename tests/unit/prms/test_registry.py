@@ -16,7 +16,9 @@ def test_published_names_need_no_look_at_the_model() -> None:
 
 
 def test_a_folder_is_known_by_its_architecture(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["Qwen2ForProcessRewardModel"]}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"architectures": ["Qwen2ForProcessRewardModel"]})
+    )
     assert find_adapter(str(tmp_path)).family == "qwen"
 
 
@@ -51,14 +53,21 @@ def test_a_folder_is_known_by_its_architecture_and_where_that_is_not_enough_by_i
 def test_a_published_name_is_of_one_family_and_found() -> None:
     published = [(name, adapter.family) for adapter in adapters() for name in adapter.names]
     assert len({name for name, _ in published}) == len(published)
-    assert [find_adapter(name).family for name, _ in published] == [family for _, family in published]
+    assert [find_adapter(name).family for name, _ in published] == [
+        family for _, family in published
+    ]
 
 
 @pytest.mark.parametrize("architecture", ["MistralForCausalLM", "Gemma3ForCausalLM"])
-def test_a_language_model_is_no_prm_and_the_error_names_the_nearest(tmp_path: Path, architecture: str) -> None:
+def test_a_language_model_is_no_prm_and_the_error_names_the_nearest(
+    tmp_path: Path, architecture: str
+) -> None:
     folder = _folder(tmp_path / "math-shepard-mistral-7b", architecture)
     nearest = r"did you mean 'peiyi9979/math-shepherd-mistral-7b-prm'"
-    with pytest.raises(UnknownName, match=rf"PRM {folder} of architecture {architecture}: 'math-shepard-mistral-7b'; {nearest}"):
+    with pytest.raises(
+        UnknownName,
+        match=rf"PRM {folder} of architecture {architecture}: 'math-shepard-mistral-7b'; {nearest}",
+    ):
         find_adapter(folder)
 
 

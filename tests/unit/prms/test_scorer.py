@@ -21,14 +21,18 @@ def batch(scorer: HfScorer) -> list[Encoded]:
 
 
 @pytest.mark.parametrize("budget", [1, 300, 1000, 100_000])
-def test_the_token_budget_changes_no_score(scorer: HfScorer, batch: list[Encoded], monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
+def test_the_token_budget_changes_no_score(
+    scorer: HfScorer, batch: list[Encoded], monkeypatch: pytest.MonkeyPatch, budget: int
+) -> None:
     alone = [scorer.score([encoded])[0] for encoded in batch]
     monkeypatch.setitem(scorer_module.TOKEN_BUDGET, "cpu", budget)
     for scores, expected in zip(scorer.score(batch), alone, strict=True):
         assert scores == pytest.approx(expected, abs=1e-5)
 
 
-def test_no_batch_is_larger_than_the_budget(scorer: HfScorer, batch: list[Encoded], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_batch_is_larger_than_the_budget(
+    scorer: HfScorer, batch: list[Encoded], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes = []
     handle = scorer.model.model.register_forward_pre_hook(
         lambda _module, _inputs, kwargs: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True
@@ -49,7 +53,9 @@ def test_nothing_to_score_gives_nothing(scorer: HfScorer) -> None:
     assert scorer.score([]) == []
 
 
-def test_an_input_of_exactly_all_positions_is_scored_and_one_more_is_too_long(scorer: HfScorer) -> None:
+def test_an_input_of_exactly_all_positions_is_scored_and_one_more_is_too_long(
+    scorer: HfScorer,
+) -> None:
     overhead = len(scorer.encode("a", ["3"]).input_ids) - 1
     assert scorer.max_positions == 512
     full = scorer.encode("a", ["3" * (512 - overhead)])
@@ -58,14 +64,20 @@ def test_an_input_of_exactly_all_positions_is_scored_and_one_more_is_too_long(sc
         scorer.encode("a", ["3" * (513 - overhead)])
 
 
-def test_capture_gives_scores_and_states_in_order(scorer: HfScorer, batch: list[Encoded], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_capture_gives_scores_and_states_in_order(
+    scorer: HfScorer, batch: list[Encoded], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(scorer_module.TOKEN_BUDGET, "cpu", 600)
     expected = scorer.score(batch)
-    for encoded, scores, (captured_scores, states) in zip(batch, expected, scorer.capture(batch, [0, 2]), strict=True):
+    for encoded, scores, (captured_scores, states) in zip(
+        batch, expected, scorer.capture(batch, [0, 2]), strict=True
+    ):
         assert captured_scores == pytest.approx(scores, abs=1e-5)
         assert set(states) == {0, 2}
         with torch.no_grad():
-            hidden = scorer.model.model(torch.tensor([encoded.input_ids]), output_hidden_states=True).hidden_states
+            hidden = scorer.model.model(
+                torch.tensor([encoded.input_ids]), output_hidden_states=True
+            ).hidden_states
         assert states[0].shape == (len(encoded.input_ids), scorer.width)
         assert torch.allclose(states[0], hidden[1][0], atol=1e-5)
 

@@ -6,7 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rewardscope.probes.controls import fit_columns, position_columns, shuffle_targets, token_columns
+from rewardscope.probes.controls import (
+    fit_columns,
+    position_columns,
+    shuffle_targets,
+    token_columns,
+)
 from rewardscope.probes.scores import r2
 from rewardscope.probes.table import Table
 from rewardscope.storage.shards import ActStore
@@ -15,7 +20,9 @@ STEPS = 5
 
 
 def make_table(*, problems: int = 40, traces: int = 2, tokens_a_step: int = 10) -> Table:
-    """Return a table of step ends of traces with 2 to 5 steps; every fifth problem is held out; targets are noise."""
+    """Return a table of step ends of traces with 2 to 5 steps; every fifth problem is held out;
+    targets are noise.
+    """
     rng, rows, keys = np.random.default_rng(0), [], {}
     for problem in range(problems):
         for trace in range(traces):
@@ -27,9 +34,20 @@ def make_table(*, problems: int = 40, traces: int = 2, tokens_a_step: int = 10) 
     problem, trace, step, token = np.array(rows, dtype=np.int32).T
     test = problem % 5 == 0
     return Table(
-        "toy", "reward", [f"p/{number}" for number in range(problems)], rng.normal(size=len(rows)), problem, keys, trace, step, token,
-        token_id=np.full(len(rows), 7, dtype=np.int32), test=test, fold=np.where(test, -1, problem % 3).astype(np.int8), n_folds=3,
-    )  # fmt: skip
+        "toy",
+        "reward",
+        [f"p/{number}" for number in range(problems)],
+        rng.normal(size=len(rows)),
+        problem,
+        keys,
+        trace,
+        step,
+        token,
+        token_id=np.full(len(rows), 7, dtype=np.int32),
+        test=test,
+        fold=np.where(test, -1, problem % 3).astype(np.int8),
+        n_folds=3,
+    )
 
 
 def explained(table: Table, columns: list) -> float:
@@ -70,7 +88,8 @@ def test_noise_is_not_predicted_from_position() -> None:
 
 def test_shuffled_targets_are_whole_traces_of_other_problems_and_test_rows_keep_theirs() -> None:
     table = make_table()
-    table = table._replace(value=table.problem + table.step / 10)  # a target tells whose it was, and of which step
+    # a target tells whose it was, and of which step
+    table = table._replace(value=table.problem + table.step / 10)
     shuffled = shuffle_targets(table, seed=0, times=2)[:, 1]
     assert np.array_equal(shuffled[table.test], table.value[table.test])
     for trace in np.unique(table.trace[table.train]):
@@ -79,7 +98,10 @@ def test_shuffled_targets_are_whole_traces_of_other_problems_and_test_rows_keep_
         assert len(set(donors)) == 1 and donors[0] != table.problem[rows[0]]
         assert donors[0] % 5 != 0  # never a problem that is held out
         assert np.all(np.diff(steps) >= -1e-6)  # the order of steps is kept
-    given = {int(shuffled[np.flatnonzero(table.problem == problem)[0]] + 1e-6) for problem in np.unique(table.problem[table.train])}
+    given = {
+        int(shuffled[np.flatnonzero(table.problem == problem)[0]] + 1e-6)
+        for problem in np.unique(table.problem[table.train])
+    }
     assert len(given) == 32  # each problem gives once
 
 
@@ -92,20 +114,39 @@ def test_another_seed_shuffles_otherwise() -> None:
 
 
 def make_store(folder: Path, table: Table, tokens: dict[tuple[str, int], list[str]]) -> ActStore:
-    manifest = {"stage": "save-acts", "settings": {}, "outputs": {}, "rows": len(table.step), "extra": {"layers": [0], "width": 1}}
+    manifest = {
+        "stage": "save-acts",
+        "settings": {},
+        "outputs": {},
+        "rows": len(table.step),
+        "extra": {"layers": [0], "width": 1},
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    lines = [{"problem": problem, "trace": trace, "tokens": texts} for (problem, trace), texts in tokens.items()]
+    lines = [
+        {"problem": problem, "trace": trace, "tokens": texts}
+        for (problem, trace), texts in tokens.items()
+    ]
     (folder / "sequences.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return ActStore(folder)
 
 
-def test_where_every_step_ends_in_one_token_the_token_before_tells_them_apart(tmp_path: Path) -> None:
+def test_where_every_step_ends_in_one_token_the_token_before_tells_them_apart(
+    tmp_path: Path,
+) -> None:
     table, rng = make_table(problems=100), np.random.default_rng(1)
-    texts = {key: [str(word) for word in rng.choice([".", "!", "so"], size=100)] for key in table.traces}
-    before = [texts[f"p/{p}", t % 2][token - 1] for p, t, token in zip(table.problem, table.trace, table.token, strict=True)]
-    table = table._replace(value=np.array([{".": 0.1, "!": 0.9, "so": 0.3}[text] for text in before]))
+    texts = {
+        key: [str(word) for word in rng.choice([".", "!", "so"], size=100)] for key in table.traces
+    }
+    before = [
+        texts[f"p/{p}", t % 2][token - 1]
+        for p, t, token in zip(table.problem, table.trace, table.token, strict=True)
+    ]
+    table = table._replace(
+        value=np.array([{".": 0.1, "!": 0.9, "so": 0.3}[text] for text in before])
+    )
     assert explained(table, token_columns(make_store(tmp_path, table, texts), table)) > 0.99
-    assert explained(table, token_columns(make_store(tmp_path, table, {}), table)) < 0.01  # nothing but the end's own token is known
+    # nothing but the end's own token is known
+    assert explained(table, token_columns(make_store(tmp_path, table, {}), table)) < 0.01
 
 
 def test_rare_tokens_share_no_bin_with_frequent_ones(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ def test_numbers_lists_and_ranges_are_read(text: str, penalties: tuple[float, ..
     assert parse_penalties(text) == pytest.approx(penalties, rel=1e-11)
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1", "nan", "inf", "1,", "1..", "10..1", "0..1", "1e-3..inf"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "-1", "nan", "inf", "1,", "1..", "10..1", "0..1", "1e-3..inf"]
+)
 def test_anything_else_is_refused_by_the_name_of_the_flag(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--ridge"):
         parse_penalties(text)

@@ -8,11 +8,13 @@ IDS = [f"math500/{index}" for index in range(5000)]
 def test_the_held_out_share_is_about_what_was_asked_for() -> None:
     for share in (0.2, 0.5):
         held_out = sum(is_test(problem, share=share, seed=0) for problem in IDS)
-        assert abs(held_out / len(IDS) - share) < 4 * (share * (1 - share) / len(IDS)) ** 0.5  # four standard errors
+        # four standard errors
+        assert abs(held_out / len(IDS) - share) < 4 * (share * (1 - share) / len(IDS)) ** 0.5
 
 
 def test_a_problem_keeps_its_side_in_every_run_and_on_every_machine() -> None:
-    # sha256("0:math500/1") begins 0x87... and sha256("0:math500/2") begins with the byte that the test reads here by hand.
+    # sha256("0:math500/1") begins 0x87... and sha256("0:math500/2") begins with the byte that the
+    # test reads here by hand.
     import hashlib
 
     for problem in IDS[:50]:
@@ -28,7 +30,10 @@ def test_a_larger_share_holds_out_the_same_problems_and_more() -> None:
 
 
 def test_another_seed_gives_an_unrelated_split() -> None:
-    both = sum(is_test(problem, share=0.5, seed=0) and is_test(problem, share=0.5, seed=1) for problem in IDS)
+    both = sum(
+        is_test(problem, share=0.5, seed=0) and is_test(problem, share=0.5, seed=1)
+        for problem in IDS
+    )
     assert abs(both / len(IDS) - 0.25) < 0.03
 
 
@@ -36,4 +41,8 @@ def test_folds_differ_by_one_problem_at_most_and_hold_each_problem_once() -> Non
     dealt = deal_folds(IDS[:13] + IDS[:13], folds=5, seed=0)
     assert set(dealt) == set(IDS[:13])
     assert sorted(list(dealt.values()).count(fold) for fold in range(5)) == [2, 2, 3, 3, 3]
-    assert dealt == deal_folds(reversed(IDS[:13]), folds=5, seed=0) != deal_folds(IDS[:13], folds=5, seed=1)
+    assert (
+        dealt
+        == deal_folds(reversed(IDS[:13]), folds=5, seed=0)
+        != deal_folds(IDS[:13], folds=5, seed=1)
+    )

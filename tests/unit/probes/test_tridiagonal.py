@@ -10,7 +10,11 @@ from rewardscope.probes.tridiagonal import tridiagonalise
 def test_shifted_systems_and_end_eigenvalues_are_those_of_numpy(width: int) -> None:
     rng = np.random.default_rng(width)
     rows = rng.normal(size=(2 * width, width)) * np.logspace(0, -3, width)
-    matrix, right, shifts = rows.T @ rows, rng.normal(size=(width, 2)), np.array([[1e-6, 1.0, 1e4], [0.5, 2.0, 10.0]])
+    matrix, right, shifts = (
+        rows.T @ rows,
+        rng.normal(size=(width, 2)),
+        np.array([[1e-6, 1.0, 1e4], [0.5, 2.0, 10.0]]),
+    )
     reduced = tridiagonalise(matrix)
     np.testing.assert_allclose(reduced.ends(), np.linalg.eigvalsh(matrix)[[0, -1]], rtol=1e-8)
     solved = reduced.solve(right, shifts)

@@ -5,13 +5,23 @@ from decimal import Decimal
 import pytest
 
 from rewardscope.problems import answers
-from rewardscope.problems.answers import GRADINGS, Grader, Item, Judgement, extract_answer, quick_judgement
+from rewardscope.problems.answers import (
+    GRADINGS,
+    Grader,
+    Item,
+    Judgement,
+    extract_answer,
+    quick_judgement,
+)
 
 EVIL = "9^{9^{9^9}}"
 
 
 def verdicts(grader: Grader, pairs: list[tuple[str, str | None]]) -> list[bool | None]:
-    return [judgement.correct for judgement in grader.grade([Item(gold, answer) for gold, answer in pairs])]
+    return [
+        judgement.correct
+        for judgement in grader.grade([Item(gold, answer) for gold, answer in pairs])
+    ]
 
 
 def quick_verdict(gold: str, answer: str) -> bool | None:
@@ -61,7 +71,9 @@ def test_without_a_box_the_last_line_may_be_marked_as_the_answer(text, answer):
     assert extract_answer(text) == answer
 
 
-@pytest.mark.parametrize("text", ["", "The answer is 5.", r"\boxed{25", r"\boxed{}", r"\boxed{ }", r"boxed{5}"])
+@pytest.mark.parametrize(
+    "text", ["", "The answer is 5.", r"\boxed{25", r"\boxed{}", r"\boxed{ }", r"boxed{5}"]
+)
 def test_without_a_complete_box_there_is_no_answer(text):
     assert extract_answer(text) is None
 
@@ -92,20 +104,39 @@ def test_extraction_is_linear_in_open_and_closed_boxes():
     started = time.process_time()
     assert extract_answer(r"\boxed{" * 30_000) is None
     assert extract_answer(r"\boxed{1} " * 30_000) == "1"
-    assert time.process_time() - started < 10  # scanning to the end from every box would take minutes
+    # scanning to the end from every box would take minutes
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize(
     ("gold", "answer", "verdict"),
     [
-        ("18", "18", True), ("18", "17", False), ("18", "+18", True), ("-18", "18", False), ("007", "7", True),
-        ("1,234", "1234", True), ("1,234", "1235", False), ("18", "18.0", True), ("18", "18.", True), ("$18$", "18", True),
-        ("0.333333", "0.3333331", True), ("0.333", "0.334", False), ("1.6", "1.61", False), (".5", "0.5", True),
-        ("0.0000001", "0.0000002", False), ("0", "0.0000000001", False), ("9" * 300, "9" * 299 + "8", False),
-        (r"\frac{1}{2}", r"\frac{1}{2}", True), ("x  + 1", "x + 1", True),
-        ("1/2", "0.5", None), ("4.5e33", "4.5", None), ("1, 2", "12", None), ("12,34", "1234", None), ("50%", "50", None),
+        ("18", "18", True),
+        ("18", "17", False),
+        ("18", "+18", True),
+        ("-18", "18", False),
+        ("007", "7", True),
+        ("1,234", "1234", True),
+        ("1,234", "1235", False),
+        ("18", "18.0", True),
+        ("18", "18.", True),
+        ("$18$", "18", True),
+        ("0.333333", "0.3333331", True),
+        ("0.333", "0.334", False),
+        ("1.6", "1.61", False),
+        (".5", "0.5", True),
+        ("0.0000001", "0.0000002", False),
+        ("0", "0.0000000001", False),
+        ("9" * 300, "9" * 299 + "8", False),
+        (r"\frac{1}{2}", r"\frac{1}{2}", True),
+        ("x  + 1", "x + 1", True),
+        ("1/2", "0.5", None),
+        ("4.5e33", "4.5", None),
+        ("1, 2", "12", None),
+        ("12,34", "1234", None),
+        ("50%", "50", None),
     ],
-)  # fmt: skip
+)
 def test_plain_numbers_and_equal_strings_are_decided_at_once(gold, answer, verdict):
     assert quick_verdict(gold, answer) is verdict
 
@@ -125,7 +156,10 @@ def test_plain_answers_start_no_process(monkeypatch):
 
     monkeypatch.setattr("subprocess.Popen", fail)
     with Grader() as grader:
-        assert verdicts(grader, [("5", "5"), ("5", "6"), ("5", None)] * 1000) == [True, False, False] * 1000
+        assert (
+            verdicts(grader, [("5", "5"), ("5", "6"), ("5", None)] * 1000)
+            == [True, False, False] * 1000
+        )
         assert grader.group([["5", "5.0", None, "6"], []]) == [[0, 0, None, 3], []]
 
 
@@ -166,7 +200,10 @@ def test_leaving_the_grader_ends_its_processes():
 def test_several_workers_are_each_replaced_and_verdicts_keep_their_order(monkeypatch):
     monkeypatch.setattr(answers, "PAIRS_PER_WORKER", 2)
     monkeypatch.setattr(answers.os, "cpu_count", lambda: 3)
-    given = [f"{EVIL}+{i}" if i % 4 == 0 else rf"\frac{{{10 * i}}}{{{2 if i % 4 == 1 else 3}}}" for i in range(12)]
+    given = [
+        f"{EVIL}+{i}" if i % 4 == 0 else rf"\frac{{{10 * i}}}{{{2 if i % 4 == 1 else 3}}}"
+        for i in range(12)
+    ]
     with Grader() as grader:
         found = verdicts(grader, [(str(5 * i), answer) for i, answer in enumerate(given)])
         assert len(grader._workers) == 3
@@ -189,16 +226,29 @@ def test_a_comparison_that_waits_instead_of_working_is_ended_as_well(monkeypatch
 @pytest.mark.parametrize(
     ("gold", "answer", "strict", "near", "far"),
     [
-        ("5", "5", True, True, True), ("3.14159", "3.1416", False, True, True), ("3.14159", "3.1417", False, True, True),
-        ("3.14", "3.15", False, False, True), ("3.14", "3.2", False, False, False), ("1000", "1001", False, False, True),
-        ("0", "0.00001", False, False, False), ("5", "-5", False, False, False), ("5", None, False, False, False),
-        (r"\frac{1}{3}", "0.33333", False, True, True), (r"\frac{1}{3}", "0.333", False, False, True), ("1/3", "0.33", False, False, True),
-        (r"4.5 \times 10^{33}", r"4.51 \times 10^{33}", False, False, True), ("x+1", "x+1.0001", False, False, False),
-        ("1, 2", "2, 1.00005", False, True, True), ("1, 2", "1.00005", False, False, False), ("(1, 2)", "(1, 2.01)", False, False, True),
-        ("x=7", "7.0005", False, True, True), ("50", r"50.1\%", False, False, True), ("5", r"\frac{1}{", None, None, None),
+        ("5", "5", True, True, True),
+        ("3.14159", "3.1416", False, True, True),
+        ("3.14159", "3.1417", False, True, True),
+        ("3.14", "3.15", False, False, True),
+        ("3.14", "3.2", False, False, False),
+        ("1000", "1001", False, False, True),
+        ("0", "0.00001", False, False, False),
+        ("5", "-5", False, False, False),
+        ("5", None, False, False, False),
+        (r"\frac{1}{3}", "0.33333", False, True, True),
+        (r"\frac{1}{3}", "0.333", False, False, True),
+        ("1/3", "0.33", False, False, True),
+        (r"4.5 \times 10^{33}", r"4.51 \times 10^{33}", False, False, True),
+        ("x+1", "x+1.0001", False, False, False),
+        ("1, 2", "2, 1.00005", False, True, True),
+        ("1, 2", "1.00005", False, False, False),
+        ("(1, 2)", "(1, 2.01)", False, False, True),
+        ("x=7", "7.0005", False, True, True),
+        ("50", r"50.1\%", False, False, True),
+        ("5", r"\frac{1}{", None, None, None),
         ("", "5", None, None, None),
     ],
-)  # fmt: skip
+)
 def test_the_three_gradings_differ_by_the_gap_they_allow(gold, answer, strict, near, far):
     with Grader() as grader:
         (judgement,) = grader.grade([Item(gold, answer)])
@@ -207,6 +257,11 @@ def test_the_three_gradings_differ_by_the_gap_they_allow(gold, answer, strict, n
 
 def test_the_error_that_the_data_set_allows_is_right_in_every_grading():
     with Grader() as grader:
-        found = grader.grade([Item("4.2", given, 0.1) for given in ("4.3", "4.31", r"4.25\%", r"\frac{43}{10}", r"\frac{44}{10}")])
+        found = grader.grade(
+            [
+                Item("4.2", given, 0.1)
+                for given in ("4.3", "4.31", r"4.25\%", r"\frac{43}{10}", r"\frac{44}{10}")
+            ]
+        )
     assert [judgement.correct for judgement in found] == [True, False, True, True, False]
     assert Judgement(True, 0.0).verdict("rel1e-2")

@@ -34,23 +34,47 @@ def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"question": "Q?", "answer": 33}, "Q?", "33"),
         ({"question": "Q?", "answer": "Janet makes $<<9*2=18>>18.\n#### 18"}, "Q?", "18"),
         ({"question": "Q?", "final_answer": ["$2$"], "unit": None, "error": None}, "Q?", "2"),
-        ({"question": "Q?", "final_answer": ["$166$"], "unit": "$cm^2$", "error": "1e-1"}, "Q?", "166"),
+        (
+            {"question": "Q?", "final_answer": ["$166$"], "unit": "$cm^2$", "error": "1e-1"},
+            "Q?",
+            "166",
+        ),
         ({"question": "Q?", "final_answer": ["$10$,$100$"], "unit": None}, "Q?", "10, 100"),
-        ({"question": "Q?", "final_answer": ["$(-\\infty, 0) \\cup\\{1\\}$."]}, "Q?", "(-\\infty, 0) \\cup\\{1\\}"),
+        (
+            {"question": "Q?", "final_answer": ["$(-\\infty, 0) \\cup\\{1\\}$."]},
+            "Q?",
+            "(-\\infty, 0) \\cup\\{1\\}",
+        ),
         ({"question": "Q?", "gold": "x"}, "Q?", "x"),
-        ({"problem": "Q?", "solution": "First \\boxed{1}. No: $z=\\boxed{\\{1,\n2\\}}$."}, "Q?", "\\{1, 2\\}"),
+        (
+            {"problem": "Q?", "solution": "First \\boxed{1}. No: $z=\\boxed{\\{1,\n2\\}}$."},
+            "Q?",
+            "\\{1, 2\\}",
+        ),
         ({"problem": "Q?", "answer": None, "solution": "So \\boxed{4.5e33}."}, "Q?", "4.5e33"),
         ({"question": " Q?\n", "problem": "other", "answer": "5."}, "Q?", "5"),
     ],
 )
 def test_every_published_schema_gives_a_question_and_bare_latex(tmp_path, row, question, answer):
     (problem,) = load_problems(write_jsonl(tmp_path / "Set_1.jsonl", [row]))
-    assert (problem.id, problem.dataset, problem.question, problem.answer) == ("Set_1/0", "Set_1", question, answer)
+    assert (problem.id, problem.dataset, problem.question, problem.answer) == (
+        "Set_1/0",
+        "Set_1",
+        question,
+        answer,
+    )
 
 
-@pytest.mark.parametrize(("error", "tolerance"), [("1e-1", 0.1), ("1e-1,1e-2", 0.01), (None, None), ("", None), ("a note", None)])
+@pytest.mark.parametrize(
+    ("error", "tolerance"),
+    [("1e-1", 0.1), ("1e-1,1e-2", 0.01), (None, None), ("", None), ("a note", None)],
+)
 def test_the_error_that_a_data_set_allows_comes_along(tmp_path, error, tolerance):
-    (problem,) = load_problems(write_jsonl(tmp_path / "set.jsonl", [{"question": "Q?", "final_answer": ["4.2"], "error": error}]))
+    (problem,) = load_problems(
+        write_jsonl(
+            tmp_path / "set.jsonl", [{"question": "Q?", "final_answer": ["4.2"], "error": error}]
+        )
+    )
     assert problem.tolerance == tolerance
 
 
@@ -68,9 +92,15 @@ def test_the_same_rows_load_the_same_from_any_file_type(tmp_path, form):
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
     else:
         path = tmp_path / "set.json"
-        path.write_text(json.dumps(ROWS) if form == "array" else "\n".join(map(json.dumps, ROWS)), encoding="utf-8")
+        path.write_text(
+            json.dumps(ROWS) if form == "array" else "\n".join(map(json.dumps, ROWS)),
+            encoding="utf-8",
+        )
     problems = load_problems(str(path))
-    assert [(p.id, p.question, p.answer) for p in problems] == [("set/0", "One and one?", "2"), ("set/1", "Two and two?", "4")]
+    assert [(p.id, p.question, p.answer) for p in problems] == [
+        ("set/0", "One and one?", "2"),
+        ("set/1", "Two and two?", "4"),
+    ]
 
 
 def test_the_limit_takes_the_first_problems_and_keeps_their_ids(tmp_path):
@@ -95,7 +125,10 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path):
         load_problems(str(tmp_path / "nothing.jsonl"))
 
 
-@pytest.mark.parametrize(("row", "what"), [({"answer": "1"}, "no question"), ({"problem": "Q?", "solution": "none"}, "no gold answer")])
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [({"answer": "1"}, "no question"), ({"problem": "Q?", "solution": "none"}, "no gold answer")],
+)
 def test_a_row_without_question_or_gold_is_named_by_its_line(tmp_path, row, what):
     with pytest.raises(BadRecord, match=f"line 3: {what}"):
         load_problems(write_jsonl(tmp_path / "set.jsonl", [*ROWS, row]))
@@ -119,14 +152,19 @@ def test_a_repository_of_files_gives_its_test_split(tmp_path):
     write_jsonl(tmp_path / "Repo/data/train-00000.jsonl", [{"problem": "Train?", "answer": "0"}])
     write_jsonl(tmp_path / "Repo/data/test-00000.jsonl", ROWS)
     problems = load_problems(str(tmp_path / "Repo"))
-    assert [(p.id, p.question) for p in problems] == [("Repo/0", "One and one?"), ("Repo/1", "Two and two?")]
+    assert [(p.id, p.question) for p in problems] == [
+        ("Repo/0", "One and one?"),
+        ("Repo/1", "Two and two?"),
+    ]
 
 
 @pytest.mark.usefixtures("no_network")
 def test_a_repository_of_parquet_with_one_split_gives_that(tmp_path):
     (tmp_path / "Repo").mkdir()
     rows = [{"question": "Q?", "final_answer": ["$2$"], "unit": None}]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "Repo" / "train.parquet")
+    pyarrow.parquet.write_table(
+        pyarrow.Table.from_pylist(rows), tmp_path / "Repo" / "train.parquet"
+    )
     assert [p.answer for p in load_problems(str(tmp_path / "Repo"))] == ["2"]
 
 
@@ -154,7 +192,11 @@ def test_a_hub_id_that_cannot_be_reached_says_why_and_what_to_do():
     with pytest.raises(MissingInput) as error:
         load_problems("math-ai/minervamat")
     message = str(error.value)
-    assert "Offline" in message and "did you mean math-ai/minervamath?" in message and "pass a local" in message
+    assert (
+        "Offline" in message
+        and "did you mean math-ai/minervamath?" in message
+        and "pass a local" in message
+    )
     assert "\n" not in message
 
 

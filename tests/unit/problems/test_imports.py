@@ -9,26 +9,58 @@ from rewardscope.problems.imports import Kind, Side, read_traces
 from rewardscope.records import SolvedProblem
 
 
-def imported(folder: Path, rows: list[dict], kind: Kind, side: Side = "modified", delimiter: str = "\n\n") -> list[SolvedProblem]:
+def imported(
+    folder: Path, rows: list[dict], kind: Kind, side: Side = "modified", delimiter: str = "\n\n"
+) -> list[SolvedProblem]:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return read_traces(path, kind, dataset="rows", side=side, delimiter=delimiter)
 
 
-QWEN: dict[str, Any] = {"idx": 3, "question": "Q?", "gt": "4", "code": ["a\n\nb \\boxed{4}", "\\boxed{5}"], "pred": ["4", "5"]}
+QWEN: dict[str, Any] = {
+    "idx": 3,
+    "question": "Q?",
+    "gt": "4",
+    "code": ["a\n\nb \\boxed{4}", "\\boxed{5}"],
+    "pred": ["4", "5"],
+}
 PRMBENCH = {
-    "original_question": "Q?", "modified_question": "Q, but harder?", "original_process": ["a", "b"],
-    "modified_process": ["Step 1. a\n\n  ", "c", "d"], "error_steps": [2, 3], "idx": "prm_test_p1_0", "classification": "circular",
-}  # fmt: skip
-PROCESSBENCH = {"id": "gsm8k-0", "problem": "Q?", "steps": ["a", "b"], "final_answer_correct": False, "label": 1}
+    "original_question": "Q?",
+    "modified_question": "Q, but harder?",
+    "original_process": ["a", "b"],
+    "modified_process": ["Step 1. a\n\n  ", "c", "d"],
+    "error_steps": [2, 3],
+    "idx": "prm_test_p1_0",
+    "classification": "circular",
+}
+PROCESSBENCH = {
+    "id": "gsm8k-0",
+    "problem": "Q?",
+    "steps": ["a", "b"],
+    "final_answer_correct": False,
+    "label": 1,
+}
 
 
 def test_qwen_samples_become_traces_with_their_rewards_and_published_verdicts(tmp_path):
-    (solved,) = imported(tmp_path, [QWEN | {"score": [True, False], "pred_score": [[3.5], [-1.25]]}], "qwen-eval")
-    assert (solved.problem.id, solved.problem.dataset, solved.problem.question, solved.problem.answer) == ("rows/0", "rows", "Q?", "4")
+    (solved,) = imported(
+        tmp_path, [QWEN | {"score": [True, False], "pred_score": [[3.5], [-1.25]]}], "qwen-eval"
+    )
+    assert (
+        solved.problem.id,
+        solved.problem.dataset,
+        solved.problem.question,
+        solved.problem.answer,
+    ) == ("rows/0", "rows", "Q?", "4")
     assert [trace.steps for trace in solved.traces] == [("a", "b \\boxed{4}"), ("\\boxed{5}",)]
-    assert [(trace.reward, trace.published) for trace in solved.traces] == [(3.5, True), (-1.25, False)]
-    assert all(trace.scores is None and trace.n_tokens is None and trace.finish == "eos" for trace in solved.traces)
+    assert [(trace.reward, trace.published) for trace in solved.traces] == [
+        (3.5, True),
+        (-1.25, False),
+    ]
+    assert all(
+        trace.scores is None and trace.n_tokens is None and trace.finish == "eos"
+        for trace in solved.traces
+    )
 
 
 def test_qwen_rows_may_come_without_scores(tmp_path):
@@ -39,23 +71,37 @@ def test_qwen_rows_may_come_without_scores(tmp_path):
 def test_prmbench_gives_the_side_that_is_asked_for(tmp_path):
     (modified,) = imported(tmp_path, [PRMBENCH], "prmbench")
     (original,) = imported(tmp_path, [PRMBENCH], "prmbench", side="original")
-    assert (modified.problem.question, modified.traces[0].steps) == ("Q, but harder?", ("Step 1. a", "c", "d"))
+    assert (modified.problem.question, modified.traces[0].steps) == (
+        "Q, but harder?",
+        ("Step 1. a", "c", "d"),
+    )
     assert (original.problem.question, original.traces[0].steps) == ("Q?", ("a", "b"))
-    assert (modified.traces[0].published, original.traces[0].published) == (None, True)  # after a wrong step nothing is known
+    # after a wrong step nothing is known
+    assert (modified.traces[0].published, original.traces[0].published) == (None, True)
 
 
 def test_a_prmbench_process_without_wrong_steps_has_a_right_answer(tmp_path):
-    (solved,) = imported(tmp_path, [PRMBENCH | {"error_steps": [], "ground_truth": "29"}], "prmbench")
+    (solved,) = imported(
+        tmp_path, [PRMBENCH | {"error_steps": [], "ground_truth": "29"}], "prmbench"
+    )
     assert (solved.problem.answer, solved.traces[0].published) == ("29", True)
 
 
 def test_processbench_gives_steps_and_the_verdict_on_the_final_answer(tmp_path):
     (solved,) = imported(tmp_path, [PROCESSBENCH], "processbench")
-    assert (solved.traces[0].steps, solved.traces[0].published, solved.problem.answer) == (("a", "b"), False, "")
+    assert (solved.traces[0].steps, solved.traces[0].published, solved.problem.answer) == (
+        ("a", "b"),
+        False,
+        "",
+    )
 
 
 def test_solutions_of_one_question_become_traces_of_one_problem(tmp_path):
-    rows = [PROCESSBENCH, PROCESSBENCH | {"problem": "Other?"}, PROCESSBENCH | {"steps": ["c"], "final_answer_correct": True}]
+    rows = [
+        PROCESSBENCH,
+        PROCESSBENCH | {"problem": "Other?"},
+        PROCESSBENCH | {"steps": ["c"], "final_answer_correct": True},
+    ]
     first, second = imported(tmp_path, rows, "processbench")
     assert [(t.index, t.problem_id, t.steps, t.published) for t in first.traces] == [
         (0, "rows/0", ("a", "b"), False),
@@ -92,7 +138,10 @@ def test_plain_rows_may_bring_a_gold_answer_rewards_verdicts_and_how_they_ended(
     ]
     (solved,) = imported(tmp_path, rows, "plain")
     assert solved.problem.answer == "7"
-    assert [(t.reward, t.published, t.finish) for t in solved.traces] == [(0.5, True, "eos"), (1.0, None, "length")]
+    assert [(t.reward, t.published, t.finish) for t in solved.traces] == [
+        (0.5, True, "eos"),
+        (1.0, None, "length"),
+    ]
 
 
 def test_the_delimiter_parts_the_steps(tmp_path):
@@ -105,18 +154,35 @@ def test_the_delimiter_parts_the_steps(tmp_path):
     [
         ("qwen-eval", {"question": "Q?", "gt": "4"}, "no list of str under code"),
         ("qwen-eval", QWEN | {"score": [True]}, "1 values under score for 2 solutions"),
-        ("qwen-eval", QWEN | {"pred_score": [[1.0, 2.0], [1.0]]}, "2 numbers in an entry of pred_score"),
+        (
+            "qwen-eval",
+            QWEN | {"pred_score": [[1.0, 2.0], [1.0]]},
+            "2 numbers in an entry of pred_score",
+        ),
         ("qwen-eval", QWEN | {"pred_score": [["x"], [1.0]]}, "the reward 'x' is no number"),
-        ("qwen-eval", QWEN | {"score": ["yes", "no"]}, "the verdict 'yes' is neither true nor false"),
+        (
+            "qwen-eval",
+            QWEN | {"score": ["yes", "no"]},
+            "the verdict 'yes' is neither true nor false",
+        ),
         ("prmbench", PROCESSBENCH, "no list of int under error_steps"),
         ("processbench", PRMBENCH, "no text under problem"),
         ("plain", {"problem": "Q?"}, "no solution"),
-        ("plain", {"problem": "Q?", "solutions": ["a", "b"], "reward": 1.0}, "0 values under reward for 2 solutions"),
+        (
+            "plain",
+            {"problem": "Q?", "solutions": ["a", "b"], "reward": 1.0},
+            "0 values under reward for 2 solutions",
+        ),
         ("plain", {"solution": "a"}, "no text under question or problem"),
     ],
 )
 def test_a_row_of_another_format_is_an_error_with_its_line(tmp_path, kind, row, message):
-    good = {"qwen-eval": QWEN, "prmbench": PRMBENCH, "processbench": PROCESSBENCH, "plain": {"problem": "P?", "solution": "a"}}[kind]
+    good = {
+        "qwen-eval": QWEN,
+        "prmbench": PRMBENCH,
+        "processbench": PROCESSBENCH,
+        "plain": {"problem": "P?", "solution": "a"},
+    }[kind]
     with pytest.raises(BadRecord, match=f"line 2: not a row of kind {kind}: .*{message}"):
         imported(tmp_path, [good, row], kind)
 

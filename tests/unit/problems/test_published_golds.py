@@ -34,9 +34,14 @@ def grader() -> Iterator[Grader]:
 def test_every_published_gold_is_right_against_itself(name, grader):
     answers = golds(name)
     assert len(answers) == SETS[name]
-    found = grader.grade([Item(gold, extract_answer(rf"The answer is $\boxed{{{gold}}}$.")) for gold in answers])
-    assert [gold for gold, judgement in zip(answers, found, strict=True) if not judgement.correct] == []
-    # Equal strings are decided without math-verify; so ask it too, about what the comparison of strings would hide.
+    found = grader.grade(
+        [Item(gold, extract_answer(rf"The answer is $\boxed{{{gold}}}$.")) for gold in answers]
+    )
+    assert [
+        gold for gold, judgement in zip(answers, found, strict=True) if not judgement.correct
+    ] == []
+    # Equal strings are decided without math-verify; so ask it too, about what the comparison of
+    # strings would hide.
     assert [gold for gold in answers if not judge(gold, gold)] == []
 
 
@@ -58,7 +63,10 @@ def test_golds_in_e_notation_take_the_form_that_models_write_and_no_other_expone
 @pytest.mark.parametrize("name", SETS)
 def test_numbers_with_another_sign_or_last_digit_are_wrong(name):
     numbers = [
-        gold for gold in golds(name) if re.fullmatch(r"-?\d+(\.\d+)?|-?\\frac\{\d+\}\{\d+\}", gold) and float(re.sub(r"\D", "", gold))
+        gold
+        for gold in golds(name)
+        if re.fullmatch(r"-?\d+(\.\d+)?|-?\\frac\{\d+\}\{\d+\}", gold)
+        and float(re.sub(r"\D", "", gold))
     ]
     assert len(numbers) > 0.4 * SETS[name]
     for gold in numbers:
@@ -76,9 +84,13 @@ def test_verdicts_on_real_solutions_agree_with_those_published_with_them(grader)
     if not path.exists():
         pytest.skip(f"{path.name} is not here: it is published data, not part of the project")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    found = grader.grade([Item(row["gt"], extract_answer(code)) for row in rows for code in row["code"]])
+    found = grader.grade(
+        [Item(row["gt"], extract_answer(code)) for row in rows for code in row["code"]]
+    )
     assert len(found) == 400
-    assert [judgement.correct for judgement in found] == [score for row in rows for score in row["score"]]
+    assert [judgement.correct for judgement in found] == [
+        score for row in rows for score in row["score"]
+    ]
 
 
 def parts_of(gold: str) -> list[str]:
@@ -96,10 +108,16 @@ def parts_of(gold: str) -> list[str]:
 
 
 def other_sign(gold: str) -> str | None:
-    """Flip the sign of the first value: of the right side of an equation, of the first member of a list, pair or interval."""
+    """Flip the sign of the first value: of the right side of an equation, of the first member of a
+    list, pair or interval.
+    """
     head, equals, value = gold.rpartition("=")
     first, *rest = parts_of(value)
-    bracket = re.match(r"(?:\\left|\\quad|\s)*[(\[]\s*|\\\{", first) if first[-1] in ")]}" and "," in first else None
+    bracket = (
+        re.match(r"(?:\\left|\\quad|\s)*[(\[]\s*|\\\{", first)
+        if first[-1] in ")]}" and "," in first
+        else None
+    )
     start = bracket.end() if bracket else 0
     flipped = first[start:].strip()
     if re.match(r"0(?![\d.])|\\(?:text|mbox)", flipped):
@@ -114,7 +132,11 @@ def other_sign(gold: str) -> str | None:
 def other_digit(gold: str) -> str | None:
     """Change the last digit."""
     position = max((i for i, character in enumerate(gold) if character.isdigit()), default=None)
-    return None if position is None else f"{gold[:position]}{(int(gold[position]) + 1) % 10}{gold[position + 1 :]}"
+    return (
+        None
+        if position is None
+        else f"{gold[:position]}{(int(gold[position]) + 1) % 10}{gold[position + 1 :]}"
+    )
 
 
 def one_less(gold: str) -> str | None:
@@ -123,7 +145,8 @@ def one_less(gold: str) -> str | None:
     return ", ".join(parts[:-1]) if len(parts) > 1 else None
 
 
-# Each is right for a reason: units are dropped, and answers are a set, in which one that comes twice counts once.
+# Each is right for a reason: units are dropped, and answers are a set, in which one that comes
+# twice counts once.
 STILL_RIGHT = {
     (r"864 \mbox{ inches}^2", r"864 \mbox{ inches}^3"),
     (r"15\mbox{ cm}^2", r"15\mbox{ cm}^3"),
@@ -134,14 +157,22 @@ STILL_RIGHT = {
 
 def test_golds_with_another_sign_another_digit_or_an_answer_less_are_wrong(grader):
     pairs = [
-        (gold, wrong) for name in SETS for gold in golds(name) for change in (other_sign, other_digit, one_less) if (wrong := change(gold))
+        (gold, wrong)
+        for name in SETS
+        for gold in golds(name)
+        for change in (other_sign, other_digit, one_less)
+        if (wrong := change(gold))
     ]
     plain, hard = [], []
     for gold, wrong in pairs:
         (hard if quick_judgement(gold, wrong, None) is None else plain).append((gold, wrong))
     assert len(plain) > 2000 and len(hard) > 1300
-    pairs = plain + random.Random(0).sample(hard, 400)  # algebra takes its time; all of them: 4 right, 6 unparsed of 3,537
-    verdicts = [judgement.correct for judgement in grader.grade([Item(gold, wrong) for gold, wrong in pairs])]
+    # algebra takes its time; all of them: 4 right, 6 unparsed of 3,537
+    pairs = plain + random.Random(0).sample(hard, 400)
+    verdicts = [
+        judgement.correct
+        for judgement in grader.grade([Item(gold, wrong) for gold, wrong in pairs])
+    ]
     assert {pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict} <= STILL_RIGHT
     unparsed = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict is None]
     assert verdicts.count(False) / len(pairs) > 0.99, unparsed

@@ -1,4 +1,6 @@
-"""tinymath: the arithmetic is right, the splits are disjoint, the checker accepts the truth and nothing else."""
+"""tinymath: the arithmetic is right, the splits are disjoint, the checker accepts the truth and
+nothing else.
+"""
 
 import ast
 import random
@@ -29,7 +31,10 @@ def test_every_equation_holds_and_chains_to_the_answer() -> None:
         value = problem.start
         for operation in problem.operations:
             for equation in operation.equations:
-                assert _evaluate(f"{equation.left} {equation.sign} {equation.right}") == equation.result
+                assert (
+                    _evaluate(f"{equation.left} {equation.sign} {equation.right}")
+                    == equation.result
+                )
             assert operation.equations[-1].left == value
             value = operation.equations[-1].result
             assert 1 < value <= MAX_VALUE
@@ -39,8 +44,12 @@ def test_every_equation_holds_and_chains_to_the_answer() -> None:
 def test_the_story_names_every_number_that_the_solution_needs() -> None:
     words = {"doubles": "2", "triples": "3", "quadruples": "4"}
     for problem in make_problems(100, split="train", seed=4):
-        told = set(re.findall(r"\d+", problem.question)) | {number for word, number in words.items() if word in problem.question}
-        given = {str(operation.equations[0].right) for operation in problem.operations} | {str(problem.start)}
+        told = set(re.findall(r"\d+", problem.question)) | {
+            number for word, number in words.items() if word in problem.question
+        }
+        given = {str(operation.equations[0].right) for operation in problem.operations} | {
+            str(problem.start)
+        }
         assert given <= told
 
 

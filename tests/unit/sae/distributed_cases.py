@@ -1,4 +1,5 @@
-"""What two of torchrun's processes do for test_distributed_sae: compare with one process, write what they found, and then one dies.
+"""What two of torchrun's processes do for test_distributed_sae: compare with one process, write
+what they found, and then one dies.
 
 torchrun --nproc-per-node 2 -m tests.unit.sae.distributed_cases FOLDER
 """
@@ -14,11 +15,11 @@ import torch
 from torch import Tensor
 
 from rewardscope.errors import PipelineError
-from rewardscope.sae.activations import BatchTopK, encode
-from rewardscope.sae.distributed import Processes, joined
-from rewardscope.sae.ranks import Alone, Team
-from rewardscope.sae.state import Every, RunState
-from rewardscope.sae.train import Shape, Trainer, TrainOptions
+from rewardscope.sae.train.activations import BatchTopK, encode
+from rewardscope.sae.train.distributed import Processes, joined
+from rewardscope.sae.train.ranks import Alone, Team
+from rewardscope.sae.train.state import Every, RunState
+from rewardscope.sae.train.trainer import Shape, Trainer, TrainOptions
 from rewardscope.settings import launched
 from tests.unit.sae.planted import dictionary, sparse_codes
 
@@ -34,10 +35,23 @@ def batch(seed: int, n: int = ROWS) -> dict[int, Tensor]:
 
 def trainer_of(team: Team, activation: Any) -> Trainer:
     options = TrainOptions(
-        shapes={layer: Shape(32 + 4 * layer, 3) for layer in team.own_layers(LAYERS)}, activation=activation, prefixes=(0.25, 0.5, 1.0),
-        l0_weight=1.0, bandwidth=0.3, n_steps=STEPS, lr=1e-3, warmup=0.2, decay=0.2, clip=CLIP, aux_alpha=1 / 32, k_aux=None,
-        dead_after=DEAD_AFTER, bf16=False, seed=0, device=torch.device("cpu"),
-    )  # fmt: skip
+        shapes={layer: Shape(32 + 4 * layer, 3) for layer in team.own_layers(LAYERS)},
+        activation=activation,
+        prefixes=(0.25, 0.5, 1.0),
+        l0_weight=1.0,
+        bandwidth=0.3,
+        n_steps=STEPS,
+        lr=1e-3,
+        warmup=0.2,
+        decay=0.2,
+        clip=CLIP,
+        aux_alpha=1 / 32,
+        k_aux=None,
+        dead_after=DEAD_AFTER,
+        bf16=False,
+        seed=0,
+        device=torch.device("cpu"),
+    )
     return Trainer(batch(100, n=300), options, ranks=team.ranks)
 
 
@@ -52,8 +66,14 @@ def train(trainer: Trainer, team: Team, *, until: int = STEPS) -> dict[str, bool
 
 
 def difference(one: Trainer, other: Trainer) -> float:
-    """Return the greatest difference between two trainers' tensors, over the layers of the second."""
-    pairs = [(one.tensors(layer)[name], tensor) for layer in other.layers for name, tensor in other.tensors(layer).items()]
+    """Return the greatest difference between two trainers' tensors, over the layers of the
+    second.
+    """
+    pairs = [
+        (one.tensors(layer)[name], tensor)
+        for layer in other.layers
+        for name, tensor in other.tensors(layer).items()
+    ]
     return max(float((a.double() - b.double()).abs().max()) for a, b in pairs if a.numel())
 
 
@@ -73,20 +93,31 @@ def compared(team: Team, activation: str, folder: Path) -> dict[str, Any]:
     train(resumed, team)
     train(alone_again, Alone())
     return {
-        **seen, "alone": difference(alone, together), "resumed": difference(together, resumed), "resumed at": steps,
+        **seen,
+        "alone": difference(alone, together),
+        "resumed": difference(together, resumed),
+        "resumed at": steps,
         "resumed alone": difference(alone, alone_again),
-        "moved": min(float((together.layers[layer].W_enc_FD - before_FD).abs().max()) for layer, before_FD in start.items()),
-    }  # fmt: skip
+        "moved": min(
+            float((together.layers[layer].W_enc_FD - before_FD).abs().max())
+            for layer, before_FD in start.items()
+        ),
+    }
 
 
 def ties(team: Team) -> dict[str, Any]:
-    """Choose 2 * 6 of 24 values that are all but equal, which one process has in 6 rows and two have in 2 and 4 rows."""
+    """Choose 2 * 6 of 24 values that are all but equal, which one process has in 6 rows and two
+    have in 2 and 4 rows.
+    """
     values_NF = torch.tensor([[1.0, 1.0, 1.0, 1.0]] * 5 + [[1.0, 2.0, 3.0, 1.0]])
     eye_FF, zero_F = torch.eye(4), torch.zeros(4)
 
     def chosen(x_NF: Tensor, picker: BatchTopK) -> list[list[int]]:
         (found,) = encode(x_NF, eye_FF, zero_F, [picker], bf16=False)
-        return [[int(row), int(feature)] for row, feature in zip(found.rows_M, found.features_M, strict=True)]
+        return [
+            [int(row), int(feature)]
+            for row, feature in zip(found.rows_M, found.features_M, strict=True)
+        ]
 
     own = chosen(team.own_rows({0: values_NF})[0], BatchTopK(2, 6, ranks=team.ranks))
     return {"alone": chosen(values_NF, BatchTopK(2, 6)), "own": own}
@@ -101,7 +132,9 @@ def main(folder: Path) -> None:
         found: dict[str, Any] = {"ties": ties(rows), "layers": {}, "rows": {}}
         for activation in ACTIVATIONS:
             found["rows"][activation] = compared(rows, activation, folder / f"rows-{activation}")
-            found["layers"][activation] = compared(layers, activation, folder / f"layers-{activation}")
+            found["layers"][activation] = compared(
+                layers, activation, folder / f"layers-{activation}"
+            )
         (folder / f"process_{launch.rank}.json").write_text(json.dumps(found), encoding="utf-8")
         rows.decide(lambda: None)
         if launch.rank == 1:

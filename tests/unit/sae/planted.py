@@ -1,4 +1,6 @@
-"""Synthetic save-acts folders, written through the project's own functions, from a dictionary that is known."""
+"""Synthetic save-acts folders, written through the project's own functions, from a dictionary that
+is known.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -23,23 +25,40 @@ class Acts(NamedTuple):
     sequences: list[dict]
 
 
-def write_acts(folder: Path, made: Acts, *, shard_rows: int = 100, width: int | None = None) -> Path:
+def write_acts(
+    folder: Path, made: Acts, *, shard_rows: int = 100, width: int | None = None
+) -> Path:
     """Write a finished save-acts folder."""
-    stage = Stage("save-acts", StageConfig(), inputs={"generations": f"synthetic {folder.name}"}, out=folder)
+    stage = Stage(
+        "save-acts", StageConfig(), inputs={"generations": f"synthetic {folder.name}"}, out=folder
+    )
     with stage:
         files = list(write_act_rows(folder, made.rows, made.sequences))
         for number, start in enumerate(range(0, len(made.rows), shard_rows)):
             path = shard_file(folder, number)
-            write_shard(path, {layer: [acts_ND[start : start + shard_rows]] for layer, acts_ND in made.acts.items()})
+            write_shard(
+                path,
+                {
+                    layer: [acts_ND[start : start + shard_rows]]
+                    for layer, acts_ND in made.acts.items()
+                },
+            )
             files.append(path)
         first = next(iter(made.acts.values()))
-        stage.finish(files, rows=len(made.rows), extra={"layers": sorted(made.acts), "width": width or first.shape[1]})
+        stage.finish(
+            files,
+            rows=len(made.rows),
+            extra={"layers": sorted(made.acts), "width": width or first.shape[1]},
+        )
     return folder
 
 
 def dictionary(n_features: int, width: int, *, seed: int) -> Tensor:
     """Return random unit directions [F, D]."""
-    return torch.nn.functional.normalize(torch.randn(n_features, width, generator=torch.Generator().manual_seed(90_000 + seed)), dim=1)
+    return torch.nn.functional.normalize(
+        torch.randn(n_features, width, generator=torch.Generator().manual_seed(90_000 + seed)),
+        dim=1,
+    )
 
 
 def sparse_codes(n_rows: int, n_features: int, *, k: int, seed: int) -> Tensor:
@@ -59,7 +78,9 @@ def make_rows(
     correct: list[bool] | None = None,
     every_token: bool = True,
 ) -> tuple[list[ActRow], list[dict]]:
-    """Return rows and sequences of one trace for each list of token texts; a step ends at each step tag."""
+    """Return rows and sequences of one trace for each list of token texts; a step ends at each step
+    tag.
+    """
     rows, sequences = [], []
     for number, texts in enumerate(tokens):
         problem = problems[number] if problems else f"synthetic/{number}"
@@ -68,25 +89,49 @@ def make_rows(
         right = correct[number] if correct else None
         steps = [sum(end < position for end in ends) for position in range(len(texts))]
         sequences.append(
-            {"problem": problem, "trace": trace, "tokens": texts, "step_ends": ends, "scores": [scores] * len(ends), "correct": right}
+            {
+                "problem": problem,
+                "trace": trace,
+                "tokens": texts,
+                "step_ends": ends,
+                "scores": [scores] * len(ends),
+                "correct": right,
+            }
         )
         rows += [
             ActRow(
-                problem=problem, trace=trace, step=steps[position], token=position, token_id=len(text), is_step_end=position in ends,
-                reward=scores if position in ends else None, correct=right,
+                problem=problem,
+                trace=trace,
+                step=steps[position],
+                token=position,
+                token_id=len(text),
+                is_step_end=position in ends,
+                reward=scores if position in ends else None,
+                correct=right,
             )
             for position, text in enumerate(texts)
             if every_token or position in ends
-        ]  # fmt: skip
+        ]
     return rows, sequences
 
 
 def planted_acts(
-    *, n_problems: int, rows_per_problem: int, layers: tuple[int, ...], n_features: int, width: int, k: int, seed: int
+    *,
+    n_problems: int,
+    rows_per_problem: int,
+    layers: tuple[int, ...],
+    n_features: int,
+    width: int,
+    k: int,
+    seed: int,
 ) -> Acts:
-    """Return states that are sparse sums of a planted dictionary (one a layer, `dictionary(seed=layer)`) plus an offset."""
+    """Return states that are sparse sums of a planted dictionary (one a layer,
+    `dictionary(seed=layer)`) plus an offset.
+    """
     texts = [["a"] * (rows_per_problem - 1) + [STEP_TAG]] * n_problems
     rows, sequences = make_rows(texts)
     codes_NF = sparse_codes(len(rows), n_features, k=k, seed=seed)
-    acts = {layer: 5 * (codes_NF @ dictionary(n_features, width, seed=layer)) + 7.0 for layer in layers}
+    acts = {
+        layer: 5 * (codes_NF @ dictionary(n_features, width, seed=layer)) + 7.0 for layer in layers
+    }
     return Acts(acts, rows, sequences)

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from rewardscope.sae.bank import BankLayer
-from rewardscope.sae.ranks import OneProcess
-from rewardscope.sae.sparse import TorchKernels
+from rewardscope.sae.train.bank import BankLayer
+from rewardscope.sae.train.ranks import OneProcess
+from rewardscope.sae.train.sparse import TorchKernels
 from tests.unit.sae.dense import ALPHA, D, F, K, N, dense_loss, make_layer, rows
 
 ACTIVATIONS = ("topk", "batchtopk", "jumprelu", "matryoshka")
@@ -27,7 +27,13 @@ def test_gradients_equal_those_of_the_dense_loss(activation: str, n_dead: int | 
     assert set(grads) == set(dense)
     for name, tensor in dense.items():
         assert tensor.grad is not None and tensor.grad.abs().max() > 0
-        torch.testing.assert_close(grads[name], tensor.grad, rtol=1e-10, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            grads[name],
+            tensor.grad,
+            rtol=1e-10,
+            atol=1e-12,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )
 
 
 @pytest.mark.parametrize("name", ["W_enc_FD", "b_enc_F"])
@@ -41,8 +47,11 @@ def test_the_auxiliary_loss_reaches_the_encoder_as_finite_differences_say(name: 
         return ALPHA * report.aux.item()
 
     layer = make_layer("topk")
-    by_aux = gradients(layer, x_ND, dead)[0][name] - gradients(layer, x_ND, dead, alpha=0.0)[0][name]
-    # A feature that TopK chose moves the error, which AuxK takes as a constant: only the others are compared.
+    by_aux = (
+        gradients(layer, x_ND, dead)[0][name] - gradients(layer, x_ND, dead, alpha=0.0)[0][name]
+    )
+    # A feature that TopK chose moves the error, which AuxK takes as a constant: only the others are
+    # compared.
     z_NF = (x_ND - layer.b_dec_D) @ layer.W_enc_FD.T + layer.b_enc_F
     chosen = set(z_NF.topk(K, dim=1).indices.flatten().tolist())
     compared = [feature for feature in range(9) if feature not in chosen]
@@ -55,7 +64,7 @@ def test_the_auxiliary_loss_reaches_the_encoder_as_finite_differences_say(name: 
 
 
 def test_a_batch_in_small_chunks_gives_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rewardscope.sae import activations
+    from rewardscope.sae.train import activations
 
     for activation in ACTIVATIONS:
         whole = gradients(make_layer(activation), rows(), torch.arange(5))[0]
@@ -111,7 +120,10 @@ def test_the_projected_gradient_leaves_the_decoder_rows_length_alone() -> None:
 
 
 def test_two_processes_with_some_of_the_rows_each_have_the_gradients_of_one() -> None:
-    """The sums that `ranks` adds up are all that processes need of one another. The first has an even number, as AuxK skips rows."""
+    """The sums that `ranks` adds up are all that processes need of one another.
+
+    The first has an even number, as AuxK skips rows.
+    """
     x_ND, dead = rows(n=2 * N), torch.arange(6)
     whole = gradients(make_layer("matryoshka"), x_ND, dead)[0]
     told: list[Tensor] = []
@@ -122,8 +134,13 @@ def test_two_processes_with_some_of_the_rows_each_have_the_gradients_of_one() ->
             return tensor
 
     for half_ND in x_ND.split(N + 1):
-        make_layer("matryoshka").gradients(half_ND, dead=dead, alpha=ALPHA, kernels=TorchKernels(), ranks=Recorder())
-    sums = [one + other for one, other in zip(told[: len(told) // 2], told[len(told) // 2 :], strict=True)]
+        make_layer("matryoshka").gradients(
+            half_ND, dead=dead, alpha=ALPHA, kernels=TorchKernels(), ranks=Recorder()
+        )
+    sums = [
+        one + other
+        for one, other in zip(told[: len(told) // 2], told[len(told) // 2 :], strict=True)
+    ]
 
     class Summed:
         def __init__(self) -> None:
@@ -133,14 +150,24 @@ def test_two_processes_with_some_of_the_rows_each_have_the_gradients_of_one() ->
             return self.left.pop(0)
 
     halves = [
-        make_layer("matryoshka").gradients(half, dead=dead, alpha=ALPHA, kernels=TorchKernels(), ranks=Summed())[0]
+        make_layer("matryoshka").gradients(
+            half, dead=dead, alpha=ALPHA, kernels=TorchKernels(), ranks=Summed()
+        )[0]
         for half in x_ND.split(N + 1)
     ]
     for name, gradient in whole.items():
-        torch.testing.assert_close(halves[0][name] + halves[1][name], gradient, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(
+            halves[0][name] + halves[1][name], gradient, rtol=1e-10, atol=1e-12
+        )
 
 
 def test_the_width_is_that_of_the_rows() -> None:
-    assert {name: tuple(tensor.shape) for name, tensor in make_layer("jumprelu").parameters().items()} == {
-        "W_enc_FD": (F, D), "b_enc_F": (F,), "W_dec_FD": (F, D), "b_dec_D": (D,), "log_threshold_F": (F,),
-    }  # fmt: skip
+    assert {
+        name: tuple(tensor.shape) for name, tensor in make_layer("jumprelu").parameters().items()
+    } == {
+        "W_enc_FD": (F, D),
+        "b_enc_F": (F,),
+        "W_dec_FD": (F, D),
+        "b_dec_D": (D,),
+        "log_threshold_F": (F,),
+    }

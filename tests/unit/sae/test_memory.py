@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from rewardscope.sae.memory import keep_freed_memory
+from rewardscope.sae.train.memory import keep_freed_memory
 
 
 def print_page_faults() -> None:

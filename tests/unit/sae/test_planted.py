@@ -1,25 +1,42 @@
-"""What training finds where the truth is known: 512 features in 128 dimensions, five of them active in each row."""
+"""What training finds where the truth is known: 512 features in 128 dimensions, five of them active
+in each row.
+"""
 
 from typing import Literal
 
 import pytest
 import torch
 
-from rewardscope.sae.train import Shape, Trainer, TrainOptions
+from rewardscope.sae.train.trainer import Shape, Trainer, TrainOptions
 from tests.unit.sae.planted import dictionary, sparse_codes
 
 WIDTH, N_TRUE, ACTIVE, BATCH, STEPS = 128, 512, 5, 512, 400
 
 
 @pytest.mark.parametrize("activation", ["topk", "batchtopk"])
-def test_nine_in_ten_planted_features_are_found_with_a_cosine_above_095(activation: Literal["topk", "batchtopk"]) -> None:
+def test_nine_in_ten_planted_features_are_found_with_a_cosine_above_095(
+    activation: Literal["topk", "batchtopk"],
+) -> None:
     truth_FD = dictionary(N_TRUE, WIDTH, seed=1)
     pool_ND = sparse_codes(40 * BATCH, N_TRUE, k=ACTIVE, seed=2) @ truth_FD
     options = TrainOptions(
-        shapes={0: Shape(2 * N_TRUE, ACTIVE)}, activation=activation, prefixes=(1.0,), l0_weight=1.0, bandwidth=0.02, n_steps=STEPS,
-        lr=4e-3, warmup=0.05, decay=0.2, clip=1.0, aux_alpha=1 / 32, k_aux=None, dead_after=40 * BATCH, bf16=False, seed=0,
+        shapes={0: Shape(2 * N_TRUE, ACTIVE)},
+        activation=activation,
+        prefixes=(1.0,),
+        l0_weight=1.0,
+        bandwidth=0.02,
+        n_steps=STEPS,
+        lr=4e-3,
+        warmup=0.05,
+        decay=0.2,
+        clip=1.0,
+        aux_alpha=1 / 32,
+        k_aux=None,
+        dead_after=40 * BATCH,
+        bf16=False,
+        seed=0,
         device=torch.device("cpu"),
-    )  # fmt: skip
+    )
     trainer = Trainer({0: pool_ND}, options)
     before_F = (truth_FD @ trainer.layers[0].W_dec_FD.T).max(dim=1).values
     for step in range(STEPS):

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from rewardscope.errors import BadRecord
 from rewardscope.models.blocks import find_blocks
 from rewardscope.prms.scorer import HfScorer
-from rewardscope.sae.inference import Sae
-from rewardscope.sae.reward_kept import Solution, measure_reward_kept
-from rewardscope.sae.score_change import Comparison, Steps
+from rewardscope.sae.measure.reward_kept import Solution, measure_reward_kept
+from rewardscope.sae.measure.score_change import Comparison, Steps
+from rewardscope.sae.model.inference import Sae
 from tests.unit.prms.tiny_prm import make_prm, random_solutions
 
 LAYERS, WIDTH, START = 3, 32, 4
@@ -20,7 +20,9 @@ LAYERS, WIDTH, START = 3, 32, 4
 
 @pytest.fixture(scope="module")
 def scorer(tmp_path_factory: pytest.TempPathFactory) -> HfScorer:
-    return HfScorer(str(make_prm(tmp_path_factory.mktemp("prm") / "tiny", layers=LAYERS)), device="cpu")
+    return HfScorer(
+        str(make_prm(tmp_path_factory.mktemp("prm") / "tiny", layers=LAYERS)), device="cpu"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,14 @@ def solutions(scorer: HfScorer) -> list[Solution]:
     made = []
     for number, (question, steps) in enumerate(random_solutions(12, seed=3)):
         encoded = scorer.encode(question, steps)
-        made.append(Solution(f"p/{number % 5}", encoded, START, tuple((number + step) % 2 for step in range(len(steps)))))
+        made.append(
+            Solution(
+                f"p/{number % 5}",
+                encoded,
+                START,
+                tuple((number + step) % 2 for step in range(len(steps))),
+            )
+        )
     return made
 
 
@@ -36,21 +45,37 @@ def identity_sae(layer: int, *, width: int = WIDTH) -> Sae:
     """Keep x as relu(x) - relu(-x), so that nothing is rounded."""
     both = torch.cat([torch.eye(width), -torch.eye(width)])
     return Sae(
-        W_enc_DF=both.T.contiguous(), b_enc_F=torch.zeros(2 * width), W_dec_FD=both, b_dec_D=torch.zeros(width),
-        threshold_F=torch.zeros(2 * width), activation="standard", layer=layer, info={},
-    )  # fmt: skip
+        W_enc_DF=both.T.contiguous(),
+        b_enc_F=torch.zeros(2 * width),
+        W_dec_FD=both,
+        b_dec_D=torch.zeros(width),
+        threshold_F=torch.zeros(2 * width),
+        activation="standard",
+        layer=layer,
+        info={},
+    )
 
 
 def silent_sae(layer: int, output_D: Tensor) -> Sae:
     sae = identity_sae(layer)
     return Sae(
-        W_enc_DF=sae.W_enc_DF, b_enc_F=sae.b_enc_F, W_dec_FD=sae.W_dec_FD, b_dec_D=output_D, threshold_F=torch.full((2 * WIDTH,), 1e9),
-        activation="batchtopk", layer=layer, info={},
-    )  # fmt: skip
+        W_enc_DF=sae.W_enc_DF,
+        b_enc_F=sae.b_enc_F,
+        W_dec_FD=sae.W_dec_FD,
+        b_dec_D=output_D,
+        threshold_F=torch.full((2 * WIDTH,), 1e9),
+        activation="batchtopk",
+        layer=layer,
+        info={},
+    )
 
 
-def test_an_sae_that_rebuilds_the_states_keeps_every_reward(scorer: HfScorer, solutions: list[Solution]) -> None:
-    found = measure_reward_kept(scorer, {layer: identity_sae(layer) for layer in range(LAYERS)}, solutions, seed=0)
+def test_an_sae_that_rebuilds_the_states_keeps_every_reward(
+    scorer: HfScorer, solutions: list[Solution]
+) -> None:
+    found = measure_reward_kept(
+        scorer, {layer: identity_sae(layer) for layer in range(LAYERS)}, solutions, seed=0
+    )
     for layer, (quality, reward) in found.items():
         assert reward.layer == quality.layer == layer
         assert (reward.sae.difference.value, reward.sae.agreement.value) == (0.0, 1.0)
@@ -63,8 +88,12 @@ def test_an_sae_that_rebuilds_the_states_keeps_every_reward(scorer: HfScorer, so
         assert quality.n_rows == sum(s.encoded.step_ends[-1] + 1 - START for s in solutions)
 
 
-def test_an_sae_that_is_always_silent_is_the_ablation_that_it_says(scorer: HfScorer, solutions: list[Solution]) -> None:
-    reward = measure_reward_kept(scorer, {1: silent_sae(1, torch.zeros(WIDTH))}, solutions, seed=0)[1].reward
+def test_an_sae_that_is_always_silent_is_the_ablation_that_it_says(
+    scorer: HfScorer, solutions: list[Solution]
+) -> None:
+    reward = measure_reward_kept(scorer, {1: silent_sae(1, torch.zeros(WIDTH))}, solutions, seed=0)[
+        1
+    ].reward
     assert reward.sae == reward.zero
     assert reward.share_of_zero is not None and reward.share_of_zero.value == 0.0
 
@@ -77,7 +106,11 @@ class Zeroed(nn.Module):
         self.block = block
 
     def __getattr__(self, name: str) -> object:
-        return super().__getattr__(name) if name in ("block", "_modules") else getattr(self.block, name)
+        return (
+            super().__getattr__(name)
+            if name in ("block", "_modules")
+            else getattr(self.block, name)
+        )
 
     def forward(self, *arguments: object, **named: object) -> Tensor:
         output = self.block(*arguments, **named)
@@ -93,29 +126,50 @@ def zeroed_block(scorer: HfScorer) -> Iterator[int]:
     blocks[1] = original
 
 
-def test_the_zero_ablation_is_that_of_a_model_with_such_a_block(scorer: HfScorer, solutions: list[Solution], zeroed_block: int) -> None:
-    changed = [score for s in solutions for score in scorer.score([s.encoded])[0]]  # rows end at the last step end, no padding
-    find_blocks(scorer.model).layers[zeroed_block] = find_blocks(scorer.model).layers[zeroed_block].block
+def test_the_zero_ablation_is_that_of_a_model_with_such_a_block(
+    scorer: HfScorer, solutions: list[Solution], zeroed_block: int
+) -> None:
+    # rows end at the last step end, no padding
+    changed = [score for s in solutions for score in scorer.score([s.encoded])[0]]
+    find_blocks(scorer.model).layers[zeroed_block] = (
+        find_blocks(scorer.model).layers[zeroed_block].block
+    )
     clean = [score for s in solutions for score in scorer.score([s.encoded])[0]]
     reward = measure_reward_kept(scorer, {1: identity_sae(1)}, solutions, seed=0)[1].reward
-    assert reward.zero.difference.value == pytest.approx(np.mean(np.abs(np.subtract(changed, clean))), rel=1e-5)
-    assert reward.zero.agreement.value == pytest.approx(np.mean((np.array(changed) > 0.5) == (np.array(clean) > 0.5)))
-    assert reward.zero.spearman.value == pytest.approx(spearmanr(np.round(clean, 6), np.round(changed, 6)).statistic, abs=5e-3)
+    assert reward.zero.difference.value == pytest.approx(
+        np.mean(np.abs(np.subtract(changed, clean))), rel=1e-5
+    )
+    assert reward.zero.agreement.value == pytest.approx(
+        np.mean((np.array(changed) > 0.5) == (np.array(clean) > 0.5))
+    )
+    assert reward.zero.spearman.value == pytest.approx(
+        spearmanr(np.round(clean, 6), np.round(changed, 6)).statistic, abs=5e-3
+    )
 
 
-def test_ablating_the_last_block_gives_every_step_the_score_of_that_state(scorer: HfScorer, solutions: list[Solution]) -> None:
+def test_ablating_the_last_block_gives_every_step_the_score_of_that_state(
+    scorer: HfScorer, solutions: list[Solution]
+) -> None:
     with torch.no_grad():
         of_zero = scorer.adapter.read_out(scorer.model, torch.zeros(1, WIDTH)).item()
     clean = np.concatenate(scorer.score([s.encoded for s in solutions]))
-    reward = measure_reward_kept(scorer, {LAYERS - 1: identity_sae(LAYERS - 1)}, solutions, seed=0)[LAYERS - 1].reward
+    reward = measure_reward_kept(scorer, {LAYERS - 1: identity_sae(LAYERS - 1)}, solutions, seed=0)[
+        LAYERS - 1
+    ].reward
     assert reward.zero.difference.value == pytest.approx(np.abs(clean - of_zero).mean(), rel=1e-5)
     assert reward.zero.spearman.value == reward.mean.spearman.value == 0.0
     right = np.concatenate([s.right for s in solutions])
-    assert reward.auroc is not None and reward.auroc.value == pytest.approx(roc_auc_score(right, clean))
-    assert reward.zero.auroc_change is not None and reward.zero.auroc_change.value == pytest.approx(0.5 - reward.auroc.value)
+    assert reward.auroc is not None and reward.auroc.value == pytest.approx(
+        roc_auc_score(right, clean)
+    )
+    assert reward.zero.auroc_change is not None and reward.zero.auroc_change.value == pytest.approx(
+        0.5 - reward.auroc.value
+    )
 
 
-def test_an_sae_of_another_width_is_refused_before_the_prm_runs(scorer: HfScorer, solutions: list[Solution]) -> None:
+def test_an_sae_of_another_width_is_refused_before_the_prm_runs(
+    scorer: HfScorer, solutions: list[Solution]
+) -> None:
     before = scorer.tokens_encoded
     with pytest.raises(BadRecord, match="has width 16, the activations of the PRM have 32"):
         measure_reward_kept(scorer, {0: identity_sae(0, width=16)}, solutions, seed=0)
@@ -123,10 +177,20 @@ def test_an_sae_of_another_width_is_refused_before_the_prm_runs(scorer: HfScorer
 
 
 def test_intervals_come_from_problems_drawn_with_replacement() -> None:
-    """With two problems a resample holds one of them twice or both, so the ends of the interval are the single problems' values."""
-    steps = Steps(np.array([0.1, 0.2, 0.6, 0.9]), np.array([0, 1, -1, -1], dtype=np.int8), np.array([4, 4, 9, 9]))
+    """With two problems a resample holds one of them twice or both, so the ends of the interval are
+    the single problems' values.
+    """
+    steps = Steps(
+        np.array([0.1, 0.2, 0.6, 0.9]),
+        np.array([0, 1, -1, -1], dtype=np.int8),
+        np.array([4, 4, 9, 9]),
+    )
     change = Comparison(steps, threshold=0.5, seed=0).change(np.array([0.1, 0.4, 0.4, 0.4]))
-    assert (change.difference.value, change.difference.low, change.difference.high) == pytest.approx((0.225, 0.1, 0.35))
+    assert (
+        change.difference.value,
+        change.difference.low,
+        change.difference.high,
+    ) == pytest.approx((0.225, 0.1, 0.35))
     assert (change.agreement.value, change.agreement.low, change.agreement.high) == (0.5, 0.0, 1.0)
     assert change.auroc_change is not None and change.auroc_change.value == 0.0
 
@@ -142,5 +206,7 @@ def test_weighted_ranks_are_those_of_repeated_rows() -> None:
     assert change.spearman.value == pytest.approx(spearmanr(score_S, changed_S).statistic)
     assert change.spearman.low == pytest.approx(spearmanr(score_S[rows], changed_S[rows]).statistic)
     assert change.auroc_change is not None
-    expected = roc_auc_score(steps.right_S[rows], changed_S[rows]) - roc_auc_score(steps.right_S[rows], score_S[rows])
+    expected = roc_auc_score(steps.right_S[rows], changed_S[rows]) - roc_auc_score(
+        steps.right_S[rows], score_S[rows]
+    )
     assert change.auroc_change.low == pytest.approx(expected)

@@ -4,14 +4,26 @@ import pytest
 import torch
 
 from rewardscope.errors import BadRecord, ConfigError
-from rewardscope.sae.rows import load_rows
-from rewardscope.sae.stream import ActStream, Shard, ShardSource, Split, read_ahead, shard_rows, split_rows
+from rewardscope.sae.train.stream import (
+    ActStream,
+    Shard,
+    ShardSource,
+    Split,
+    read_ahead,
+    shard_rows,
+    split_rows,
+)
+from rewardscope.storage.rows import load_rows
 from rewardscope.storage.shards import ActStore
 from tests.unit.sae.planted import STEP_TAG, Acts, make_rows, write_acts
 
 
-def numbered_store(folder: Path, *, first: int, problems: list[str], shard_rows: int = 7) -> ActStore:
-    """Return a store of 10 rows a problem whose states say which row they are, at layers 0 and 1."""
+def numbered_store(
+    folder: Path, *, first: int, problems: list[str], shard_rows: int = 7
+) -> ActStore:
+    """Return a store of 10 rows a problem whose states say which row they are, at layers 0 and
+    1.
+    """
     rows, sequences = make_rows([["a"] * 9 + [STEP_TAG]] * len(problems), problems=problems)
     number_N = torch.arange(first, first + len(rows), dtype=torch.float32)
     acts = {layer: torch.stack([number_N, number_N + 0.5 * layer], dim=1) for layer in (0, 1)}
@@ -35,9 +47,20 @@ def numbers(batch: dict[int, torch.Tensor]) -> list[int]:
 
 
 def stream_of(
-    shards: list[Shard], layers: tuple[int, ...] = (0, 1), *, batch: int = 8, buffer_bytes: int = 2**20, seed: int = 0
+    shards: list[Shard],
+    layers: tuple[int, ...] = (0, 1),
+    *,
+    batch: int = 8,
+    buffer_bytes: int = 2**20,
+    seed: int = 0,
 ) -> ActStream:
-    return ActStream(ShardSource(shards, layers), batch=batch, buffer_bytes=buffer_bytes, seed=seed, device=torch.device("cpu"))
+    return ActStream(
+        ShardSource(shards, layers),
+        batch=batch,
+        buffer_bytes=buffer_bytes,
+        seed=seed,
+        device=torch.device("cpu"),
+    )
 
 
 def test_no_problem_is_on_both_sides_in_any_store(stores: list[ActStore]) -> None:
@@ -50,7 +73,11 @@ def test_no_problem_is_on_both_sides_in_any_store(stores: list[ActStore]) -> Non
         for row, name in enumerate((r.problem for r in store.rows()), first)
     }
     held = [n for acts, _ in ShardSource(found.held, (0,)).held() for n in numbers(acts)]
-    trained = [n for batch in stream_of(found.train, (0,), batch=1000).batches(0, 120 - len(held)) for n in numbers(batch)]
+    trained = [
+        n
+        for batch in stream_of(found.train, (0,), batch=1000).batches(0, 120 - len(held))
+        for n in numbers(batch)
+    ]
     assert {problems[n] for n in held} == set(found.held_out)
     assert {problems[n] for n in trained} == set(found.problems) - set(found.held_out)
     assert sorted(held + trained) == [*range(60), *range(1000, 1060)]
@@ -59,7 +86,9 @@ def test_no_problem_is_on_both_sides_in_any_store(stores: list[ActStore]) -> Non
 def test_held_rows_come_with_their_problems(stores: list[ActStore]) -> None:
     found = split(stores)
     for acts, problem_N in ShardSource(found.held, (0, 1)).held():
-        expected = [f"p/{n // 10}" if n < 1000 else f"p/{(n - 1000) // 10 + 3}" for n in numbers(acts)]
+        expected = [
+            f"p/{n // 10}" if n < 1000 else f"p/{(n - 1000) // 10 + 3}" for n in numbers(acts)
+        ]
         assert [found.problems[code] for code in problem_N] == expected
 
 
@@ -67,7 +96,9 @@ SMALL = 2 * 4 * 2 * 20  # bytes of 20 rows at two layers: pools of ten rows, or 
 
 
 @pytest.mark.parametrize("buffer_bytes", [2**20, SMALL])
-def test_each_pass_gives_every_row_once_at_every_layer(stores: list[ActStore], buffer_bytes: int) -> None:
+def test_each_pass_gives_every_row_once_at_every_layer(
+    stores: list[ActStore], buffer_bytes: int
+) -> None:
     stream = stream_of(split(stores).train, buffer_bytes=buffer_bytes)
     n_rows = stream.n_rows
     batches = list(stream.batches(0, 3 * n_rows))
@@ -79,25 +110,43 @@ def test_each_pass_gives_every_row_once_at_every_layer(stores: list[ActStore], b
     assert passes[0] != passes[1] and passes[0] != sorted(passes[0])
 
 
-def test_rows_of_both_stores_mix_in_a_buffer_and_a_small_one_holds_few_units_at_a_time(stores: list[ActStore]) -> None:
+def test_rows_of_both_stores_mix_in_a_buffer_and_a_small_one_holds_few_units_at_a_time(
+    stores: list[ActStore],
+) -> None:
     shards = split(stores).train
-    whole, small = ([n for batch in stream_of(shards, buffer_bytes=size).batches(0, 24) for n in numbers(batch)] for size in (2**20, SMALL))
+    whole, small = (
+        [n for batch in stream_of(shards, buffer_bytes=size).batches(0, 24) for n in numbers(batch)]
+        for size in (2**20, SMALL)
+    )
     assert {n >= 1000 for n in whole} == {True, False}
     assert len({n // 7 for n in small}) < len({n // 7 for n in whole})
 
 
 @pytest.mark.parametrize("buffer_bytes", [2**20, SMALL])
 @pytest.mark.parametrize("first", [8, 40, 80, 200])
-def test_a_stream_goes_on_in_the_middle_as_it_would_have(stores: list[ActStore], buffer_bytes: int, first: int) -> None:
+def test_a_stream_goes_on_in_the_middle_as_it_would_have(
+    stores: list[ActStore], buffer_bytes: int, first: int
+) -> None:
     shards = split(stores).train
-    whole = [numbers(batch) for batch in stream_of(shards, buffer_bytes=buffer_bytes).batches(0, 250)]
-    rest = [numbers(batch) for batch in stream_of(shards, buffer_bytes=buffer_bytes).batches(first, 250)]
+    whole = [
+        numbers(batch) for batch in stream_of(shards, buffer_bytes=buffer_bytes).batches(0, 250)
+    ]
+    rest = [
+        numbers(batch) for batch in stream_of(shards, buffer_bytes=buffer_bytes).batches(first, 250)
+    ]
     assert whole[first // 8 :] == rest
 
 
 def test_the_order_depends_on_the_seed_only(stores: list[ActStore]) -> None:
     shards = split(stores).train
-    orders = [[n for b in stream_of(shards, (0,), buffer_bytes=100, seed=s).batches(0, 40) for n in numbers(b)] for s in (0, 0, 1)]
+    orders = [
+        [
+            n
+            for b in stream_of(shards, (0,), buffer_bytes=100, seed=s).batches(0, 40)
+            for n in numbers(b)
+        ]
+        for s in (0, 0, 1)
+    ]
     assert orders[0] == orders[1] != orders[2]
 
 
@@ -109,14 +158,18 @@ def test_a_sample_holds_distinct_rows_of_every_layer(stores: list[ActStore]) -> 
     assert len(stream.sample(10_000)[0]) == stream.n_rows
 
 
-def test_files_that_fit_the_buffer_are_read_once(stores: list[ActStore], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_fit_the_buffer_are_read_once(
+    stores: list[ActStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = split(stores)
     stream = stream_of(found.train)
-    from rewardscope.sae import stream as module
+    from rewardscope.sae.train import stream as module
 
     calls: list[Path] = []
     real = module.read_layer
-    monkeypatch.setattr(module, "read_layer", lambda path, layer: calls.append(path) or real(path, layer))
+    monkeypatch.setattr(
+        module, "read_layer", lambda path, layer: calls.append(path) or real(path, layer)
+    )
     list(stream.batches(0, 5 * stream.n_rows))
     assert len(calls) == 2 * len(found.train)
 

@@ -6,10 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from rewardscope.sae.bank import BankLayer, Rule
-from rewardscope.sae.optimizer import LayerOptimizer, Schedule
-from rewardscope.sae.quality import QualitySums
-from rewardscope.sae.train import Shape, Trainer, TrainOptions, auto_lr, folded, geometric_median
+from rewardscope.sae.measure.quality import QualitySums
+from rewardscope.sae.train.bank import BankLayer, Rule
+from rewardscope.sae.train.optimizer import LayerOptimizer, Schedule
+from rewardscope.sae.train.trainer import (
+    Shape,
+    Trainer,
+    TrainOptions,
+    auto_lr,
+    folded,
+    geometric_median,
+)
 from tests.unit.sae.planted import dictionary, sparse_codes
 
 CPU = torch.device("cpu")
@@ -18,10 +25,23 @@ WIDTH, N_TRUE, N_FEATURES, K = 16, 20, 32, 2
 
 def options(**changes: Any) -> TrainOptions:
     values: dict[str, Any] = {
-        "shapes": {0: Shape(N_FEATURES, K), 3: Shape(N_FEATURES, K)}, "activation": "topk", "prefixes": (0.25, 0.5, 1.0), "l0_weight": 1.0,
-        "bandwidth": 0.02, "n_steps": 300, "lr": 5e-3, "warmup": 0.05, "decay": 0.2, "clip": 0.0, "aux_alpha": 1 / 32, "k_aux": None,
-        "dead_after": 4000, "bf16": False, "seed": 0, "device": CPU,
-    }  # fmt: skip
+        "shapes": {0: Shape(N_FEATURES, K), 3: Shape(N_FEATURES, K)},
+        "activation": "topk",
+        "prefixes": (0.25, 0.5, 1.0),
+        "l0_weight": 1.0,
+        "bandwidth": 0.02,
+        "n_steps": 300,
+        "lr": 5e-3,
+        "warmup": 0.05,
+        "decay": 0.2,
+        "clip": 0.0,
+        "aux_alpha": 1 / 32,
+        "k_aux": None,
+        "dead_after": 4000,
+        "bf16": False,
+        "seed": 0,
+        "device": CPU,
+    }
     return TrainOptions(**(values | changes))
 
 
@@ -39,7 +59,9 @@ def trained(steps: int | None = None, **changes: Any) -> Trainer:
     return trainer
 
 
-@pytest.mark.parametrize(("activation", "n_steps"), [("topk", 300), ("batchtopk", 600), ("jumprelu", 400)])
+@pytest.mark.parametrize(
+    ("activation", "n_steps"), [("topk", 300), ("batchtopk", 600), ("jumprelu", 400)]
+)
 def test_training_finds_a_planted_dictionary_at_every_layer(activation: str, n_steps: int) -> None:
     for layer, sae in trained(activation=activation, n_steps=n_steps).export().items():
         cosine_FF = dictionary(N_TRUE, WIDTH, seed=layer) @ sae.W_dec_FD.T
@@ -62,10 +84,14 @@ def test_a_threshold_keeps_about_k_features_active_on_new_rows(activation: str) 
 def test_the_smallest_prefix_of_matryoshka_reconstructs_better_than_that_of_topk() -> None:
     x_ND, left = batch(1000, seed=777)[0], {}
     for activation in ("topk", "matryoshka"):
-        sae = trained(activation=activation, n_steps=400, shapes={0: Shape(N_FEATURES, 4)}).export()[0]
+        sae = trained(
+            activation=activation, n_steps=400, shapes={0: Shape(N_FEATURES, 4)}
+        ).export()[0]
         codes = sae.encode(x_ND)
         codes = codes._replace(values_NK=codes.values_NK * (codes.indices_NK < N_FEATURES // 4))
-        left[activation] = float((x_ND - sae.decode(codes)).square().sum() / (x_ND - x_ND.mean(dim=0)).square().sum())
+        left[activation] = float(
+            (x_ND - sae.decode(codes)).square().sum() / (x_ND - x_ND.mean(dim=0)).square().sum()
+        )
     assert left["matryoshka"] < 0.8 * left["topk"]
 
 
@@ -101,7 +127,10 @@ def test_a_trainer_that_takes_over_the_state_of_another_goes_on_as_it_would_have
 def test_dead_features_come_back_with_the_auxiliary_loss_and_stay_dead_without() -> None:
     shares = []
     for aux_alpha in (1 / 32, 0.0):
-        trainer = Trainer(batch(2000, seed=0), options(aux_alpha=aux_alpha, dead_after=500, shapes={0: Shape(N_FEATURES, K)}))
+        trainer = Trainer(
+            batch(2000, seed=0),
+            options(aux_alpha=aux_alpha, dead_after=500, shapes={0: Shape(N_FEATURES, K)}),
+        )
         trainer.layers[0].b_enc_F[:16] = -3.0  # half of the features cannot win
         for step in range(200):
             report = trainer.step(batch(128, seed=step))[0]
@@ -112,14 +141,24 @@ def test_dead_features_come_back_with_the_auxiliary_loss_and_stay_dead_without()
 
 def test_the_schedule_rises_stays_and_falls() -> None:
     schedule = Schedule(lr=2.0, n_steps=100, warmup=0.1, decay=0.2)
-    assert [schedule.at(step) for step in (0, 4, 9, 50, 79)] == pytest.approx([0.2, 1.0, 2.0, 2.0, 2.0])
+    assert [schedule.at(step) for step in (0, 4, 9, 50, 79)] == pytest.approx(
+        [0.2, 1.0, 2.0, 2.0, 2.0]
+    )
     assert [schedule.at(step) for step in (80, 90, 99, 100)] == pytest.approx([2.0, 1.0, 0.1, 0.0])
     flat = Schedule(lr=2.0, n_steps=100, warmup=0.0, decay=0.0)
     assert {flat.at(step) for step in range(100)} == {2.0}
 
 
 def layer_of(width: int, n_features: int, k: int) -> BankLayer:
-    rule = Rule(activation="topk", k=k, k_aux=0, prefixes=(n_features,), l0_weight=0.0, bandwidth=1.0, bf16=False)
+    rule = Rule(
+        activation="topk",
+        k=k,
+        k_aux=0,
+        prefixes=(n_features,),
+        l0_weight=0.0,
+        bandwidth=1.0,
+        bf16=False,
+    )
     return BankLayer(width, n_features, rule=rule, random=torch.Generator().manual_seed(0))
 
 
@@ -130,16 +169,25 @@ def test_the_optimizer_is_adam_on_the_projected_gradient_with_unit_rows() -> Non
     random = torch.Generator().manual_seed(1)
     enc_FD, dec_FD, m, v = layer.W_enc_FD.clone().double(), layer.W_dec_FD.clone().double(), {}, {}
     for step in (1, 2):
-        grads = {name: torch.randn(tensor.shape, generator=random) for name, tensor in layer.parameters().items()}
+        grads = {
+            name: torch.randn(tensor.shape, generator=random)
+            for name, tensor in layer.parameters().items()
+        }
         g = {name: gradient.clone().double() for name, gradient in grads.items()}
         g["W_dec_FD"] -= (g["W_dec_FD"] * dec_FD).sum(1, keepdim=True) * dec_FD
         norm = optimizer.step(grads, lr=0.1)
-        assert norm.item() == pytest.approx(math.sqrt(sum(float((x**2).sum()) for x in g.values())), rel=1e-5)
+        assert norm.item() == pytest.approx(
+            math.sqrt(sum(float((x**2).sum()) for x in g.values())), rel=1e-5
+        )
         for name in ("W_enc_FD", "W_dec_FD"):
             m[name] = 0.9 * m.get(name, 0) + 0.1 * g[name]
             v[name] = 0.999 * v.get(name, 0) + 0.001 * g[name] ** 2
-            update = 0.1 * (m[name] / (1 - 0.9**step)) / ((v[name] / (1 - 0.999**step)).sqrt() + 1e-8)
-            enc_FD, dec_FD = (enc_FD - update, dec_FD) if name == "W_enc_FD" else (enc_FD, dec_FD - update)
+            update = (
+                0.1 * (m[name] / (1 - 0.9**step)) / ((v[name] / (1 - 0.999**step)).sqrt() + 1e-8)
+            )
+            enc_FD, dec_FD = (
+                (enc_FD - update, dec_FD) if name == "W_enc_FD" else (enc_FD, dec_FD - update)
+            )
         dec_FD /= dec_FD.norm(dim=1, keepdim=True)
         torch.testing.assert_close(layer.W_enc_FD.double(), enc_FD, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(layer.W_dec_FD.double(), dec_FD, rtol=1e-4, atol=1e-5)
@@ -159,7 +207,15 @@ def test_clipping_bounds_the_norm_and_leaves_smaller_gradients_alone() -> None:
 @pytest.mark.parametrize("activation", ["topk", "jumprelu", "batchtopk"])
 def test_folding_the_scale_gives_the_same_reconstruction_of_raw_states(activation: Any) -> None:
     random = torch.Generator().manual_seed(0)
-    rule = Rule(activation=activation, k=3, k_aux=0, prefixes=(20,), l0_weight=0.0, bandwidth=0.1, bf16=False)
+    rule = Rule(
+        activation=activation,
+        k=3,
+        k_aux=0,
+        prefixes=(20,),
+        l0_weight=0.0,
+        bandwidth=0.1,
+        bf16=False,
+    )
     layer = BankLayer(6, 20, rule=rule, random=random)
     layer.b_enc_F.copy_(torch.randn(20, generator=random))
     layer.b_dec_D.copy_(torch.randn(6, generator=random))
@@ -168,9 +224,13 @@ def test_folding_the_scale_gives_the_same_reconstruction_of_raw_states(activatio
     x_ND, scale = 40 * torch.randn(11, 6, generator=random), 0.037
     pre_NF = (scale * x_ND - layer.b_dec_D) @ layer.W_enc_FD.T + layer.b_enc_F
     if activation == "topk":
-        kept_NF = torch.zeros_like(pre_NF).scatter(1, pre_NF.topk(3).indices, pre_NF.topk(3).values.clamp(min=0))
+        kept_NF = torch.zeros_like(pre_NF).scatter(
+            1, pre_NF.topk(3).indices, pre_NF.topk(3).values.clamp(min=0)
+        )
     else:
-        kept_NF = pre_NF * (pre_NF > (layer.log_threshold_F.exp() if activation == "jumprelu" else 0.8))
+        kept_NF = pre_NF * (
+            pre_NF > (layer.log_threshold_F.exp() if activation == "jumprelu" else 0.8)
+        )
     expected_ND = (kept_NF @ layer.W_dec_FD + layer.b_dec_D) / scale
     sae = folded(layer, scale, layer=0)
     torch.testing.assert_close(sae.decode(sae.encode(x_ND)), expected_ND, rtol=1e-4, atol=1e-4)
@@ -178,7 +238,9 @@ def test_folding_the_scale_gives_the_same_reconstruction_of_raw_states(activatio
 
 def test_the_geometric_median_of_a_line_is_its_middle_point_whatever_the_outlier() -> None:
     x_ND = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [1000.0, 0.0]])
-    torch.testing.assert_close(geometric_median(x_ND, n_iterations=400), torch.tensor([2.0, 0.0]), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        geometric_median(x_ND, n_iterations=400), torch.tensor([2.0, 0.0]), atol=0.02, rtol=0
+    )
 
 
 def test_the_learning_rate_follows_the_scaling_law_and_is_larger_for_short_runs() -> None:
@@ -199,8 +261,15 @@ def test_quality_is_the_dense_computation_on_all_rows() -> None:
     quality = sums.quality(seed=0)
     codes = sae.encode(x_ND)
     error = float((x_ND - sae.decode(codes)).double().pow(2).sum())
-    assert quality.fvu.value == pytest.approx(error / float(((x_ND - x_ND.mean(dim=0)) ** 2).double().sum()), rel=1e-5)
+    assert quality.fvu.value == pytest.approx(
+        error / float(((x_ND - x_ND.mean(dim=0)) ** 2).double().sum()), rel=1e-5
+    )
     assert quality.l0.value == pytest.approx(float((codes.values_NK > 0).sum() / 50))
     assert quality.dead_share.value == 1 - len(codes.indices_NK[codes.values_NK > 0].unique()) / 20
-    assert (quality.n_rows, quality.n_problems, quality.fvu.n, quality.dead_share.n) == (50, 5, 5, 20)
+    assert (quality.n_rows, quality.n_problems, quality.fvu.n, quality.dead_share.n) == (
+        50,
+        5,
+        5,
+        20,
+    )
     assert quality.fvu.low < quality.fvu.value < quality.fvu.high

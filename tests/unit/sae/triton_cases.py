@@ -1,4 +1,6 @@
-"""The Triton kernels on CPU tensors. test_triton_kernels.py runs this file in a process of its own, with TRITON_INTERPRET=1."""
+"""The Triton kernels on CPU tensors. test_triton_kernels.py runs this file in a process of its own,
+with TRITON_INTERPRET=1.
+"""
 
 import os
 
@@ -6,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from rewardscope.sae import triton_kernels
-from rewardscope.sae.sparse import Entries, TorchKernels
-from rewardscope.sae.triton_kernels import AdamRows, TritonKernels
+from rewardscope.sae.train import triton_kernels
+from rewardscope.sae.train.sparse import Entries, TorchKernels
+from rewardscope.sae.train.triton_kernels import AdamRows, TritonKernels
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "has to be set before triton is imported"
 TORCH, TRITON = TorchKernels(), TritonKernels()
-# Rows, width, features, entries of each row. One interpreted program takes 15 ms, so there are few rows where each is a program,
+# Rows, width, features, entries of each row. One interpreted program takes 15 ms, so there are few
+# rows where each is a program,
 # and few features where each of those is.
 SMALL = {
     "of_random_rows": (6, 24, 7, [3, 0, 7, 1, 0, 5]),
@@ -37,12 +40,17 @@ def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_kernels, "_CHUNK", 64)
 
 
-def sparse(shape: str | Shape, *, dtype: torch.dtype = torch.float32) -> tuple[Entries, Tensor, Tensor]:
+def sparse(
+    shape: str | Shape, *, dtype: torch.dtype = torch.float32
+) -> tuple[Entries, Tensor, Tensor]:
     """Return random entries, a table of the features and one of the rows."""
     n_rows, width, n_features, counts = SHAPES[shape] if isinstance(shape, str) else shape
     random = torch.Generator().manual_seed(sum(counts) + width)
-    used = max(1, n_features - 1) if n_features > max(counts) else n_features  # where possible, the last feature is in no row
-    features_M = torch.cat([torch.randperm(used, generator=random)[:count].sort().values for count in counts]).int()
+    # where possible, the last feature is in no row
+    used = max(1, n_features - 1) if n_features > max(counts) else n_features
+    features_M = torch.cat(
+        [torch.randperm(used, generator=random)[:count].sort().values for count in counts]
+    ).int()
     rows_M = torch.repeat_interleave(torch.arange(n_rows), torch.tensor(counts)).int()
     starts_N = torch.tensor([0, *counts]).cumsum(0).int()
     values_M = torch.randn(len(features_M), generator=random, dtype=dtype)
@@ -72,7 +80,10 @@ def test_dots_equal_those_of_torch(name: str) -> None:
 @pytest.mark.parametrize("name", LONG_FEATURES | MANY_CHUNKS)
 def test_order_and_sums_by_feature_equal_those_of_torch(name: str) -> None:
     entries, W_FD, x_ND = sparse(name)
-    found, expected = TRITON.by_feature(entries.features_M, len(W_FD)), TORCH.by_feature(entries.features_M, len(W_FD))
+    found, expected = (
+        TRITON.by_feature(entries.features_M, len(W_FD)),
+        TORCH.by_feature(entries.features_M, len(W_FD)),
+    )
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     sums_FD = TRITON.sum_by_feature(found, entries.values_M, entries.rows_M, x_ND)
     close(sums_FD, TORCH.sum_by_feature(expected, entries.values_M, entries.rows_M, x_ND))
@@ -111,7 +122,9 @@ def test_errors_and_their_dots_equal_the_separate_steps(name: str) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_step_of_random_shape_equals_that_of_torch(seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
-    n_rows, width, n_features = (int(torch.randint(1, most, (), generator=random)) for most in (6, 200, 7))
+    n_rows, width, n_features = (
+        int(torch.randint(1, most, (), generator=random)) for most in (6, 200, 7)
+    )
     counts = torch.randint(0, n_features + 1, (n_rows,), generator=random).tolist()
     entries, W_FD, g_ND = sparse((n_rows, width, n_features, counts))
     order = TRITON.by_feature(entries.features_M, n_features)
@@ -136,6 +149,10 @@ def test_float64_stays_float64() -> None:
     order = TORCH.by_feature(entries.features_M, len(W_FD))
     exact = {"rtol": 1e-13, "atol": 1e-13}
     torch.testing.assert_close(TRITON.decode(entries, W_FD), TORCH.decode(entries, W_FD), **exact)
-    torch.testing.assert_close(TRITON.dots(entries, g_ND, W_FD), TORCH.dots(entries, g_ND, W_FD), **exact)
+    torch.testing.assert_close(
+        TRITON.dots(entries, g_ND, W_FD), TORCH.dots(entries, g_ND, W_FD), **exact
+    )
     sums_FD = TRITON.sum_by_feature(order, entries.values_M, entries.rows_M, g_ND)
-    torch.testing.assert_close(sums_FD, TORCH.sum_by_feature(order, entries.values_M, entries.rows_M, g_ND), **exact)
+    torch.testing.assert_close(
+        sums_FD, TORCH.sum_by_feature(order, entries.values_M, entries.rows_M, g_ND), **exact
+    )

@@ -1,4 +1,7 @@
-"""A policy and a PRM that follow a script, so that a search can be worked out by hand. Tokens are characters."""
+"""A policy and a PRM that follow a script, so that a search can be worked out by hand.
+
+Tokens are characters.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,20 +26,45 @@ def problem(question: str) -> Problem:
 
 
 def config(
-    *, n: int = 4, width: int = 2, max_steps: int = 5, max_step_tokens: int = 100, aggregation: Aggregation = "last", seed: int = 0,
-    method: Method = "beam", form: StepFormat = PLAIN,
-) -> SearchConfig:  # fmt: skip
+    *,
+    n: int = 4,
+    width: int = 2,
+    max_steps: int = 5,
+    max_step_tokens: int = 100,
+    aggregation: Aggregation = "last",
+    seed: int = 0,
+    method: Method = "beam",
+    form: StepFormat = PLAIN,
+) -> SearchConfig:
     return SearchConfig(
-        method=method, n=n, width=width, max_steps=max_steps, max_step_tokens=max_step_tokens, max_tokens=1000,
-        max_thinking_tokens=500, form=form, aggregation=aggregation, temperature=1.0, top_p=1.0, seed=seed,
-    )  # fmt: skip
+        method=method,
+        n=n,
+        width=width,
+        max_steps=max_steps,
+        max_step_tokens=max_step_tokens,
+        max_tokens=1000,
+        max_thinking_tokens=500,
+        form=form,
+        aggregation=aggregation,
+        temperature=1.0,
+        top_p=1.0,
+        seed=seed,
+    )
 
 
 def search(
-    problems: Sequence[Problem], policy: "FakePolicy", *, scorer: "FakePrm", config: SearchConfig, at_once: int = 8
+    problems: Sequence[Problem],
+    policy: "FakePolicy",
+    *,
+    scorer: "FakePrm",
+    config: SearchConfig,
+    at_once: int = 8,
 ) -> list[Searched]:
     """Return what a search gives, in the order of the problems."""
-    found = {one.solved.problem.id: one for one in guided_search(problems, policy, scorer=scorer, config=config, at_once=8)}
+    found = {
+        one.solved.problem.id: one
+        for one in guided_search(problems, policy, scorer=scorer, config=config, at_once=8)
+    }
     return [found[one.id] for one in problems]
 
 
@@ -50,22 +78,42 @@ class CharTokenizer:
 
 
 class FakePolicy:
-    """Say, after the question and what was said so far (`Q|text so far`), what the script lists there, in turn over a call.
+    """Say, after the question and what was said so far (`Q|text so far`), what the script lists
+    there, in turn over a call.
 
-    A text that ends with a blank line, or with one of `stops`, stops there; another one is the end. A pair gives the finish itself.
+    A text that ends with a blank line, or with one of `stops`, stops there; another one is the end.
+    A pair gives the finish itself.
     """
 
-    def __init__(self, script: Script, *, max_positions: int = 10_000, stops: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, script: Script, *, max_positions: int = 10_000, stops: tuple[str, ...] = ()
+    ) -> None:
         self.script, self.max_positions, self.stops = script, max_positions, ("\n\n", *stops)
         self.tokenizer: Any = CharTokenizer()
         self.flops = FLOPS
         self.calls: list[dict[str, Any]] = []
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], *, n: int, stop: tuple[str, ...], temperature: float, top_p: float,
-        max_tokens: int, seeds: Sequence[int], reuse: bool = False,
-    ) -> list[list[Completion]]:  # fmt: skip
-        self.calls.append({"prompts": len(prompts), "n": n, "stop": stop, "max_tokens": max_tokens, "seeds": list(seeds)})
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        n: int,
+        stop: tuple[str, ...],
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seeds: Sequence[int],
+        reuse: bool = False,
+    ) -> list[list[Completion]]:
+        self.calls.append(
+            {
+                "prompts": len(prompts),
+                "n": n,
+                "stop": stop,
+                "max_tokens": max_tokens,
+                "seeds": list(seeds),
+            }
+        )
         turns: Counter[str] = Counter()
         return [self._say("".join(map(chr, prompt)), n, turns) for prompt in prompts]
 
@@ -75,15 +123,28 @@ class FakePolicy:
         return [self._completion(said[index % len(said)]) for index in range(first, first + n)]
 
     def _completion(self, said: Said) -> Completion:
-        text, finish = said if isinstance(said, tuple) else (said, "stop" if said.endswith(self.stops) else "eos")
+        text, finish = (
+            said
+            if isinstance(said, tuple)
+            else (said, "stop" if said.endswith(self.stops) else "eos")
+        )
         return Completion(text=text, token_ids=tuple(map(ord, text)), finish=finish)
 
 
 class FakePrm:
-    """Score each step by its text; refuse a step that contains `<tag>` and solutions longer than `max_positions` characters."""
+    """Score each step by its text; refuse a step that contains `<tag>` and solutions longer than
+    `max_positions` characters.
+    """
 
-    def __init__(self, scores: Mapping[str, float], *, max_positions: int = 10_000, window: int | None = None) -> None:
-        self.table, self.max_positions, self.window, self.flops = scores, max_positions, window or max_positions, FLOPS
+    def __init__(
+        self, scores: Mapping[str, float], *, max_positions: int = 10_000, window: int | None = None
+    ) -> None:
+        self.table, self.max_positions, self.window, self.flops = (
+            scores,
+            max_positions,
+            window or max_positions,
+            FLOPS,
+        )
         self.tokenizer: Any = CharTokenizer()
         self.tokens_encoded = 0
         self.reuses = True

@@ -8,9 +8,17 @@ from rewardscope.search.aggregate import AGGREGATIONS, Aggregation, aggregate, c
 
 @pytest.mark.parametrize(
     ("how", "value"),
-    [("last", 0.5), ("min", 0.25), ("prod", 0.0625), ("mean", 0.4166666666666667),
-     ("max", 0.5), ("last-1", 0.5), ("last-2", 0.375), ("last-9", 0.4166666666666667)],
-)  # fmt: skip
+    [
+        ("last", 0.5),
+        ("min", 0.25),
+        ("prod", 0.0625),
+        ("mean", 0.4166666666666667),
+        ("max", 0.5),
+        ("last-1", 0.5),
+        ("last-2", 0.375),
+        ("last-9", 0.4166666666666667),
+    ],
+)
 def test_each_aggregation_is_what_its_name_says(how: Aggregation, value: float) -> None:
     assert aggregate((0.5, 0.25, 0.5), how) == pytest.approx(value, abs=1e-15)
 

@@ -23,7 +23,9 @@ def _grown(*completions: Completion, room: int = 1000) -> Beam:
 
 
 def _beam(name: str, score: float, finish: Finish = "stop") -> Beam:
-    return Beam(token_ids=tuple(map(ord, name)), text=name, steps=(name,), scores=(score,), finish=finish)
+    return Beam(
+        token_ids=tuple(map(ord, name)), text=name, steps=(name,), scores=(score,), finish=finish
+    )
 
 
 def test_an_open_beam_has_only_whole_steps() -> None:
@@ -53,7 +55,9 @@ def test_steps_of_a_prefix_are_a_prefix_of_the_steps() -> None:
     for _ in range(300):
         beam, before = Beam(), ()
         for _ in range(6):
-            text = "".join(rng.choice("ab \n\n\n") for _ in range(rng.randint(0, 5))) + rng.choice(["\n\n", "\n\n\n", "\n\nb"])
+            text = "".join(rng.choice("ab \n\n\n") for _ in range(rng.randint(0, 5))) + rng.choice(
+                ["\n\n", "\n\n\n", "\n\nb"]
+            )
             beam = beam.grow(_said(text), form=StepFormat(), room=1000)
             assert beam.steps[: len(before)] == before
             assert all(step.strip() for step in beam.steps)
@@ -62,21 +66,35 @@ def test_steps_of_a_prefix_are_a_prefix_of_the_steps() -> None:
 
 def test_a_beam_that_fills_the_positions_is_cut() -> None:
     assert _grown(_said("one\n\n"), room=6).is_open
-    assert _grown(_said("one\n\nT"), room=6) == replace(_grown(_said("one\n\nT", "length")), finish="length")
+    assert _grown(_said("one\n\nT"), room=6) == replace(
+        _grown(_said("one\n\nT", "length")), finish="length"
+    )
     assert _grown(_said("one\n\n", "eos"), room=5).finish == "eos"
 
 
 def test_candidates_of_equal_tokens_are_one() -> None:
     tree = Tree.start(problem("Q"), (1, 2), roots=1, apart=False, thinks=False)
-    samples = [[_said("b\n\n"), _said("a\n\n"), _said("b\n\n"), _said("b", "eos"), _said("b", "length")]]
+    samples = [
+        [_said("b\n\n"), _said("a\n\n"), _said("b\n\n"), _said("b", "eos"), _said("b", "length")]
+    ]
     candidates = tree.expand(samples, form=StepFormat(), max_positions=100)
-    assert [(beam.text, beam.finish) for beam in candidates] == [("b\n\n", "stop"), ("a\n\n", "stop"), ("b", "eos"), ("b", "length")]
+    assert [(beam.text, beam.finish) for beam in candidates] == [
+        ("b\n\n", "stop"),
+        ("a\n\n", "stop"),
+        ("b", "eos"),
+        ("b", "length"),
+    ]
     assert tree.cost.policy_tokens == 3 + 3 + 3 + 1 + 1
 
 
 def test_equal_text_from_other_tokens_is_another_candidate() -> None:
     tree = Tree.start(problem("Q"), (), roots=1, apart=False, thinks=False)
-    samples = [[Completion(text="a\n\n", token_ids=(7, 8), finish="stop"), Completion(text="a\n\n", token_ids=(9,), finish="stop")]]
+    samples = [
+        [
+            Completion(text="a\n\n", token_ids=(7, 8), finish="stop"),
+            Completion(text="a\n\n", token_ids=(9,), finish="stop"),
+        ]
+    ]
     assert len(tree.expand(samples, form=StepFormat(), max_positions=100)) == 2
 
 
@@ -88,7 +106,11 @@ def test_the_best_open_beams_live_on() -> None:
 
 def test_a_solution_that_ended_holds_its_place_and_a_cut_one_holds_none() -> None:
     tree = Tree.start(problem("Q"), (), roots=1, apart=False, thinks=False)
-    tree.select([_beam("a", 0.2), _beam("b", 0.9, "eos"), _beam("c", 0.95, "length"), _beam("d", 0.5)], keep=2, how="last")
+    tree.select(
+        [_beam("a", 0.2), _beam("b", 0.9, "eos"), _beam("c", 0.95, "length"), _beam("d", 0.5)],
+        keep=2,
+        how="last",
+    )
     assert [beam.text for beam in tree.frontier] == ["d"]
     tree.select([_beam("e", 0.8, "eos"), _beam("f", 0.7)], keep=2, how="last")
     assert tree.frontier == []
@@ -111,8 +133,18 @@ def test_rounding_noise_does_not_reorder_equals() -> None:
 
 
 def test_traces_that_ended_come_before_cut_ones_each_by_score() -> None:
-    tree = Tree(problem=problem("Q"), prompt=(), frontier=[], cost=Cost(policy_tokens=9, prm_tokens=4, seconds=1.5))
-    tree.ended = [_beam("a", 0.2, "eos"), _beam("b", 0.9, "length"), _beam("c", 0.6, "eos"), _beam("d", 0.1, "length")]
+    tree = Tree(
+        problem=problem("Q"),
+        prompt=(),
+        frontier=[],
+        cost=Cost(policy_tokens=9, prm_tokens=4, seconds=1.5),
+    )
+    tree.ended = [
+        _beam("a", 0.2, "eos"),
+        _beam("b", 0.9, "length"),
+        _beam("c", 0.6, "eos"),
+        _beam("d", 0.1, "length"),
+    ]
     solved = tree.solved(how="last", each_sample=False)
     assert [trace.steps for trace in solved.traces] == [("c",), ("a",), ("b",), ("d",)]
     assert [trace.index for trace in solved.traces] == [0, 1, 2, 3] and solved.chosen == 0
@@ -125,13 +157,18 @@ def test_without_any_trace_the_best_prefix_is_cut() -> None:
     tree.select([_beam("a", 0.2), _beam("b", 0.9)], keep=2, how="last")
     tree.select([], keep=2, how="last")
     solved = tree.solved(how="last", each_sample=False)
-    assert [(trace.steps, trace.scores, trace.finish, trace.n_tokens) for trace in solved.traces] == [(("b",), (0.9,), "length", 1)]
+    assert [
+        (trace.steps, trace.scores, trace.finish, trace.n_tokens) for trace in solved.traces
+    ] == [(("b",), (0.9,), "length", 1)]
 
 
 def test_a_seed_depends_on_each_of_its_parts() -> None:
     seeds = {
         beam_seed(seed, problem_id, beam=beam, depth=depth)
-        for seed in (0, 1) for problem_id in ("a/1", "a/11") for beam in (0, 1, 11) for depth in (0, 1, 11)
-    }  # fmt: skip
+        for seed in (0, 1)
+        for problem_id in ("a/1", "a/11")
+        for beam in (0, 1, 11)
+        for depth in (0, 1, 11)
+    }
     assert len(seeds) == 2 * 2 * 3 * 3
     assert all(0 <= seed < 2**31 for seed in seeds)

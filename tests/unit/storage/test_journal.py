@@ -1,4 +1,6 @@
-"""The journal of shards: what is whole is kept, what is not is named, and shards move between folders without loss."""
+"""The journal of shards: what is whole is kept, what is not is named, and shards move between
+folders without loss.
+"""
 
 import os
 from pathlib import Path
@@ -15,7 +17,11 @@ SCORES = ((0.25, 0.1), None)
 def write_group(journal: Journal, group: int, *shards: int) -> list[Path]:
     """Write shards that hold the number of their group, and record them."""
     paths = [shard_file(journal.folder, shard) for shard in shards]
-    journal.add(group, shards=[write_shard(path, {0: [torch.full((2, 3), float(group))]}) for path in paths], scores=SCORES)
+    journal.add(
+        group,
+        shards=[write_shard(path, {0: [torch.full((2, 3), float(group))]}) for path in paths],
+        scores=SCORES,
+    )
     return paths
 
 
@@ -26,13 +32,19 @@ def test_finished_groups_and_their_scores_come_back_under_the_same_key(tmp_path:
         out.write('{"group": 2, "sha')  # killed while it wrote
     again = Journal(tmp_path, "key", resume=True)
     assert again.done == first.done and again.done[0].scores == SCORES
-    assert [mark.name for mark in again.marks()] == ["hiddens/00000.npz", "hiddens/00001.npz", "hiddens/00002.npz"]
+    assert [mark.name for mark in again.marks()] == [
+        "hiddens/00000.npz",
+        "hiddens/00001.npz",
+        "hiddens/00002.npz",
+    ]
     assert all(path.is_file() for path in paths)
     write_group(again, 2, 3)
     assert sorted(Journal(tmp_path, "key", resume=True).done) == [0, 1, 2]
 
 
-def test_a_group_with_a_shard_that_is_gone_is_not_done_and_its_other_shards_go(tmp_path: Path) -> None:
+def test_a_group_with_a_shard_that_is_gone_is_not_done_and_its_other_shards_go(
+    tmp_path: Path,
+) -> None:
     journal = Journal(tmp_path, "key", resume=True)
     lost, other = write_group(journal, 0, 0, 1)
     lost.unlink()
@@ -42,7 +54,9 @@ def test_a_group_with_a_shard_that_is_gone_is_not_done_and_its_other_shards_go(t
 
 
 @pytest.mark.parametrize(("key", "resume"), [("other", True), ("key", False)])
-def test_shards_of_another_key_or_before_force_are_removed(tmp_path: Path, key: str, resume: bool) -> None:
+def test_shards_of_another_key_or_before_force_are_removed(
+    tmp_path: Path, key: str, resume: bool
+) -> None:
     [path] = write_group(Journal(tmp_path, "key", resume=True), 0, 0)
     torn = path.with_name(".00001.npz.77.tmp")
     torn.write_bytes(b"half")
@@ -61,8 +75,10 @@ def test_damage_is_told_by_length_and_where_the_time_changed_by_content(tmp_path
     os.utime(paths[3], ns=(1, 1))  # touched only
     size = len(whole)
     assert drop_damaged(tmp_path) == [
-        f"{paths[0]} has {size - 5} bytes, {size} were written", f"{paths[1]} was altered after it was written", f"{paths[2]} is not there",
-    ]  # fmt: skip
+        f"{paths[0]} has {size - 5} bytes, {size} were written",
+        f"{paths[1]} was altered after it was written",
+        f"{paths[2]} is not there",
+    ]
     assert [path.is_file() for path in paths] == [False, False, False, True]
     assert sorted(Journal(tmp_path, "key", resume=True).done) == [3]
 
@@ -71,7 +87,9 @@ def test_a_folder_without_a_journal_has_nothing_that_could_be_damaged(tmp_path: 
     assert drop_damaged(tmp_path / "absent") == []
 
 
-def test_shards_move_and_a_move_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_move_and_a_move_that_was_killed_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def parts() -> list[Journal]:
         return [Journal(tmp_path / name, "key", resume=True) for name in ("one", "two")]
 
@@ -79,7 +97,10 @@ def test_shards_move_and_a_move_that_was_killed_goes_on(tmp_path: Path, monkeypa
     write_group(one, 0, 0)
     write_group(one, 2, 2)
     write_group(two, 1, 1)
-    contents = [shard_file(journal.folder, shard).read_bytes() for journal, shard in ((one, 0), (two, 1), (one, 2))]
+    contents = [
+        shard_file(journal.folder, shard).read_bytes()
+        for journal, shard in ((one, 0), (two, 1), (one, 2))
+    ]
     replace, moved = os.replace, []
 
     def killed(source: Path, target: Path) -> None:

@@ -18,21 +18,48 @@ from tests.act_files import write_act_rows
 WIDTH = 3
 
 
-def make_store(folder: Path, *, sizes: tuple[int, ...] = (4, 2), layers: tuple[int, ...] = (0, 2)) -> ActStore:
-    """Write a whole save-acts folder by hand; the state of row r in layer l is [100 l + r, 0, 0]."""
+def make_store(
+    folder: Path, *, sizes: tuple[int, ...] = (4, 2), layers: tuple[int, ...] = (0, 2)
+) -> ActStore:
+    """Write a whole save-acts folder by hand; the state of row r in layer l is [100 l + r, 0,
+    0].
+    """
     marks, row = [], 0
     for index, size in enumerate(sizes):
         first = torch.arange(row, row + size, dtype=torch.float32)
-        acts = {layer: [torch.stack([first + 100 * layer, torch.zeros(size), torch.zeros(size)], dim=1)] for layer in layers}
+        acts = {
+            layer: [torch.stack([first + 100 * layer, torch.zeros(size), torch.zeros(size)], dim=1)]
+            for layer in layers
+        }
         marks.append(write_shard(shard_file(folder, index), acts))
         row += size
-    rows = [ActRow(problem=f"p/{r}", trace=0, step=0, token=r, token_id=r, is_step_end=True, reward=0.5, correct=None) for r in range(row)]
-    write_act_rows(folder, rows, [{"problem": "p/0", "trace": 0, "tokens": ["a"], "step_ends": [0]}])
+    rows = [
+        ActRow(
+            problem=f"p/{r}",
+            trace=0,
+            step=0,
+            token=r,
+            token_id=r,
+            is_step_end=True,
+            reward=0.5,
+            correct=None,
+        )
+        for r in range(row)
+    ]
+    write_act_rows(
+        folder, rows, [{"problem": "p/0", "trace": 0, "tokens": ["a"], "step_ends": [0]}]
+    )
     manifest = {
-        "stage": "save-acts", "settings": {"prm": "x"}, "rows": row,
-        "extra": {"layers": list(layers), "width": WIDTH, "shards": {mark.name: [mark.bytes, mark.members] for mark in marks}},
+        "stage": "save-acts",
+        "settings": {"prm": "x"},
+        "rows": row,
+        "extra": {
+            "layers": list(layers),
+            "width": WIDTH,
+            "shards": {mark.name: [mark.bytes, mark.members] for mark in marks},
+        },
         "outputs": {mark.name: mark.sha256 for mark in marks},
-    }  # fmt: skip
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return ActStore(folder)
 
@@ -41,15 +68,23 @@ def test_every_bfloat16_bit_pattern_survives_a_round_trip(tmp_path: Path) -> Non
     bits = torch.arange(65536, dtype=torch.int32).to(torch.uint16).view(1024, 64)
     write_shard(tmp_path / "s.npz", {7: [bits.view(torch.bfloat16)]})
     read = read_layer(tmp_path / "s.npz", 7)
-    # A bfloat16 is the upper half of a float32, so the expected value is made from the bits by numpy alone.
+    # A bfloat16 is the upper half of a float32, so the expected value is made from the bits by
+    # numpy alone.
     expected = (np.arange(65536, dtype=np.uint32) << 16).view(np.float32).reshape(1024, 64)
     assert read.dtype == torch.float32
     np.testing.assert_array_equal(read.numpy(), expected)  # NaN patterns count as equal
 
 
-def test_float32_in_pieces_survives_a_round_trip_and_members_are_named_by_layer(tmp_path: Path) -> None:
-    acts = {layer: torch.randn(5, WIDTH, generator=torch.Generator().manual_seed(layer)) for layer in (11, 0)}
-    write_shard(tmp_path / "s.npz", {layer: [acts_ND[:2], acts_ND[2:]] for layer, acts_ND in acts.items()})
+def test_float32_in_pieces_survives_a_round_trip_and_members_are_named_by_layer(
+    tmp_path: Path,
+) -> None:
+    acts = {
+        layer: torch.randn(5, WIDTH, generator=torch.Generator().manual_seed(layer))
+        for layer in (11, 0)
+    }
+    write_shard(
+        tmp_path / "s.npz", {layer: [acts_ND[:2], acts_ND[2:]] for layer, acts_ND in acts.items()}
+    )
     with np.load(tmp_path / "s.npz") as shard:
         assert shard.files == ["layer_00", "layer_11"] and shard["layer_11"].dtype == np.float32
         np.testing.assert_array_equal(shard["layer_11"], acts[11].numpy())
@@ -63,7 +98,9 @@ def test_a_slice_of_a_larger_tensor_is_stored_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
-def test_a_type_that_would_lose_range_or_waste_space_is_a_broken_invariant(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_a_type_that_would_lose_range_or_waste_space_is_a_broken_invariant(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
     with pytest.raises(AssertionError):
         write_shard(tmp_path / "s.npz", {0: [torch.zeros(1, 1, dtype=dtype)]})
 
@@ -96,7 +133,9 @@ def test_a_torn_shard_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("rows", [0, 5])
-def test_a_shard_that_numpy_wrote_is_read(tmp_path: Path, save: Callable[..., None], order: Literal["C", "F"], rows: int) -> None:
+def test_a_shard_that_numpy_wrote_is_read(
+    tmp_path: Path, save: Callable[..., None], order: Literal["C", "F"], rows: int
+) -> None:
     acts = np.arange(rows * WIDTH, dtype=np.float32).reshape(rows, WIDTH)
     save(tmp_path / "s.npz", layer_01=acts + 100, layer_04=np.asarray(acts, order=order))
     np.testing.assert_array_equal(read_layer(tmp_path / "s.npz", 4).numpy(), acts)
@@ -127,7 +166,9 @@ def test_a_layer_that_was_not_captured_is_an_unknown_name(tmp_path: Path) -> Non
 def test_an_altered_shard_is_named_by_its_checksum(tmp_path: Path) -> None:
     store = make_store(tmp_path / "acts")
     store.verify()
-    write_shard(shard_file(store.folder, 1), {0: [torch.zeros(2, WIDTH)], 2: [torch.zeros(2, WIDTH)]})
+    write_shard(
+        shard_file(store.folder, 1), {0: [torch.zeros(2, WIDTH)], 2: [torch.zeros(2, WIDTH)]}
+    )
     with pytest.raises(BadRecord, match=r"00001\.npz was altered"):
         store.verify()
     shard_file(store.folder, 1).unlink()
@@ -140,12 +181,18 @@ def test_a_store_with_a_shard_that_is_not_what_was_written_does_not_open(tmp_pat
     path = shard_file(store.folder, 1)
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.raises(BadRecord, match=rf"00001\.npz is damaged \({len(whole) - 1} bytes, {len(whole)} were written\)"):
+    with pytest.raises(
+        BadRecord,
+        match=rf"00001\.npz is damaged \({len(whole) - 1} bytes, {len(whole)} were written\)",
+    ):
         ActStore(store.folder)
     path.write_bytes(whole.replace(b"PK\5\6", b"PK\5\7"))  # what ends a zip file
-    with pytest.raises(BadRecord, match=r"00001\.npz is damaged \(its members are not those that were written\)"):
+    with pytest.raises(
+        BadRecord, match=r"00001\.npz is damaged \(its members are not those that were written\)"
+    ):
         ActStore(store.folder)
-    write_shard(path, {0: [torch.ones(2, WIDTH)], 2: [torch.ones(2, WIDTH)]})  # sound in itself, and of the same length
+    # sound in itself, and of the same length
+    write_shard(path, {0: [torch.ones(2, WIDTH)], 2: [torch.ones(2, WIDTH)]})
     assert path.stat().st_size == len(whole)
     with pytest.raises(BadRecord, match=r"00001\.npz is damaged"):
         ActStore(store.folder)
@@ -169,19 +216,38 @@ def test_a_flipped_byte_of_the_states_is_found_as_they_are_read(tmp_path: Path) 
 def test_a_mark_is_that_of_the_file(tmp_path: Path) -> None:
     mark = write_shard(shard_file(tmp_path, 3), {0: [torch.ones(2, WIDTH)]})
     path = tmp_path / mark.name
-    assert mark.name == "hiddens/00003.npz" and mark.bytes == len(path.read_bytes()) and mark.mtime_ns == path.stat().st_mtime_ns
-    assert mark.sha256 == subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert (
+        mark.name == "hiddens/00003.npz"
+        and mark.bytes == len(path.read_bytes())
+        and mark.mtime_ns == path.stat().st_mtime_ns
+    )
+    assert (
+        mark.sha256
+        == subprocess.run(
+            ["sha256sum", path], capture_output=True, text=True, check=True
+        ).stdout.split()[0]
+    )
 
 
 def test_a_row_is_written_as_its_fields(tmp_path: Path) -> None:
     place: dict[str, Any] = {"trace": 3, "step": 1, "token": 7, "token_id": 12, "text_start": 40}
     rows = [
-        ActRow(problem='a "π"\n', dataset="d/\\x", is_step_end=True, reward=1e-7, correct=None, in_window=False, **place),
+        ActRow(
+            problem='a "π"\n',
+            dataset="d/\\x",
+            is_step_end=True,
+            reward=1e-7,
+            correct=None,
+            in_window=False,
+            **place,
+        ),
         ActRow(problem="p", is_step_end=False, reward=None, correct=True, **place),
         ActRow(problem="p", is_step_end=True, reward=1, correct=False, **place),
     ]
     path, _ = write_act_rows(tmp_path, rows, [])
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [row._asdict() for row in rows]
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        row._asdict() for row in rows
+    ]
 
 
 def test_rows_that_do_not_fit_the_manifest_are_refused(tmp_path: Path) -> None:

@@ -12,8 +12,14 @@ def test_all_tasks_are_done_at_the_end_and_actions_run_in_the_callers_thread_aft
     done: list[object] = []
     with BackgroundWriter(threads=3, pending=2) as writer:
         for group in range(5):
-            futures = [writer.submit(lambda number=number: number * number) for number in range(group)]
-            writer.then(lambda futures=futures: done.append([future.result(timeout=0) for future in futures]))
+            futures = [
+                writer.submit(lambda number=number: number * number) for number in range(group)
+            ]
+            writer.then(
+                lambda futures=futures: done.append(
+                    [future.result(timeout=0) for future in futures]
+                )
+            )
         writer.then(lambda: done.append(threading.current_thread()))
     assert done == [[], [0], [0, 1], [0, 1, 4], [0, 1, 4, 9], threading.main_thread()]
 
@@ -42,7 +48,10 @@ def use(steps: list[Callable[[BackgroundWriter], object]], *, pending: int) -> N
 def test_the_error_of_a_task_is_raised_by_a_later_call() -> None:
     reached: list[int] = []
     with pytest.raises(OSError, match="disk is full"):
-        use([lambda w: w.submit(fail), lambda w: w.submit(list), lambda _: reached.append(1)], pending=1)
+        use(
+            [lambda w: w.submit(fail), lambda w: w.submit(list), lambda _: reached.append(1)],
+            pending=1,
+        )
     assert reached == []
 
 

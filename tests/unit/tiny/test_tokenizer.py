@@ -1,4 +1,6 @@
-"""The shipped tokenizer: any text survives, digits stand alone, and AutoTokenizer reads it as it was written."""
+"""The shipped tokenizer: any text survives, digits stand alone, and AutoTokenizer reads it as it
+was written.
+"""
 
 from pathlib import Path
 
@@ -28,14 +30,19 @@ def test_any_text_survives_a_round_trip(tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 
-def test_a_saved_tokenizer_is_read_back_the_same_by_plain_transformers(tokenizer, tmp_path: Path) -> None:
+def test_a_saved_tokenizer_is_read_back_the_same_by_plain_transformers(
+    tokenizer, tmp_path: Path
+) -> None:
     tokenizer.save_pretrained(tmp_path)
     tiny_config(tokenizer).save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     for problem in make_problems(30, split="test", seed=1):
         for text in (problem.question, *TEXTS):
             assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]
-    assert (loaded.eos_token_id, loaded.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
+    assert (loaded.eos_token_id, loaded.pad_token_id) == (
+        tokenizer.eos_token_id,
+        tokenizer.pad_token_id,
+    )
 
 
 def test_every_digit_is_a_token_and_words_are_whole(tokenizer) -> None:
@@ -57,4 +64,7 @@ def test_instruct_text_joins_steps_with_blank_lines() -> None:
     import random
 
     problem = make_problems(1, split="test", seed=0)[0]
-    assert instruct_text(problem, random.Random(0)).count("\n\n") == len([e for op in problem.operations for e in op.equations]) + 1
+    assert (
+        instruct_text(problem, random.Random(0)).count("\n\n")
+        == len([e for op in problem.operations for e in op.equations]) + 1
+    )

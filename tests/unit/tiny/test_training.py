@@ -1,4 +1,6 @@
-"""Training of the shipped models: the optimizer's algebra, the labels of planted mistakes, and that a few steps learn."""
+"""Training of the shipped models: the optimizer's algebra, the labels of planted mistakes, and that
+a few steps learn.
+"""
 
 import math
 import random
@@ -30,7 +32,8 @@ def test_muon_first_step_is_the_orthogonalised_gradient_at_adamw_scale() -> None
     weight = torch.nn.Parameter(torch.randn(4, 9))
     before, weight.grad = weight.detach().clone(), torch.randn(4, 9)
     Muon([weight], lr=0.1).step()
-    # The first momentum is 0.05 g, so the Nesterov update is a multiple of g, and orthogonalising forgets the multiple.
+    # The first momentum is 0.05 g, so the Nesterov update is a multiple of g, and orthogonalising
+    # forgets the multiple.
     expected = before * (1 - 0.1 * 0.01) - 0.1 * 0.2 * 3 * orthogonalise(weight.grad)
     assert torch.allclose(weight.detach(), expected, atol=1e-5)
 
@@ -38,7 +41,12 @@ def test_muon_first_step_is_the_orthogonalised_gradient_at_adamw_scale() -> None
 def test_every_parameter_is_trained_by_one_optimizer_and_the_rate_ends_at_zero() -> None:
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=32, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1
+        vocab_size=32,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
     )
     model = Qwen2ForCausalLM(config)
     step = optimizers(model, lr=1e-2, steps=30)
@@ -47,7 +55,12 @@ def test_every_parameter_is_trained_by_one_optimizer_and_the_rate_ends_at_zero()
         before = [p.detach().clone() for p in model.parameters()]
         model(input_ids=torch.randint(32, (2, 8)), labels=torch.randint(32, (2, 8))).loss.backward()
         step()
-        history.append([float((p.detach() - q).abs().max()) for p, q in zip(model.parameters(), before, strict=True)])
+        history.append(
+            [
+                float((p.detach() - q).abs().max())
+                for p, q in zip(model.parameters(), before, strict=True)
+            ]
+        )
     assert all(moved > 0 for moved in history[0])
     assert max(history[-1]) < max(history[19]) / 5
 
@@ -75,7 +88,9 @@ def test_a_right_equation_is_what_a_drill_expects_after_the_numbers_written_befo
         written, right = drill_steps(problem, share=0.5, rng=rng)
         for one, other in zip(written[1:], right[1:], strict=True):
             if "=" in other:
-                left, sign, second, result = re.search(r"(\d+) ([-+*/]) (\d+) = (\d+)", other).groups()
+                left, sign, second, result = re.search(
+                    r"(\d+) ([-+*/]) (\d+) = (\d+)", other
+                ).groups()
                 assert eval(f"{left} {sign} {second}") == int(result)
                 seen.append(one == other)
     assert 0.35 < sum(seen) / len(seen) < 0.65
@@ -86,7 +101,11 @@ def test_drills_label_numbers_by_themselves_and_all_tokens_by_what_came_before()
     for _ in range(60):
         example = drill(tokenizer, share=0.2, rng=rng)
         places = range(len(example.input_ids))
-        assert all((example.own[i] == 1) == (example.expected[i] == example.input_ids[i]) for i in places if example.own[i] != UNKNOWN)
+        assert all(
+            (example.own[i] == 1) == (example.expected[i] == example.input_ids[i])
+            for i in places
+            if example.own[i] != UNKNOWN
+        )
         labels = [label for label in example.so_far if label != UNKNOWN]
         assert labels == sorted(labels, reverse=True)
         assert labels.count(1) == len(labels) or example.own[example.so_far.index(0)] == 0
@@ -95,23 +114,34 @@ def test_drills_label_numbers_by_themselves_and_all_tokens_by_what_came_before()
     assert 30 < flaws < 60
 
 
-def test_a_judged_solution_agrees_with_the_checker_at_step_ends_and_is_unsure_only_within_the_wrong_number() -> None:
+def test_a_judged_solution_agrees_with_the_checker_and_is_unsure_only_within_the_wrong_number() -> (
+    None
+):
     tokenizer, rng = build_tokenizer(n_problems=50), random.Random(0)
     for problem in make_problems(60, split="train", seed=7):
         written, _ = drill_steps(problem, share=0.2, rng=rng)
         example, verdicts = judge(tokenizer, problem, written), judge_steps(problem, written)
-        assert [example.so_far[end] for end in example.step_ends] == [int(verdict) for verdict in verdicts]
+        assert [example.so_far[end] for end in example.step_ends] == [
+            int(verdict) for verdict in verdicts
+        ]
         inside = example.so_far[example.step_ends[0] - 1 : example.step_ends[-1] + 1]
         unsure = [i for i, label in enumerate(inside) if label == UNKNOWN]
         assert len(unsure) <= 3
-        assert [label for label in inside if label != UNKNOWN] == sorted((label for label in inside if label != UNKNOWN), reverse=True)
+        assert [label for label in inside if label != UNKNOWN] == sorted(
+            (label for label in inside if label != UNKNOWN), reverse=True
+        )
 
 
 def test_a_few_steps_of_training_lower_the_loss() -> None:
     torch.manual_seed(0)
     tokenizer = build_tokenizer(n_problems=50)
     config = Qwen2Config(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
     )
     model = Qwen2ForCausalLM(config)
     loss = train_policy(model, tokenizer, style="tiny-instruct", steps=30, batch=4, lr=1e-2, seed=0)

@@ -1,12 +1,13 @@
 """A bare `sae.pt`: a state dict with the names of any of the other layouts.
 
-What fires is said by a k in a `cfg.json` beside it, else by a threshold in the file, else by a k in the file.
+What fires is said by a k in a `cfg.json` beside it, else by a threshold in the file, else by a k in
+the file.
 """
 
 from rewardscope.errors import BadRecord
 from rewardscope.sae.formats import CONFIG, Found
 from rewardscope.sae.formats.weights import build_sae, read_weights
-from rewardscope.sae.inference import Activation, Sae
+from rewardscope.sae.model.inference import Activation, Sae
 from rewardscope.storage.tables import read_json
 
 
@@ -17,13 +18,23 @@ def read(found: Found) -> Sae:
     state = read_weights(found.weights)
     k, threshold = config.get("k"), state.get("threshold")
     activation: Activation = "topk"
-    if k is None and threshold is not None and float(threshold.max()) >= 0:  # below 0: dictionary_learning's mark for one never set
+    # below 0: dictionary_learning's mark for one never set
+    if k is None and threshold is not None and float(threshold.max()) >= 0:
         activation = "batchtopk" if threshold.ndim == 0 else "jumprelu"
     else:
         k, threshold = k or (int(state["k"]) if "k" in state else None), None
         if k is None:
-            raise BadRecord(f'{found.weights} has no k and no threshold; put {{"k": 32}} into a {CONFIG} beside it')
+            raise BadRecord(
+                f'{found.weights} has no k and no threshold; put {{"k": 32}} into a {CONFIG}'
+                " beside it"
+            )
     return build_sae(
-        state, found.weights, layer=found.layer, activation=activation, k=k, threshold=threshold,
-        subtracts_b_dec=config.get("apply_b_dec_to_input", True), info={"imported_from": found.weights.name},
-    )  # fmt: skip
+        state,
+        found.weights,
+        layer=found.layer,
+        activation=activation,
+        k=k,
+        threshold=threshold,
+        subtracts_b_dec=config.get("apply_b_dec_to_input", True),
+        info={"imported_from": found.weights.name},
+    )

@@ -1,4 +1,7 @@
-"""Our own layout: `sae.safetensors`, then `cfg.json`, so that a layer folder that has its config is whole."""
+"""Our own layout:
+
+`sae.safetensors`, then `cfg.json`, so that a layer folder that has its config is whole.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 from rewardscope.errors import BadRecord
 from rewardscope.sae.formats import CONFIG, WEIGHTS, Found
 from rewardscope.sae.formats.weights import build_sae, read_weights, write_weights
-from rewardscope.sae.inference import Sae
+from rewardscope.sae.model.inference import Sae
 from rewardscope.storage.files import write_json
 from rewardscope.storage.tables import read_json
 
@@ -16,18 +19,31 @@ def read(found: Found) -> Sae:
     config = read_json(found.weights.parent / CONFIG)
     architecture = config["architecture"]
     if architecture not in ("topk", "jumprelu"):
-        raise BadRecord(f"{found.weights.parent / CONFIG}: architecture {architecture!r}; only topk and jumprelu can be read")
+        raise BadRecord(
+            f"{found.weights.parent / CONFIG}: architecture {architecture!r}; only topk and"
+            " jumprelu can be read"
+        )
     state = read_weights(found.weights)
     _check(state, config, found.weights)
     return build_sae(
-        state, found.weights, layer=found.layer, activation=config.get("activation", "topk"),
-        k=config["k"] if architecture == "topk" else None, threshold=state.get("threshold"), info=config.get("metadata", {}),
-    )  # fmt: skip
+        state,
+        found.weights,
+        layer=found.layer,
+        activation=config.get("activation", "topk"),
+        k=config["k"] if architecture == "topk" else None,
+        threshold=state.get("threshold"),
+        info=config.get("metadata", {}),
+    )
 
 
 def _check(state: dict, config: dict[str, Any], where: Path) -> None:
     width, n_features = config["d_in"], config["d_sae"]
-    wanted = {"W_enc": (width, n_features), "b_enc": (n_features,), "W_dec": (n_features, width), "b_dec": (width,)}
+    wanted = {
+        "W_enc": (width, n_features),
+        "b_enc": (n_features,),
+        "W_dec": (n_features, width),
+        "b_dec": (width,),
+    }
     if config["architecture"] == "jumprelu":
         wanted["threshold"] = (n_features,)
     for name, shape in wanted.items():
@@ -39,13 +55,25 @@ def _check(state: dict, config: dict[str, Any], where: Path) -> None:
 def write(folder: Path, sae: Sae) -> list[Path]:
     """Write the weights, then the config; return both paths."""
     (folder / CONFIG).unlink(missing_ok=True)  # no config beside weights that it does not describe
-    state = {"W_enc": sae.W_enc_DF, "b_enc": sae.b_enc_F, "W_dec": sae.W_dec_FD, "b_dec": sae.b_dec_D}
+    state = {
+        "W_enc": sae.W_enc_DF,
+        "b_enc": sae.b_enc_F,
+        "W_dec": sae.W_dec_FD,
+        "b_dec": sae.b_dec_D,
+    }
     if sae.threshold_F is not None:
         state["threshold"] = sae.threshold_F
     weights = write_weights(folder / WEIGHTS, state)
     config = {
-        "architecture": "topk" if sae.k else "jumprelu", "activation": sae.activation, "d_in": sae.width, "d_sae": sae.n_features,
-        "k": sae.k, "layer": sae.layer, "dtype": "float32", "apply_b_dec_to_input": True, "normalize_activations": "none",
-    }  # fmt: skip
+        "architecture": "topk" if sae.k else "jumprelu",
+        "activation": sae.activation,
+        "d_in": sae.width,
+        "d_sae": sae.n_features,
+        "k": sae.k,
+        "layer": sae.layer,
+        "dtype": "float32",
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "none",
+    }
     write_json(folder / CONFIG, config | {"metadata": sae.info})
     return [weights, folder / CONFIG]

@@ -9,17 +9,26 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rewardscope.errors import BadRecord
-from rewardscope.sae.inference import Activation, Sae
+from rewardscope.sae.model.inference import Activation, Sae
 from rewardscope.storage.files import replacing
 
 # Shape legend: D width, F features.
 State = dict[str, Tensor]
-_TRANSPOSED = {"encoder.weight": "W_enc", "decoder.weight": "W_dec"}  # of nn.Linear, which holds [outputs, inputs]
-_RENAMED = {"encoder.bias": "b_enc", "bias": "b_dec", "decoder_bias": "b_dec", "decoder.bias": "b_dec"}
+# of nn.Linear, which holds [outputs, inputs]
+_TRANSPOSED = {"encoder.weight": "W_enc", "decoder.weight": "W_dec"}
+_RENAMED = {
+    "encoder.bias": "b_enc",
+    "bias": "b_dec",
+    "decoder_bias": "b_dec",
+    "decoder.bias": "b_dec",
+}
 
 
 def read_weights(path: Path) -> State:
-    """Read a safetensors file or a pickled state dict, the latter without running its code. Raises: BadRecord."""
+    """Read a safetensors file or a pickled state dict, the latter without running its code.
+
+    Raises: BadRecord.
+    """
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
@@ -31,7 +40,11 @@ def read_weights(path: Path) -> State:
         raise BadRecord(f"{path} is no plain state dict ({str(error).splitlines()[0]})") from None
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise BadRecord(f"{path} holds a {type(state).__name__}; a dict of tensors is needed")
-    return {name: value if isinstance(value, Tensor) else torch.tensor(value) for name, value in state.items() if _is_number(value)}
+    return {
+        name: value if isinstance(value, Tensor) else torch.tensor(value)
+        for name, value in state.items()
+        if _is_number(value)
+    }
 
 
 def _is_number(value: Any) -> bool:
@@ -39,7 +52,9 @@ def _is_number(value: Any) -> bool:
 
 
 def write_weights(path: Path, state: State) -> Path:
-    """Write tensors to a safetensors file, or to a pickled state dict where the name ends with .pt; return the path."""
+    """Write tensors to a safetensors file, or to a pickled state dict where the name ends with .pt;
+    return the path.
+    """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replacing(path) as temporary:
         if path.suffix == ".pt":
@@ -62,25 +77,46 @@ def build_sae(
 ) -> Sae:
     """Build an SAE from a state dict with the names of SAELens, sparsify or dictionary_learning.
 
-    Our encoder subtracts the decoder bias; where the original does not, b_enc takes it up. Raises: BadRecord that names
-    `where` for a tensor that is missing or does not fit.
+    Our encoder subtracts the decoder bias; where the original does not, b_enc takes it up. Raises:
+    BadRecord that names `where` for a tensor that is missing or does not fit.
     """
     named = _named(state)
     for name in ("W_enc", "W_dec", "b_dec", "b_enc"):
         if name not in named:
-            raise BadRecord(f"{where}: {name} is not there; found {', '.join(sorted(state)) or 'nothing'}")
+            raise BadRecord(
+                f"{where}: {name} is not there; found {', '.join(sorted(state)) or 'nothing'}"
+            )
     width, n_features = named["W_enc"].shape
-    for name, shape in {"b_enc": (n_features,), "W_dec": (n_features, width), "b_dec": (width,)}.items():
+    for name, shape in {
+        "b_enc": (n_features,),
+        "W_dec": (n_features, width),
+        "b_dec": (width,),
+    }.items():
         if tuple(named[name].shape) != shape:
-            raise BadRecord(f"{where}: {name} is {tuple(named[name].shape)}, W_enc is {(width, n_features)}")
+            raise BadRecord(
+                f"{where}: {name} is {tuple(named[name].shape)}, W_enc is {(width, n_features)}"
+            )
     if k is not None and not 0 < k <= n_features:
         raise BadRecord(f"{where}: k is {k}, of {n_features} features")
-    b_enc_F = named["b_enc"] if subtracts_b_dec else named["b_enc"] + named["b_dec"] @ named["W_enc"]
-    threshold_F = None if threshold is None else torch.as_tensor(threshold, dtype=torch.float32).expand(n_features).clone()
+    b_enc_F = (
+        named["b_enc"] if subtracts_b_dec else named["b_enc"] + named["b_dec"] @ named["W_enc"]
+    )
+    threshold_F = (
+        None
+        if threshold is None
+        else torch.as_tensor(threshold, dtype=torch.float32).expand(n_features).clone()
+    )
     return Sae(
-        W_enc_DF=named["W_enc"], b_enc_F=b_enc_F, W_dec_FD=named["W_dec"], b_dec_D=named["b_dec"],
-        k=k, threshold_F=threshold_F, activation=activation, layer=layer, info=info,
-    )  # fmt: skip
+        W_enc_DF=named["W_enc"],
+        b_enc_F=b_enc_F,
+        W_dec_FD=named["W_dec"],
+        b_dec_D=named["b_dec"],
+        k=k,
+        threshold_F=threshold_F,
+        activation=activation,
+        layer=layer,
+        info=info,
+    )
 
 
 def _named(state: State) -> State:
@@ -94,13 +130,20 @@ def _named(state: State) -> State:
 
 
 def ungate(state: State, *, gate: str, magnitude: str) -> tuple[State, Tensor]:
-    """Return a gated SAE, whose two encoders share directions, as a JumpReLU one: its state and thresholds.
+    """Return a gated SAE, whose two encoders share directions, as a JumpReLU one: its state and
+    thresholds.
 
-    A feature fires where x W + gate > 0 and has the value exp(r) x W + magnitude, so that value must be above
-    magnitude - exp(r) gate. Source: arXiv 2404.16014 eq. 7 and appendix E.
+    A feature fires where x W + gate > 0 and has the value exp(r) x W + magnitude, so that value
+    must be above magnitude - exp(r) gate. Source: arXiv 2404.16014 eq. 7 and appendix E.
     """
     size_F = state["r_mag"].float().exp()
-    W_enc = state["encoder.weight"].float().T if "encoder.weight" in state else state["W_enc"].float()
-    kept = {name: tensor for name, tensor in state.items() if name not in ("encoder.weight", "W_enc", "r_mag", gate, magnitude)}
+    W_enc = (
+        state["encoder.weight"].float().T if "encoder.weight" in state else state["W_enc"].float()
+    )
+    kept = {
+        name: tensor
+        for name, tensor in state.items()
+        if name not in ("encoder.weight", "W_enc", "r_mag", gate, magnitude)
+    }
     threshold_F = state[magnitude].float() - size_F * state[gate].float()
     return kept | {"W_enc": W_enc * size_F, "b_enc": state[magnitude].float()}, threshold_F

@@ -1,0 +1,1 @@
+"""Hidden states of a model at the kept positions of traces."""

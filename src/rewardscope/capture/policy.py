@@ -1,0 +1,88 @@
+"""A policy as a source of states: its own prompt and its own solution, thoughts and all.
+
+It gives no scores.
+"""
+
+from functools import lru_cache
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rewardscope.errors import BadRecord
+from rewardscope.models.load import load_causal_lm, load_tokenizer
+from rewardscope.prms.common import last_token
+from rewardscope.prms.scorer import fitting
+from rewardscope.problems.prompts import encode_prompt, policy_prompt
+from rewardscope.problems.steps import DELIMITER
+from rewardscope.records import Encoded, Trace
+
+_OPEN, _CLOSE = "<think>", "</think>"
+
+
+class PolicyStates:
+    """A causal language model; `window` counts the positions that it was trained on."""
+
+    adapter = None
+
+    def __init__(self, name: str, *, device: torch.device, dtype: torch.dtype) -> None:
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(name)
+        self.model: PreTrainedModel = load_causal_lm(name, device=device, dtype=dtype)
+        self.n_layers: int = self.model.config.num_hidden_layers
+        self.window: int = self.model.config.max_position_embeddings
+
+
+class PolicyEncoder:
+    """The prompt of the policy and the text of a trace.
+
+    `max_positions` is the longest input in tokens.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_positions: int) -> None:
+        self._tokenizer, self._max_positions = tokenizer, max_positions
+        self._prompt = lru_cache(maxsize=1)(
+            lambda question: tuple(encode_prompt(tokenizer, question))
+        )
+
+    def start(self, question: str) -> int:
+        """Return the position of the first token after the prompt."""
+        return len(self._prompt(question))
+
+    def encode(self, question: str, trace: Trace) -> Encoded:
+        """Encode one solution; a step ends at the last token that holds a part of it.
+
+        Raises: BadRecord; TooLong.
+        """
+        if not trace.steps:
+            raise BadRecord("a solution without steps has no step end")
+        prompt = self._prompt(question)
+        text, stops = trace_text(
+            trace, opened=policy_prompt(self._tokenizer, question).rstrip().endswith(_OPEN)
+        )
+        tokens = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ends = tuple(len(prompt) + last_token(tokens["offset_mapping"], stop) for stop in stops)
+        return fitting(
+            Encoded(input_ids=(*prompt, *tokens["input_ids"]), step_ends=ends), self._max_positions
+        )
+
+
+def trace_text(trace: Trace, *, opened: bool) -> tuple[str, list[int]]:
+    """Return what the policy wrote and where in it each step stops.
+
+    The marks round thoughts are no part of steps, so they are put back; `opened` says that the
+    prompt has the first one.
+    """
+    thoughts, solution = trace.steps[: trace.n_thinking], trace.steps[trace.n_thinking :]
+    text, stops = "", []
+    if trace.thinking or thoughts:
+        text = "" if opened else f"{_OPEN}\n"
+        text += trace.thinking
+        text = _append(text, thoughts, stops) + f"\n{_CLOSE}{DELIMITER}"
+    return _append(text, solution, stops), stops
+
+
+def _append(text: str, steps: tuple[str, ...], stops: list[int]) -> str:
+    """Return the text with steps after it, and note where each stops."""
+    for number, step in enumerate(steps):
+        text += (DELIMITER if number else "") + step
+        stops.append(len(text))
+    return text

@@ -1,0 +1,1 @@
+"""How good an SAE is, and what it keeps of the rewards."""

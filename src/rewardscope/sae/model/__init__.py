@@ -1,0 +1,1 @@
+"""A trained SAE: its weights, how it encodes, where it is kept."""

@@ -1,0 +1,1 @@
+"""Train SAEs: one pass over the rows, no graph."""

@@ -1,0 +1,119 @@
+"""The state of an unfinished run: after every so many steps or minutes, all that training needs to
+go on at that step.
+
+`<run>/state/step_00001000/layer_15.safetensors` hold weights, optimizer and counts; `latest.json`,
+written after them, names the step. The order of rows is a function of the step, so there is nothing
+else to keep.
+"""
+
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors.torch import load_file, save_file
+
+from rewardscope.errors import ConfigError
+from rewardscope.log import get_logger
+from rewardscope.sae.train.ranks import Alone, Team
+from rewardscope.sae.train.trainer import Trainer
+from rewardscope.storage.files import replacing, write_json
+from rewardscope.storage.tables import read_json
+
+STATE, LATEST = "state", "latest.json"
+_ASK_EVERY = 10  # steps after which several processes agree on the time
+
+
+class Every(NamedTuple):
+    """When the state is written: after so many steps, or seconds, whichever is set; never if
+    neither is.
+    """
+
+    steps: int | None
+    seconds: float | None
+
+
+def parse_every(text: str) -> Every:
+    """Read `500` (steps), `10m` (minutes) or `0` (never). Raises: ConfigError."""
+    found = re.fullmatch(r"(\d+)(m?)", text)
+    if not found:
+        raise ConfigError(
+            f"--save-every {text}: write a number of steps such as 500, or minutes such as 10m; 0"
+            " is never"
+        )
+    number, minutes = int(found[1]), bool(found[2])
+    return Every(None if minutes else number or None, 60.0 * number or None if minutes else None)
+
+
+class RunState:
+    """The state folder of a run. `key` says which settings and inputs it belongs to; another's
+    state is removed, never used.
+
+    Of several processes each writes its own layers, and reads those that it trains.
+    """
+
+    def __init__(self, run: Path, key: str, *, every: Every, team: Team | None = None) -> None:
+        self.folder, self._key, self._every, self._team = run / STATE, key, every, team or Alone()
+        self._saved_at = time.monotonic()
+
+    def load(self, trainer: Trainer) -> int:
+        """Bring the trainer to the step that was saved last; return it, 0 where there is none."""
+        step = self._team.decide(self._saved_step)
+        if not step:
+            return 0
+        folder = self._step_folder(step)
+        for layer in trainer.layers:
+            trainer.load(
+                layer,
+                load_file(
+                    folder / f"layer_{layer:02d}.safetensors", device=str(trainer.options.device)
+                ),
+            )
+        trainer.n_done = step
+        get_logger().info(f"train-sae: going on after step {step} of {trainer.options.n_steps}")
+        return step
+
+    def _saved_step(self) -> int:
+        latest = self.folder / LATEST
+        if not latest.is_file():
+            return 0
+        saved = read_json(latest)
+        if saved["key"] == self._key:
+            return saved["step"]
+        get_logger().info(
+            f"train-sae: {self.folder} is of a run with other settings or inputs; starting anew"
+        )
+        self.remove()
+        return 0
+
+    def is_due(self, step: int) -> bool:
+        """Say whether the state should be written after `step` steps."""
+        steps, seconds = self._every
+        if seconds is None:
+            return steps is not None and step % steps == 0
+        asked = self._team.size == 1 or step % _ASK_EVERY == 0
+        return asked and self._team.decide(lambda: time.monotonic() - self._saved_at >= seconds)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write the state; the one before stays whole until this one is."""
+        folder = self._step_folder(trainer.n_done)
+        for layer in self._team.writes(trainer.layers):
+            with replacing(folder / f"layer_{layer:02d}.safetensors") as temporary:
+                save_file(
+                    {name: tensor.contiguous() for name, tensor in trainer.tensors(layer).items()},
+                    temporary,
+                )
+        if self._team.collect(None):  # in the first process, once all have written theirs
+            write_json(self.folder / LATEST, {"key": self._key, "step": trainer.n_done})
+            for other in self.folder.glob("step_*"):
+                if other.name < folder.name:  # a later one is what another process writes already
+                    shutil.rmtree(other)
+        self._saved_at = time.monotonic()
+
+    def remove(self) -> None:
+        """Remove all state, that of a finished run too."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _step_folder(self, step: int) -> Path:
+        return self.folder / f"step_{step:08d}"
