@@ -24,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, 
 
 from benchmarks.measure import best_seconds, keep_row
 from rewardscope.capture.batches import plan_batches, plan_groups, stream_acts
-from rewardscope.capture.inputs import Item, act_rows
+from rewardscope.capture.inputs import TraceInput, act_rows
 from rewardscope.capture.saving import number_groups, save_groups
 from rewardscope.capture.token_text import token_reader
 from rewardscope.paths import PROJECT
@@ -51,7 +51,9 @@ class Source:
     adapter: None = None
 
 
-def make_items(n: int, low: int, high: int, *, tokenizer: PreTrainedTokenizerBase) -> list[Item]:
+def make_items(
+    n: int, low: int, high: int, *, tokenizer: PreTrainedTokenizerBase
+) -> list[TraceInput]:
     """Return `n` solutions of `low` to `high` tokens of tinymath text; their kept positions are
     step ends.
     """
@@ -74,7 +76,7 @@ def make_items(n: int, low: int, high: int, *, tokenizer: PreTrainedTokenizerBas
             n_tokens=length,
         )
         items.append(
-            Item(
+            TraceInput(
                 trace.problem_id,
                 "tinymath",
                 trace,
@@ -86,24 +88,24 @@ def make_items(n: int, low: int, high: int, *, tokenizer: PreTrainedTokenizerBas
     return items
 
 
-def all_tokens(items: Sequence[Item]) -> list[Item]:
+def all_tokens(items: Sequence[TraceInput]) -> list[TraceInput]:
     return [item._replace(positions=range(len(item.encoded.input_ids))) for item in items]
 
 
-def padded(batch: Sequence[Item]) -> torch.Tensor:
+def padded(batch: Sequence[TraceInput]) -> torch.Tensor:
     """Return the right-padded ids [B, T] of a batch."""
     return padded_ids([item.encoded for item in batch])
 
 
 @torch.no_grad()
-def bare_forward(source: Source, batches: Sequence[Sequence[Item]]) -> None:
+def bare_forward(source: Source, batches: Sequence[Sequence[TraceInput]]) -> None:
     for batch in batches:
         source.model(input_ids=padded(batch).to(source.model.device), use_cache=False)
 
 
 def save(
     source: Source,
-    items: Sequence[Item],
+    items: Sequence[TraceInput],
     folder: Path,
     *,
     layers: Sequence[int],
@@ -134,7 +136,7 @@ def save(
 
 
 @torch.no_grad()
-def naive(source: Source, items: Sequence[Item], folder: Path) -> None:
+def naive(source: Source, items: Sequence[TraceInput], folder: Path) -> None:
     """One sequence at a time, all hidden states, one compressed file each."""
     for number, item in enumerate(items):
         out: Any = source.model(
@@ -172,7 +174,7 @@ def main() -> None:
         ]
     with tempfile.TemporaryDirectory() as folder:
 
-        def ours(items: Sequence[Item], dtype: torch.dtype) -> Callable[[], None]:
+        def ours(items: Sequence[TraceInput], dtype: torch.dtype) -> Callable[[], None]:
             return lambda: save(
                 source, items, Path(folder), layers=layers, dtype=dtype, batch_tokens=batch_tokens
             )
@@ -228,7 +230,7 @@ def main() -> None:
 
 
 def nnsight_seconds(
-    source: Source, batches: Sequence[Sequence[Item]], folder: Path
+    source: Source, batches: Sequence[Sequence[TraceInput]], folder: Path
 ) -> dict[str, object]:
     """Time nnsight against the bare forward pass in its own process, on the same batches."""
     if not PEER.is_file():

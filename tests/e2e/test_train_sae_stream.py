@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from rewardscope.capture.inputs import Pick, PrmEncoder, encode_items
+from rewardscope.capture.inputs import Pick, PrmEncoder, encode_traces
 from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.prms.scorer import HfScorer
 from rewardscope.sae.train.forward_rows import ForwardSource
@@ -72,7 +72,7 @@ def test_the_rows_of_the_forward_pass_are_those_of_save_acts(
         (solved.problem, trace) for solved in read_solved(generations) for trace in solved.traces
     ]
     encoder = PrmEncoder(scorer.adapter, scorer.tokenizer, max_positions=scorer.max_positions)
-    items = encode_items(
+    items = encode_traces(
         traces, encoder=encoder, pick=Pick("all-tokens", 0, 0), known_scores=False
     ).items
     source = ForwardSource(scorer, items, (0, 2), width=scorer.width, batch_tokens=200)

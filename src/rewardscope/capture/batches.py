@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rewardscope.capture.inputs import Item, act_rows
+from rewardscope.capture.inputs import TraceInput, act_rows
 from rewardscope.capture.token_text import token_reader
 from rewardscope.models.blocks import find_blocks
 from rewardscope.models.hooks import watch
@@ -53,7 +53,7 @@ class ActBatch(NamedTuple):
 class Captured(NamedTuple):
     """What one forward pass gave."""
 
-    items: Sequence[Item]
+    items: Sequence[TraceInput]
     acts: dict[int, Tensor]
     """For each layer the states [N, D] on the CPU at the positions of the items, in their order."""
     scores: Sequence[tuple[float, ...] | None]
@@ -62,7 +62,7 @@ class Captured(NamedTuple):
 
 def stream_acts(
     source: StateSource,
-    items: Iterable[Item],
+    items: Iterable[TraceInput],
     layers: Sequence[int],
     *,
     dtype: torch.dtype,
@@ -83,7 +83,7 @@ def stream_acts(
 
 def stream_batches(
     source: StateSource,
-    items: Iterable[Item],
+    items: Iterable[TraceInput],
     layers: Sequence[int],
     *,
     dtype: torch.dtype,
@@ -98,12 +98,12 @@ def stream_batches(
     return capture_batches(source, batches, layers, dtype=dtype)
 
 
-def plan_groups(items: Iterable[Item], *, rows: int) -> Iterator[list[Item]]:
+def plan_groups(items: Iterable[TraceInput], *, rows: int) -> Iterator[list[TraceInput]]:
     """Yield runs of traces of like length: as many as have at most `rows` rows, or `GROUP_TOKENS`
     padded tokens if that is more.
     """
     for window in _windows(items):
-        group: list[Item] = []
+        group: list[TraceInput] = []
         filled = 0
         for item in sorted(window, key=lambda item: -len(item.encoded.input_ids)):
             padded = len((group or [item])[0].encoded.input_ids) * (len(group) + 1)
@@ -115,8 +115,8 @@ def plan_groups(items: Iterable[Item], *, rows: int) -> Iterator[list[Item]]:
         yield group
 
 
-def _windows(items: Iterable[Item]) -> Iterator[list[Item]]:
-    window: list[Item] = []
+def _windows(items: Iterable[TraceInput]) -> Iterator[list[TraceInput]]:
+    window: list[TraceInput] = []
     tokens = 0
     for item in items:
         window.append(item)
@@ -128,7 +128,7 @@ def _windows(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield window
 
 
-def plan_batches(group: Sequence[Item], *, batch_tokens: int) -> Iterator[list[Item]]:
+def plan_batches(group: Sequence[TraceInput], *, batch_tokens: int) -> Iterator[list[TraceInput]]:
     """Cut a run of traces into batches of at most `batch_tokens` padded tokens, or of one trace."""
     for run in runs_within(
         batch_tokens, [len(item.encoded.input_ids) for item in group], range(len(group))
@@ -138,7 +138,7 @@ def plan_batches(group: Sequence[Item], *, batch_tokens: int) -> Iterator[list[I
 
 def capture_batches(
     source: StateSource,
-    batches: Iterable[Sequence[Item]],
+    batches: Iterable[Sequence[TraceInput]],
     layers: Sequence[int],
     *,
     dtype: torch.dtype,
@@ -164,7 +164,7 @@ def capture_batches(
 class _Pass(NamedTuple):
     """A forward pass whose results may still be on their way to the CPU."""
 
-    items: Sequence[Item]
+    items: Sequence[TraceInput]
     acts: dict[int, Tensor]
     scores_S: Tensor | None
     arrived: torch.Event | None
@@ -186,7 +186,7 @@ class _Pass(NamedTuple):
 @torch.no_grad()
 def _run(
     source: StateSource,
-    items: Sequence[Item],
+    items: Sequence[TraceInput],
     layers: Sequence[int],
     *,
     dtype: torch.dtype,
@@ -235,7 +235,7 @@ class _Outbox:
         return tensor.pin_memory().to(self._device, non_blocking=True)
 
     def send(
-        self, items: Sequence[Item], acts: dict[int, Tensor], scores_S: Tensor | None
+        self, items: Sequence[TraceInput], acts: dict[int, Tensor], scores_S: Tensor | None
     ) -> _Pass:
         """Start the copies of what the current stream is computing."""
         self._stream.wait_stream(torch.cuda.current_stream(self._device))

@@ -33,7 +33,7 @@ class Pick(NamedTuple):
     seed: int
 
 
-class Item(NamedTuple):
+class TraceInput(NamedTuple):
     """One trace to capture: the model's input and the positions that are kept, ascending."""
 
     problem: str
@@ -86,14 +86,14 @@ def solution_start(question: str, encode: Callable[[str, Sequence[str]], Encoded
     return next(position for position, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
 
 
-def encode_item(
+def encode_trace(
     problem: Problem,
     trace: Trace,
     *,
     encoder: TraceEncoder,
     pick: Pick,
     scores: tuple[float, ...] | None,
-) -> Item:
+) -> TraceInput:
     """Encode a trace and choose its rows. `scores` are those of its steps where they need not be
     computed.
 
@@ -106,7 +106,7 @@ def encode_item(
         positions = range(encoder.start(problem.question), ends[-1] + 1)
     if pick.positions == "sample":
         positions = _sampled(positions, pick, f"{trace.problem_id}|{trace.index}")
-    return Item(problem.id, problem.dataset, trace, encoded, positions, scores)
+    return TraceInput(problem.id, problem.dataset, trace, encoded, positions, scores)
 
 
 def _sampled(positions: Sequence[int], pick: Pick, name: str) -> Sequence[int]:
@@ -120,14 +120,14 @@ def _sampled(positions: Sequence[int], pick: Pick, name: str) -> Sequence[int]:
 class Encodable(NamedTuple):
     """The traces that a model can take, and what became of the others."""
 
-    items: list[Item]
+    items: list[TraceInput]
     skipped: dict[str, int]
     """How many it cannot take, by reason."""
     examples: dict[str, str]
     """By reason: the first of them and what is wrong with it."""
 
 
-def encode_items(
+def encode_traces(
     traces: Sequence[tuple[Problem, Trace]],
     *,
     encoder: TraceEncoder,
@@ -142,7 +142,7 @@ def encode_items(
     for problem, trace in traces:
         try:
             items.append(
-                encode_item(
+                encode_trace(
                     problem,
                     trace,
                     encoder=encoder,
@@ -164,7 +164,7 @@ def encode_items(
 
 
 def act_rows(
-    item: Item, scores: Sequence[float] | None, texts: Sequence[str], *, window: int
+    item: TraceInput, scores: Sequence[float] | None, texts: Sequence[str], *, window: int
 ) -> Iterator[ActRow]:
     """Yield where each kept state of a trace comes from; only step ends have a reward.
 

@@ -16,7 +16,7 @@ from rewardscope.capture.batches import (
     plan_batches,
     plan_groups,
 )
-from rewardscope.capture.inputs import Item
+from rewardscope.capture.inputs import TraceInput
 from rewardscope.log import progress
 from rewardscope.storage.journal import Journal, Scores
 from rewardscope.storage.shards import SHARD_ROWS, shard_file, write_shard
@@ -29,7 +29,7 @@ _THREADS = {"cpu": 1, "cuda": 4}  # one thread writes about half a GB a second, 
 class Group(NamedTuple):
     """Whole traces and the numbers of the shards that hold their rows. The unit of resume."""
 
-    items: list[Item]
+    items: list[TraceInput]
     shards: range
 
     @property
@@ -37,7 +37,7 @@ class Group(NamedTuple):
         return sum(len(item.positions) for item in self.items)
 
 
-def number_groups(items: Iterable[Item]) -> list[Group]:
+def number_groups(items: Iterable[TraceInput]) -> list[Group]:
     """Put traces into groups, and number the shards through them.
 
     It depends on the traces alone, never on what is on disk.

@@ -12,14 +12,14 @@ from rewardscope.probes.logistic import fit_logistic, warm_start
 from rewardscope.probes.moments import Moments, Sums, total
 
 # Shape legend: N rows, D features, K projected features, Y targets.
-Source = Callable[[], Iterator[NDArray]]
+FeatureBlocks = Callable[[], Iterator[NDArray]]
 """Yields features [N, D], block after block, from the start at every call."""
 
 STATES, SHUFFLED, PROJECTION = "states", "shuffled target", "random projection"
 MAX_PROJECTED = 8
 
 
-def add_up(source: Source, targets_NY: Array, fold_N: NDArray, *, folds: int) -> list[Sums]:
+def add_up(source: FeatureBlocks, targets_NY: Array, fold_N: NDArray, *, folds: int) -> list[Sums]:
     """Read all blocks once; return the sums of each fold.
 
     Raises: BadRecord where a feature is not finite.
@@ -34,7 +34,7 @@ def add_up(source: Source, targets_NY: Array, fold_N: NDArray, *, folds: int) ->
 
 
 def fit_probe(
-    source: Source,
+    source: FeatureBlocks,
     value_N: Array,
     fold_N: NDArray,
     *,
@@ -53,7 +53,7 @@ def fit_probe(
 
 
 def fit_layer(
-    source: Source,
+    source: FeatureBlocks,
     value_N: Array,
     shuffled_NS: Array,
     fold_N: NDArray,
@@ -90,7 +90,9 @@ def fit_layer(
     return {**probes, PROJECTION: _widened(narrow, basis_DK, shift_D, states)}
 
 
-def predict_chosen(source: Source, probes: Sequence[LinearProbe], chosen_N: NDArray) -> Array:
+def predict_chosen(
+    source: FeatureBlocks, probes: Sequence[LinearProbe], chosen_N: NDArray
+) -> Array:
     """Return the predictions [chosen rows, probes]; the blocks are read once."""
     parts, start = [], 0
     for block_ND in source():
@@ -102,7 +104,7 @@ def predict_chosen(source: Source, probes: Sequence[LinearProbe], chosen_N: NDAr
 
 def _fit(
     sums: list[Sums],
-    source: Source,
+    source: FeatureBlocks,
     value_N: Array,
     fold_N: NDArray,
     *,

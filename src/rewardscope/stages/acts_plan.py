@@ -20,7 +20,7 @@ from rewardscope.storage.tables import read_json
 if TYPE_CHECKING:
     import torch
 
-    from rewardscope.capture.inputs import Item, TraceEncoder
+    from rewardscope.capture.inputs import TraceEncoder, TraceInput
     from rewardscope.capture.saving import Group
     from rewardscope.capture.token_text import ReadTokens
     from rewardscope.stages.save_acts import Config
@@ -60,7 +60,7 @@ class Plan(NamedTuple):
         return f"{whole.key} {self.dtype} {groups[:16]}"
 
     @property
-    def items(self) -> "list[Item]":
+    def items(self) -> "list[TraceInput]":
         """All traces, in the order of their rows."""
         return [item for group in self.groups for item in group.items]
 
@@ -70,7 +70,7 @@ def make_plan(config: "Config", source: Path, whole: Stage) -> Plan:
     import torch
     from transformers import AutoConfig
 
-    from rewardscope.capture.inputs import Pick, PrmEncoder, encode_items
+    from rewardscope.capture.inputs import Pick, PrmEncoder, encode_traces
     from rewardscope.capture.policy import PolicyEncoder
     from rewardscope.capture.saving import number_groups
     from rewardscope.capture.token_text import token_reader
@@ -98,7 +98,7 @@ def make_plan(config: "Config", source: Path, whole: Stage) -> Plan:
         else PolicyEncoder(tokenizer, max_positions=longest)
     )
     pick = Pick(config.positions, config.sample, config.seed)
-    found = encode_items(
+    found = encode_traces(
         traces,
         encoder=encoder,
         pick=pick,

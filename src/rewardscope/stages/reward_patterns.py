@@ -58,7 +58,7 @@ class Config(StageConfig):
             raise ConfigError(f"--bins {self.bins}: it must be 2 to 100")
 
 
-class Source(NamedTuple):
+class ScoredTraces(NamedTuple):
     """The scored traces of one policy, and how many had no scores."""
 
     policy: str
@@ -109,7 +109,7 @@ def run(config: Config, settings: Settings) -> Path:
     return out
 
 
-def read_folder(folder: Path) -> Source:
+def read_folder(folder: Path) -> ScoredTraces:
     """Read a folder of save-acts.
 
     A first step's length is known only where the tokens before its end were kept.
@@ -146,10 +146,10 @@ def read_folder(folder: Path) -> Source:
                 row["problem"], tuple(scores), tuple(lengths), row["correct"], key not in beyond
             )
         )
-    return Source(_policy(folder), traces, without, "tokens")
+    return ScoredTraces(_policy(folder), traces, without, "tokens")
 
 
-def read_generations(path: Path) -> Source:
+def read_generations(path: Path) -> ScoredTraces:
     """Read the scored traces of a generations file."""
     from rewardscope.probes.patterns import ScoredTrace
     from rewardscope.storage.jsonl import read_solved
@@ -170,14 +170,14 @@ def read_generations(path: Path) -> Source:
                     trace.in_window is not False,
                 )
             )
-    return Source(_policy(path), traces, without, "characters")
+    return ScoredTraces(_policy(path), traces, without, "characters")
 
 
 def _policy(path: Path) -> str:
     return paths.slug(path).removeprefix("math-rm-")
 
 
-def _groups(source: Source) -> "list[tuple[str, list[ScoredTrace]]]":
+def _groups(source: ScoredTraces) -> "list[tuple[str, list[ScoredTrace]]]":
     """Return the traces inside the PRM's window and those beyond it, where there are any."""
     sides = ((IN_WINDOW, True), (BEYOND, False))
     parted = [
@@ -187,7 +187,7 @@ def _groups(source: Source) -> "list[tuple[str, list[ScoredTrace]]]":
     return [(name, traces) for name, traces in parted if traces]
 
 
-def _bins(sources: Sequence[Source], config: Config) -> list[PatternBin]:
+def _bins(sources: Sequence[ScoredTraces], config: Config) -> list[PatternBin]:
     """Return the mean scores by bin; the bins are the same for all policies."""
     import numpy as np
 
@@ -227,7 +227,7 @@ def _bins(sources: Sequence[Source], config: Config) -> list[PatternBin]:
     return rows
 
 
-def _report(sources: Sequence[Source], config: Config) -> dict[str, Any]:
+def _report(sources: Sequence[ScoredTraces], config: Config) -> dict[str, Any]:
     """Return counts, calibration and bias of each policy."""
     counts, calibration, bias = [], [], []
     for source in sources:

@@ -15,10 +15,10 @@ from rewardscope.stages.acts_plan import CPU_BATCH_TOKENS, MAX_BATCH_TOKENS
 if TYPE_CHECKING:
     import numpy as np
 
-    from rewardscope.capture.inputs import Item
+    from rewardscope.capture.inputs import TraceInput
     from rewardscope.prms.scorer import HfScorer
     from rewardscope.sae.train.ranks import Team
-    from rewardscope.sae.train.stream import LayerBatch, Source
+    from rewardscope.sae.train.stream import LayerBatch, RowSource
     from rewardscope.stages.train_sae import Config
     from rewardscope.storage.shards import ActStore
 
@@ -31,7 +31,7 @@ class Rows(NamedTuple):
 
     layers: tuple[int, ...]
     width: int
-    train: "Source"
+    train: "RowSource"
     held: "Callable[[], Iterator[tuple[LayerBatch, np.ndarray]]]"
     """Gives held-out rows at these layers, with the code of each row's problem: its position in
     `problems`.
@@ -126,8 +126,8 @@ def open_forward(files: list[Path], config: "Config", *, team: "Team") -> Rows:
     )
 
 
-def _encoded(files: list[Path], config: "Config", scorer: "HfScorer") -> "list[Item]":
-    from rewardscope.capture.inputs import Pick, PrmEncoder, encode_items
+def _encoded(files: list[Path], config: "Config", scorer: "HfScorer") -> "list[TraceInput]":
+    from rewardscope.capture.inputs import Pick, PrmEncoder, encode_traces
     from rewardscope.storage.jsonl import read_solved
 
     traces = [
@@ -137,7 +137,7 @@ def _encoded(files: list[Path], config: "Config", scorer: "HfScorer") -> "list[I
         for trace in solved.traces
     ]
     encoder = PrmEncoder(scorer.adapter, scorer.tokenizer, max_positions=scorer.max_positions)
-    found = encode_items(
+    found = encode_traces(
         traces, encoder=encoder, pick=Pick(config.positions, 0, 0), known_scores=False
     )
     for reason, count in found.skipped.items():

@@ -15,7 +15,7 @@ from transformers import (
     Qwen2Model,
 )
 
-from rewardscope.capture.inputs import Item
+from rewardscope.capture.inputs import TraceInput
 from rewardscope.prms import PrmAdapter
 from rewardscope.records import Encoded, Trace
 from rewardscope.tiny.tokenizer import build_tokenizer
@@ -65,7 +65,7 @@ def item(
     positions: range | tuple[int, ...],
     *,
     problem: str = "p/0",
-) -> Item:
+) -> TraceInput:
     trace = Trace(
         problem_id=problem,
         index=4,
@@ -75,10 +75,10 @@ def item(
         n_tokens=1,
         correct=True,
     )
-    return Item(problem, "p", trace, Encoded(input_ids=ids, step_ends=ends), positions, None)
+    return TraceInput(problem, "p", trace, Encoded(input_ids=ids, step_ends=ends), positions, None)
 
 
-def random_items(lengths: tuple[int, ...]) -> list[Item]:
+def random_items(lengths: tuple[int, ...]) -> list[TraceInput]:
     """Return an item of each length; all its tokens are kept."""
     rng = torch.Generator().manual_seed(1)
     made = []

@@ -14,7 +14,7 @@ from rewardscope.capture.batches import (
     plan_groups,
     stream_acts,
 )
-from rewardscope.capture.inputs import Item
+from rewardscope.capture.inputs import TraceInput
 from rewardscope.errors import UnknownName
 from tests.unit.capture.capturing import (
     FAMILIES,
@@ -30,7 +30,7 @@ LENGTHS = (5, 41, 3, 17, 17, 80, 29, 2, 64)
 
 
 def states_by_trace(
-    source: BareSource, items: list[Item], *, batch_tokens: int, layers: tuple[int, ...]
+    source: BareSource, items: list[TraceInput], *, batch_tokens: int, layers: tuple[int, ...]
 ) -> dict[str, dict[int, torch.Tensor]]:
     found: dict[str, dict[int, torch.Tensor]] = {}
     for batch in stream_acts(source, items, layers, dtype=torch.float32, batch_tokens=batch_tokens):

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from rewardscope.capture.inputs import Pick, act_rows, encode_item
+from rewardscope.capture.inputs import Pick, act_rows, encode_trace
 from rewardscope.capture.token_text import token_reader
 from rewardscope.records import Encoded, Problem, Trace
 from rewardscope.tiny.tokenizer import build_tokenizer
@@ -54,7 +54,7 @@ def positions(pick: Pick, *, index: int = 0) -> list[int]:
     trace = Trace(
         problem_id="p/0", index=index, steps=("one", "three"), scores=None, finish="eos", n_tokens=1
     )
-    return list(encode_item(problem, trace, encoder=Bytes(), pick=pick, scores=None).positions)
+    return list(encode_trace(problem, trace, encoder=Bytes(), pick=pick, scores=None).positions)
 
 
 def test_the_picked_positions_are_those_of_the_solution() -> None:

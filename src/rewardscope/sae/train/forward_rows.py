@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rewardscope.capture.batches import StateSource, stream_batches
-from rewardscope.capture.inputs import Item
+from rewardscope.capture.inputs import TraceInput
 from rewardscope.sae.train.stream import LayerBatch
 
 # Shape legend: N rows, D width.
@@ -37,7 +37,7 @@ class ForwardSource:
     def __init__(
         self,
         model: StateSource,
-        items: Sequence[Item],
+        items: Sequence[TraceInput],
         layers: Sequence[int],
         *,
         width: int,
@@ -63,8 +63,8 @@ class ForwardSource:
             )
 
     def _captured(
-        self, items: Sequence[Item]
-    ) -> Iterator[tuple[Sequence[Item], dict[int, Tensor]]]:
+        self, items: Sequence[TraceInput]
+    ) -> Iterator[tuple[Sequence[TraceInput], dict[int, Tensor]]]:
         for captured in stream_batches(
             self._model, items, self.layers, dtype=torch.float32, batch_tokens=self._batch_tokens
         ):

@@ -126,7 +126,7 @@ def shard_rows(path: Path) -> int:
         ) from None
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """Where rows come from: units that are read together."""
 
     width: int
@@ -184,7 +184,7 @@ class ActStream:
     """
 
     def __init__(
-        self, source: Source, *, batch: int, buffer_bytes: int, seed: int, device: torch.device
+        self, source: RowSource, *, batch: int, buffer_bytes: int, seed: int, device: torch.device
     ) -> None:
         assert batch > 0, batch
         self._source, self._seed, self._device = source, seed, device
