@@ -46,7 +46,10 @@ namespace.add_task(stage_task("feature-diff", feature_diff.Config, feature_diff.
 namespace.add_task(stage_task("dash", dash.Config, dash.run))
 namespace.add_task(stage_task("figures", figures.Config, figures.run))
 namespace.add_task(stage_task("tiny", tiny.Config, tiny.run))
-namespace.add_task(shell_task("test", "Run the tests.", "pytest tests"))
+# A file of tests stays with one process, so that what its tests share is made once; the files with
+# the longest tests come first.
+test = "pytest tests -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder"
+namespace.add_task(shell_task("test", "Run the tests, on every core.", test))
 
 dev = Collection("dev")
 dev.add_task(

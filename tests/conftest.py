@@ -1,15 +1,20 @@
 """Shared fixtures: small models with random weights, saved as a user would have them on disk."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# The models of the tests are so small that more threads only wait for each other; set before torch
+# is imported, and for the processes that the tests start as well.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import torch
 from transformers import Qwen2ForCausalLM
 
 from rewardscope.tiny.policy import tiny_config
 from rewardscope.tiny.tokenizer import build_tokenizer
 
-# the models of the tests are so small that more threads only wait for each other
 torch.set_num_threads(1)
 pytest.register_assert_rewrite("tests.contract.engine_contract")
 

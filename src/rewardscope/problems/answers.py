@@ -5,21 +5,16 @@ r"""Take the final answer out of a solution, and grade it.
 torch and outside the main thread: no fork, no signal handler here.
 """
 
-import json
 import os
 import queue
 import re
-import select
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, get_args
 
-from rewardscope.errors import PipelineError
 from rewardscope.log import get_logger
+from rewardscope.problems.grader_pool import Worker, borrow, give_back
 
 ITEM_SECONDS = 5.0  # CPU time for one comparison; real golds take about 0.01
 # for one comparison that waits instead of working; a busy machine must not turn answers into
@@ -163,65 +158,9 @@ def _tidy(text: str) -> str:
     return text.removesuffix(".").strip()
 
 
-class _Worker:
-    """One grading process, started by the first question and again after one that it did not
-    survive.
-    """
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
-
-    def ask(self, question: _Question) -> Judgement:
-        """Return the judgement; unparsed where the process ended on the question, or had to be
-        ended.
-        """
-        process = self._process or self._start()
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(question) + "\n")
-            process.stdin.flush()
-            answered, _, _ = select.select([process.stdout], [], [], WALL_SECONDS)
-            reply = process.stdout.readline() if answered else ""
-        except BrokenPipeError:
-            reply = ""
-        if not reply.endswith("\n"):
-            self.stop()
-            return UNPARSED
-        return Judgement(*json.loads(reply))
-
-    def _start(self) -> subprocess.Popen[str]:
-        script = Path(__file__).with_name("grader_worker.py")
-        # -P: the folder of the script holds a `datasets.py`, which must not be found as the
-        # library. A fixed hash seed keeps
-        # sympy's order of symbols, and so a verdict, the same in every run.
-        command = ["env", "PYTHONHASHSEED=0", sys.executable, "-P", str(script), str(ITEM_SECONDS)]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-        )
-        assert self._process.stdout is not None
-        if self._process.stdout.readline() != "ready\n":
-            self.stop()
-            raise PipelineError(
-                f"the grading process did not start; {sys.executable} {script} {ITEM_SECONDS}"
-                " shows why"
-            )
-        return self._process
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            with self._process:  # closes the pipes and waits
-                self._process = None
-
-
 class Grader:
-    """Grade answers and group equal ones. Use it as a context manager; leaving it ends its
-    processes.
+    """Grade answers and group equal ones. Use it as a context manager; leaving it frees its
+    processes for the next one.
 
     A verdict is right (True), wrong (False) or unparsed (None): an answer that cannot be read as an
     expression, or not within `ITEM_SECONDS` of CPU time, or that no gold answer is known for.
@@ -229,8 +168,8 @@ class Grader:
     """
 
     def __init__(self) -> None:
-        self._workers: list[_Worker] = []
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._workers: list[Worker] = []
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._found: dict[_Question, Judgement] = {}
 
     def __enter__(self) -> "Grader":
@@ -238,7 +177,8 @@ class Grader:
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
-            worker.stop()
+            give_back(worker)
+        self._workers, self._idle = [], queue.SimpleQueue()
 
     def grade(self, items: Sequence[Item]) -> list[Judgement]:
         """Return the judgement on each item, in order."""
@@ -313,7 +253,8 @@ class Grader:
         if question not in self._found:
             worker = self._idle.get()
             try:
-                self._found[question] = worker.ask(question)
+                reply = worker.ask(question, wall_seconds=WALL_SECONDS)
+                self._found[question] = UNPARSED if reply is None else Judgement(*reply)
             finally:
                 self._idle.put(worker)
         return self._found[question]
@@ -326,7 +267,7 @@ class Grader:
 
     def _map(self, function: Callable[[T], R], items: Sequence[T], *, workers: int) -> list[R]:
         while len(self._workers) < workers:
-            self._workers.append(_Worker())
+            self._workers.append(borrow(ITEM_SECONDS))
             self._idle.put(self._workers[-1])
         with ThreadPoolExecutor(max_workers=workers) as pool:
             return list(pool.map(function, items))

