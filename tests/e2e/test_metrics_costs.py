@@ -131,6 +131,30 @@ def test_each_method_gets_as_many_samples_as_the_search_could_have_paid(tmp_path
     assert points["a_beam: majority"] == (2, 1000, 0.5, 0.0)
 
 
+def test_every_budget_of_samples_stands_beside_the_one_of_a_search_and_of_greedy(
+    tmp_path: Path,
+) -> None:
+    main = write(tmp_path / "a_beam.jsonl", SEARCHED, search="beam")
+    mixed = [dataclasses.replace(row, traces=row.traces[:4]) for row in SAMPLED]
+    samples = write(tmp_path / "a.jsonl", mixed)
+    greedy = write(tmp_path / "a_greedy.jsonl", [solved(i, ["2"], policy_flops=7) for i in (0, 1)])
+    manifest = {"stage": "infer", "settings": {}, "extra": {"temperature": 0.0}, "outputs": {}}
+    write_json(manifest_of(Path(greedy)), manifest)
+    found = measure(main, samples, greedy)["equal_compute"]["by_budget"]
+    assert [
+        (row["source"], row["made_by"], row["k"], row["flops"], row["accuracy"]["value"])
+        for row in found
+        if row["vote"] in ("answer", "majority")
+    ] == [
+        ("a_beam", "beam", 2, 1000, 0.5),
+        ("a", "samples", 1, 500, 1.0),
+        ("a", "samples", 2, 1000, 1.0),
+        ("a", "samples", 4, 2000, 1.0),
+        ("a_greedy", "greedy", 1, 7, 0.0),
+    ]
+    assert [row["flops"] for row in found if row["vote"] == "best_of"] == [1000, 2000, 4000]
+
+
 def test_files_of_one_name_are_seeds_of_one_method(tmp_path: Path) -> None:
     main = write(tmp_path / "a_beam.jsonl", SEARCHED, search="beam")
     flipped = [dataclasses.replace(row, chosen=1) for row in SEARCHED]

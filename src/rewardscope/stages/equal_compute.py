@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from rewardscope.errors import BadRecord
 from rewardscope.records import Cost, SolvedProblem
 from rewardscope.stages.measures import VOTES, amount, share
-from rewardscope.stages.votes import Judged, majority, subsets
+from rewardscope.stages.votes import Judged, majority, powers_up_to, subsets
 from rewardscope.storage.files import manifest_of
 from rewardscope.storage.tables import read_json, show_table
 
@@ -85,7 +85,27 @@ def compare(files: Sequence[Measured], *, seed: int) -> dict[str, Any]:
         "budget_flops": main.mean_flops,
         "problems": len(shared),
         "methods": list(rows.values()),
+        "by_budget": [
+            {"source": name, "made_by": _made_by(group[0].source), **row}
+            for name, group in groups.items()
+            for row in _by_budget(group, main, seed=seed)
+        ],
     }
+
+
+def _by_budget(files: Sequence[Measured], main: Point, *, seed: int) -> list[dict[str, Any]]:
+    """Return what a method reaches at each budget that its files allow.
+
+    Votes over 1, 2, 4 ... and all samples, and a search's own answer, which has one budget.
+    """
+    if _is_search(files[0].source):
+        return [{"vote": "answer", **_row(_whole(files, "answer"), main, seed=seed)}]
+    n = min(len(row.traces) for file in files for row in file.solved)
+    return [
+        {"vote": kind, **_row(_vote(files, kind, k, n=n, seed=seed), main, seed=seed)}
+        for kind in _votes(files, n)
+        for k in powers_up_to(n)
+    ]
 
 
 def _only(file: Measured, problems: set[str]) -> Measured:
@@ -128,31 +148,43 @@ def _of_samples(files: Sequence[Measured], budget: float, *, seed: int) -> list[
     all.
     """
     n = min(len(row.traces) for file in files for row in file.solved)
-    scored = any(row.cost.prm_flops for file in files for row in file.solved)
     points = []
-    for kind in VOTES if scored else ("majority",) if n > 1 else ("answer",):
-
-        def cost_of(cost: Cost, kind: str = kind) -> int:
-            return cost.policy_flops + (cost.prm_flops if kind in _BY_SCORE else 0)
-
+    for kind in _votes(files, n):
         each_sample = _mean(
-            [cost_of(row.cost) / len(row.traces) for file in files for row in file.solved]
+            [
+                _cost_of_samples(kind, row.cost) / len(row.traces)
+                for file in files
+                for row in file.solved
+            ]
         )
         k = max(1, min(n, int(budget / each_sample)))
-
-        def right(row: SolvedProblem, each: Judged, kind: str = kind, k: int = k) -> float:
-            vote = VOTES.get(kind, majority)
-            return _mean(
-                [
-                    vote(each, subset)
-                    for subset in subsets(len(each.correct), k, seed=f"{seed}-{row.problem.id}")
-                ]
-            )
-
-        points.append(
-            _point(files, kind, k, right, lambda cost, cost_of=cost_of, k=k: k / n * cost_of(cost))
-        )
+        points.append(_vote(files, kind, k, n=n, seed=seed))
     return points
+
+
+def _votes(files: Sequence[Measured], n: int) -> tuple[str, ...]:
+    """Return the votes that n samples allow; those by score where a PRM has scored them."""
+    scored = any(row.cost.prm_flops for file in files for row in file.solved)
+    return tuple(VOTES) if scored else ("majority",) if n > 1 else ("answer",)
+
+
+def _cost_of_samples(kind: str, cost: Cost) -> int:
+    return cost.policy_flops + (cost.prm_flops if kind in _BY_SCORE else 0)
+
+
+def _vote(files: Sequence[Measured], kind: str, k: int, *, n: int, seed: int) -> Point:
+    """Return the vote over k of n samples."""
+
+    def right(row: SolvedProblem, each: Judged) -> float:
+        vote = VOTES.get(kind, majority)
+        return _mean(
+            [
+                vote(each, subset)
+                for subset in subsets(len(each.correct), k, seed=f"{seed}-{row.problem.id}")
+            ]
+        )
+
+    return _point(files, kind, k, right, lambda cost: k / n * _cost_of_samples(kind, cost))
 
 
 def _point(
@@ -178,8 +210,14 @@ def _total(cost: Cost) -> int:
 
 def _is_search(source: Path) -> bool:
     """Say whether the traces of a file depend on one another."""
-    manifest = manifest_of(source)
-    return manifest.is_file() and read_json(manifest)["settings"].get("search") in ("beam", "dvts")
+    return _made_by(source) in ("beam", "dvts")
+
+
+def _made_by(source: Path) -> str:
+    """Return the search that made a file, or else "greedy" or "samples"."""
+    manifest = read_json(manifest_of(source)) if manifest_of(source).is_file() else {}
+    greedy = manifest.get("extra", {}).get("temperature") == 0
+    return manifest.get("settings", {}).get("search") or ("greedy" if greedy else "samples")
 
 
 def _row(point: Point, main: Point, *, seed: int) -> dict[str, Any]:
