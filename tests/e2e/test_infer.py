@@ -1,12 +1,12 @@
 """infer with a small random policy, through the real code."""
 
-import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -49,7 +49,8 @@ def _write(path: Path, *questions: str) -> str:
 
 def _without_seconds(solved: list[SolvedProblem]) -> list[SolvedProblem]:
     return [
-        dataclasses.replace(row, cost=Cost(policy_tokens=row.cost.policy_tokens)) for row in solved
+        msgspec.structs.replace(row, cost=Cost(policy_tokens=row.cost.policy_tokens))
+        for row in solved
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from transformers import AutoTokenizer
 
@@ -165,6 +166,14 @@ def test_the_typed_delimiter_parts_the_steps(
     assert by_default[0].traces[0].steps == ("one\ntwo", "three")
 
 
+def _assert_equal_traces(found: list[SolvedProblem], expected: list[SolvedProblem]) -> None:
+    """A batch of another shape changes a score in its last digits, and nothing else."""
+    for one, other in zip(found, expected, strict=True):
+        for a, b in zip(one.traces, other.traces, strict=True):
+            assert a.scores == pytest.approx(b.scores, abs=1e-5)
+            assert msgspec.structs.replace(a, scores=b.scores) == b
+
+
 def test_a_killed_run_goes_on_after_the_last_whole_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any]
 ) -> None:
@@ -186,7 +195,7 @@ def test_a_killed_run_goes_on_after_the_last_whole_problem(
     assert asked == [3, 1]
     monkeypatch.setattr(guided, "guided_search", real)
     whole = _search(tmp_path / "whole", config)
-    assert [row.traces for row in solved] == [row.traces for row in whole]
+    _assert_equal_traces(solved, whole)
     (out,) = (tmp_path / "killed").glob("*_beam_search_prm.jsonl")
     assert json.loads(manifest_of(out).read_text())["extra"]["problems_from_an_earlier_run"] == 2
 

@@ -2,11 +2,11 @@
 by hand.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from rewardscope.errors import BadRecord
@@ -135,7 +135,7 @@ def test_every_budget_of_samples_stands_beside_the_one_of_a_search_and_of_greedy
     tmp_path: Path,
 ) -> None:
     main = write(tmp_path / "a_beam.jsonl", SEARCHED, search="beam")
-    mixed = [dataclasses.replace(row, traces=row.traces[:4]) for row in SAMPLED]
+    mixed = [msgspec.structs.replace(row, traces=row.traces[:4]) for row in SAMPLED]
     samples = write(tmp_path / "a.jsonl", mixed)
     greedy = write(tmp_path / "a_greedy.jsonl", [solved(i, ["2"], policy_flops=7) for i in (0, 1)])
     manifest = {"stage": "infer", "settings": {}, "extra": {"temperature": 0.0}, "outputs": {}}
@@ -157,7 +157,7 @@ def test_every_budget_of_samples_stands_beside_the_one_of_a_search_and_of_greedy
 
 def test_files_of_one_name_are_seeds_of_one_method(tmp_path: Path) -> None:
     main = write(tmp_path / "a_beam.jsonl", SEARCHED, search="beam")
-    flipped = [dataclasses.replace(row, chosen=1) for row in SEARCHED]
+    flipped = [msgspec.structs.replace(row, chosen=1) for row in SEARCHED]
     second = write(tmp_path / "seed1" / "a_beam.jsonl", flipped, search="beam")
     row, *_ = measure(main, second)["equal_compute"]["methods"]
     assert (

@@ -48,7 +48,7 @@ def trace(index: int, scores: tuple[float, ...] | None, **more: object) -> Trace
         steps=STEPS[index],
         scores=scores,
         finish="eos",
-        n_tokens=9,
+        n_tokens=len(ids) if isinstance(ids := more.get("token_ids"), tuple) else 9,
         **more,
     )
 
@@ -90,6 +90,49 @@ def test_states_are_those_of_the_policy_on_its_own_prompt_and_solution(
         solution = tokenizer.decode([rows[number].token_id for number in mine])
         assert solution == "\n\n".join(steps)
     assert store.folder.name == "math-lm-toy" and store.manifest["extra"]["prm"] is None
+
+
+def hidden_states(policy: str, ids: list[int]) -> torch.Tensor:
+    """Return the states after block 1, by transformers alone."""
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32).eval()
+    with torch.no_grad():
+        found = model(input_ids=torch.tensor([ids]), output_hidden_states=True)
+    return found.hidden_states[2][0]
+
+
+def test_states_are_those_of_the_tokens_that_were_generated(tmp_path: Path, policy: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    prompt = tokenizer(text_of(tokenizer, ()), add_special_tokens=False)["input_ids"]
+    solution = "\n\n".join(STEPS[0])
+    # a character at a time: another way to write the same text
+    ids = [
+        token
+        for character in solution
+        for token in tokenizer(character, add_special_tokens=False)["input_ids"]
+    ]
+    assert ids != tokenizer(solution, add_special_tokens=False)["input_ids"]
+    one = trace(0, None, token_ids=tuple(ids))
+    store = save(write_traces(tmp_path / "toy.jsonl", [one]), policy, positions="all-tokens")
+    rows = store.rows()
+    assert [row.token_id for row in rows] == ids
+    torch.testing.assert_close(
+        store.layer(1), hidden_states(policy, prompt + ids)[len(prompt) :], rtol=1e-5, atol=1e-5
+    )
+    ends = [row.token - len(prompt) for row in rows if row.is_step_end]
+    assert ends == [len(STEPS[0][0]) - 1, len(solution) - 1]
+
+
+def test_a_text_without_ids_is_joined_by_its_own_delimiter(tmp_path: Path, policy: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    one = trace(0, None, delimiter="\n")
+    store = save(write_traces(tmp_path / "toy.jsonl", [one]), policy, positions="all-tokens")
+    prompt = tokenizer(text_of(tokenizer, ()), add_special_tokens=False)["input_ids"]
+    text = text_of(tokenizer, ()) + "\n".join(STEPS[0])
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert [row.token_id for row in store.rows()] == ids[len(prompt) :]
+    torch.testing.assert_close(
+        store.layer(1), hidden_states(policy, ids)[len(prompt) :], rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_step_ends_at_its_last_token_and_has_the_reward_of_the_file(

@@ -3,11 +3,13 @@
 It gives no scores.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rewardscope.capture.generated import StepFinder
 from rewardscope.errors import BadRecord
 from rewardscope.models.load import load_causal_lm, load_tokenizer
 from rewardscope.prms.common import last_token
@@ -32,8 +34,10 @@ class PolicyStates:
 
 
 class PolicyEncoder:
-    """The prompt of the policy and the text of a trace.
+    """The prompt of the policy, and after it the tokens that it generated.
 
+    Without them (a trace from elsewhere, or of a policy with another tokenizer) the text of the
+    trace is tokenised, which may give other tokens; `tokenised` counts these traces.
     `max_positions` is the longest input in tokens.
     """
 
@@ -42,6 +46,8 @@ class PolicyEncoder:
         self._prompt = lru_cache(maxsize=1)(
             lambda question: tuple(encode_prompt(tokenizer, question))
         )
+        self._steps = StepFinder(tokenizer)
+        self.tokenised = 0
 
     def start(self, question: str) -> int:
         """Return the position of the first token after the prompt."""
@@ -55,14 +61,21 @@ class PolicyEncoder:
         if not trace.steps:
             raise BadRecord("a solution without steps has no step end")
         prompt = self._prompt(question)
+        ids, ends = trace.token_ids, self._steps.ends(trace, prompt)
+        if ids is None or ends is None:
+            ids, ends = self._tokenise(question, trace)
+            self.tokenised += 1
+        encoded = Encoded(
+            input_ids=(*prompt, *ids), step_ends=tuple(len(prompt) + end for end in ends)
+        )
+        return fitting(encoded, self._max_positions)
+
+    def _tokenise(self, question: str, trace: Trace) -> tuple[Sequence[int], list[int]]:
         text, stops = trace_text(
             trace, opened=policy_prompt(self._tokenizer, question).rstrip().endswith(_OPEN)
         )
         tokens = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ends = tuple(len(prompt) + last_token(tokens["offset_mapping"], stop) for stop in stops)
-        return fitting(
-            Encoded(input_ids=(*prompt, *tokens["input_ids"]), step_ends=ends), self._max_positions
-        )
+        return tokens["input_ids"], [last_token(tokens["offset_mapping"], stop) for stop in stops]
 
 
 def trace_text(trace: Trace, *, opened: bool) -> tuple[str, list[int]]:
@@ -73,16 +86,15 @@ def trace_text(trace: Trace, *, opened: bool) -> tuple[str, list[int]]:
     """
     thoughts, solution = trace.steps[: trace.n_thinking], trace.steps[trace.n_thinking :]
     text, stops = "", []
+
+    def append(text: str, steps: Sequence[str]) -> str:
+        """Return the text with steps after it, and note where each stops."""
+        for number, step in enumerate(steps):
+            text += (trace.delimiter if number else "") + step
+            stops.append(len(text))
+        return text
+
     if trace.thinking or thoughts:
         text = "" if opened else f"{_OPEN}\n"
-        text += trace.thinking
-        text = _append(text, thoughts, stops) + f"\n{_CLOSE}{DELIMITER}"
-    return _append(text, solution, stops), stops
-
-
-def _append(text: str, steps: tuple[str, ...], stops: list[int]) -> str:
-    """Return the text with steps after it, and note where each stops."""
-    for number, step in enumerate(steps):
-        text += (DELIMITER if number else "") + step
-        stops.append(len(text))
-    return text
+        text = append(text + trace.thinking, thoughts) + f"\n{_CLOSE}{DELIMITER}"
+    return append(text, solution), stops

@@ -2,16 +2,16 @@
 and read back as one.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from rewardscope.errors import MissingInput
 from rewardscope.features.categories import CATEGORIES
 from rewardscope.storage.files import manifest_of
-from rewardscope.storage.tables import read_csv, read_json
+from rewardscope.storage.tables import columns_of, read_csv_as, read_manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from rewardscope.features.diff import Comparison
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureDiff:
+class FeatureDiff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One CSV row: a feature on a reasoning and on an instruct data set.
 
     rate: share of rows where it fires; mean: activation over all rows; difference: of the rates,
@@ -61,8 +60,7 @@ class FeatureDiff:
     share_step_tag: float
 
 
-FIELDS = tuple(f.name for f in dataclasses.fields(FeatureDiff))
-_TYPES = {f.name: f.type for f in dataclasses.fields(FeatureDiff)}
+FIELDS = columns_of(FeatureDiff)
 
 
 def diff_rows(
@@ -120,7 +118,7 @@ def find_parts(folder: Path) -> list[Path]:
     divisions: dict[int, dict[int, Path]] = {}
     for path in sorted(folder.glob("part_*_of_*.csv")):
         if manifest_of(path).is_file():
-            settings = read_json(manifest_of(path))["settings"]
+            settings = read_manifest(manifest_of(path)).settings
             divisions.setdefault(settings["total"], {})[settings["part"]] = path
     if not divisions:
         return []
@@ -134,7 +132,7 @@ def find_parts(folder: Path) -> list[Path]:
         )
     chosen = max(
         complete,
-        key=lambda parts: max(read_json(manifest_of(path))["created"] for path in parts.values()),
+        key=lambda parts: max(read_manifest(manifest_of(path)).created for path in parts.values()),
     )
     first, *others = (_origin(path) for path in chosen.values())
     if any(other != first for other in others):
@@ -157,18 +155,14 @@ def merge_parts(folder: Path) -> list[FeatureDiff]:
 
 
 def read_parts(parts: Sequence[Path]) -> list[FeatureDiff]:
-    """Read the rows of these tables, in order."""
-    return [_from_cells(cells) for path in parts for cells in read_csv(path)]
-
-
-def _from_cells(cells: dict[str, str]) -> FeatureDiff:
-    return FeatureDiff(**{name: _TYPES[name](text) for name, text in cells.items()})  # type: ignore[operator]
+    """Read the rows of these tables, in order. Raises: BadRecord."""
+    return [row for path in parts for row in read_csv_as(path, FeatureDiff)]
 
 
 def _origin(path: Path) -> tuple[dict[str, Any], list[str]]:
-    manifest = read_json(manifest_of(path))
-    settings = {name: value for name, value in manifest["settings"].items() if name != "part"}
-    return settings, sorted(entry["digest"] for entry in manifest["inputs"].values())
+    manifest = read_manifest(manifest_of(path))
+    settings = {name: value for name, value in manifest.settings.items() if name != "part"}
+    return settings, sorted(entry.digest for entry in manifest.inputs.values())
 
 
 def _short(value: Any) -> float:

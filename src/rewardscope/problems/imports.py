@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.problems.datasets import ANSWER_FIELDS, QUESTION_FIELDS, gold_text
-from rewardscope.problems.steps import split_steps
+from rewardscope.problems.steps import DELIMITER, split_steps
 from rewardscope.records import Finish, Problem, SolvedProblem, Trace
 from rewardscope.storage.jsonl import read_rows
 
@@ -42,6 +42,9 @@ class Sample(NamedTuple):
     published: bool | None = None
     """Whether the final answer is right, as the file says."""
     finish: Finish = "eos"
+    labels: tuple[bool | None, ...] | None = None
+    """Of each step, as the file says: right, wrong or (None) unknown."""
+    delimiter: str = DELIMITER
 
 
 def read_traces(
@@ -88,6 +91,8 @@ def _solved(samples: Sequence[Sample], problem_id: str, dataset: str) -> SolvedP
             n_tokens=None,
             reward=sample.reward,
             published=sample.published,
+            delimiter=sample.delimiter,
+            labels=sample.labels,
         )
         for index, sample in enumerate(samples)
     )
@@ -125,27 +130,48 @@ def _qwen_eval(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
                 )
             reward = reward[0]
         yield Sample(
-            question, gold, tuple(split_steps(code, delimiter)), _number(reward), _verdict(verdict)
+            question,
+            gold,
+            tuple(split_steps(code, delimiter)),
+            _number(reward),
+            _verdict(verdict),
+            delimiter=delimiter,
         )
 
 
 def _prmbench(row: Mapping[str, Any], side: Side) -> Iterable[Sample]:
     """A process without wrong steps has a right answer; after wrong steps nothing is known of
-    it.
+    it. `error_steps` count from 1.
     """
-    right = side == "original" or not _list_of(row, "error_steps", int)
+    wrong = () if side == "original" else _list_of(row, "error_steps", int)
     gold = gold_text(str(row["ground_truth"])) if row.get("ground_truth") else ""
     steps = tuple(step.strip() for step in _list_of(row, f"{side}_process", str))
     yield Sample(
-        text_of(row, (f"{side}_question",)), gold, steps, published=True if right else None
+        text_of(row, (f"{side}_question",)),
+        gold,
+        steps,
+        published=None if wrong else True,
+        labels=tuple(number not in wrong for number in range(1, len(steps) + 1)),
     )
 
 
 def _processbench(row: Mapping[str, Any]) -> Iterable[Sample]:
+    """`label` is the position of the first wrong step, -1 without one; later steps are unknown."""
     verdict = _verdict(row.get("final_answer_correct"))
-    yield Sample(
-        text_of(row, ("problem",)), "", tuple(_list_of(row, "steps", str)), published=verdict
-    )
+    question, first_wrong = text_of(row, ("problem",)), row.get("label")
+    steps = tuple(_list_of(row, "steps", str))
+    if first_wrong is not None and (type(first_wrong) is not int or first_wrong < -1):
+        raise BadRecord(f"the label {first_wrong!r} is no position of a step")
+    labels = None if first_wrong is None else first_wrong_labels(len(steps), first_wrong)
+    yield Sample(question, "", steps, published=verdict, labels=labels)
+
+
+def first_wrong_labels(n_steps: int, first_wrong: int) -> tuple[bool | None, ...]:
+    """Return a label a step, where the position of the first wrong one is known (-1: none is)."""
+    if first_wrong < 0:
+        return (True,) * n_steps
+    labels = (*(True,) * first_wrong, False, *(None,) * n_steps)
+    return labels[:n_steps]
 
 
 def _plain(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
@@ -180,6 +206,7 @@ def _plain(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
             _number(reward),
             _verdict(correct),
             "length" if finish == "length" else "eos",
+            delimiter=DELIMITER if "steps" in row else delimiter,
         )
 
 

@@ -96,7 +96,11 @@ def guided_search(
         for tree in active:
             if not tree.frontier:
                 yield Searched(
-                    tree.solved(how=config.aggregation, each_sample=config.max_steps == 1),
+                    tree.solved(
+                        how=config.aggregation,
+                        each_sample=config.max_steps == 1,
+                        delimiter=config.form.delimiter,
+                    ),
                     tree.dropped,
                 )
         active = [tree for tree in active if tree.frontier]

@@ -155,7 +155,7 @@ class Tree:
         if self.frontier:
             self.best_prefix = self.frontier[0]
 
-    def solved(self, *, how: Aggregation, each_sample: bool) -> SolvedProblem:
+    def solved(self, *, how: Aggregation, each_sample: bool, delimiter: str) -> SolvedProblem:
         """Return all traces, those that ended before those that were cut, each group by score; the
         first is chosen.
 
@@ -167,7 +167,10 @@ class Tree:
         beams = self.ended or [replace(self.best_prefix, finish="length")]
         ordered = sorted(ranked(beams, how), key=lambda beam: beam.finish != "eos")
         repeated = [beam for beam in ordered for _ in range(beam.copies if each_sample else 1)]
-        traces = tuple(_trace(self.problem.id, index, beam) for index, beam in enumerate(repeated))
+        traces = tuple(
+            _trace(self.problem.id, index, beam, delimiter=delimiter)
+            for index, beam in enumerate(repeated)
+        )
         return SolvedProblem(problem=self.problem, traces=traces, chosen=0, cost=self.cost)
 
 
@@ -184,7 +187,7 @@ def beam_seed(seed: int, problem_id: str, *, beam: int, depth: int) -> int:
     return int.from_bytes(digest, "big") >> 33
 
 
-def _trace(problem_id: str, index: int, beam: Beam) -> Trace:
+def _trace(problem_id: str, index: int, beam: Beam, *, delimiter: str) -> Trace:
     return Trace(
         problem_id=problem_id,
         index=index,
@@ -195,4 +198,6 @@ def _trace(problem_id: str, index: int, beam: Beam) -> Trace:
         thinking=beam.thinking,
         n_thinking=beam.n_thinking,
         in_window=beam.in_window,
+        delimiter=delimiter,
+        token_ids=beam.token_ids,
     )

@@ -109,6 +109,11 @@ def make_plan(config: "Config", source: Path, whole: Stage) -> Plan:
             f"save-acts: skipped {count} of {len(traces)} traces, {reason}; the first is"
             f" {found.examples[reason]}"
         )
+    if isinstance(encoder, PolicyEncoder) and encoder.tokenised:
+        get_logger().info(
+            f"save-acts: {encoder.tokenised} of {len(traces)} traces have no token ids of"
+            f" {config.model}; their text is tokenised, which may give other tokens"
+        )
     if not found.items:
         reasons = ", ".join(f"{count} {reason}" for reason, count in found.skipped.items())
         raise MissingInput(

@@ -12,7 +12,7 @@ from rewardscope.problems.steps import typed_delimiter
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, distinct, given_files, option
 from rewardscope.stages.grading import graded
-from rewardscope.storage.jsonl import write_rows
+from rewardscope.storage.jsonl import write_solved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def run(config: Config, settings: Settings) -> list[Path]:
                     source, config.kind, dataset=out.stem, side=config.side, delimiter=delimiter
                 )
             )
-            write_rows(out, (row.to_dict() for row in rows))
+            write_solved(out, rows)
             stage.finish(
                 [out],
                 rows=len(rows),

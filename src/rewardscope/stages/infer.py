@@ -181,4 +181,6 @@ def _trace(problem: Problem, index: int, completion: Completion, *, form: StepFo
         n_tokens=len(completion.token_ids),
         thinking=thinking,
         n_thinking=n_thinking,
+        delimiter=form.delimiter,
+        token_ids=completion.token_ids,
     )

@@ -19,7 +19,7 @@ from rewardscope.stages.votes import (
 )
 
 VOTES = {"majority": majority, "weighted": weighted, "best_of": best_of}
-COSTS = tuple(Cost.__dataclass_fields__)
+COSTS = Cost.__struct_fields__
 
 
 def estimated(values: Mapping[str, Sequence[float]], *, seed: int) -> dict[str, Estimate]:

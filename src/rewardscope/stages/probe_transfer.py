@@ -2,7 +2,6 @@
 every pair and layer.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from rewardscope.records import TransferResult
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, distinct, option, require
 from rewardscope.stages.probing import ProbeConfig
-from rewardscope.storage.tables import show_table, write_csv
+from rewardscope.storage.tables import columns_of, show_table, write_csv
 
 if TYPE_CHECKING:
     from rewardscope.probes.linreg import LinearProbe
@@ -98,9 +97,7 @@ def run(config: Config, settings: Settings) -> Path:
             for name, store in stores.items():
                 results += _score(name, store, layer, tables, drawn[name], probes, config)
         results_file = paths.linreg_results_file(out)
-        write_csv(
-            results_file, results, fields=[f.name for f in dataclasses.fields(TransferResult)]
-        )
+        write_csv(results_file, results, fields=columns_of(TransferResult))
         show(_show(results))
         stage.finish(
             [results_file], rows=len(results), extra={"layers": list(layers), "names": list(stores)}

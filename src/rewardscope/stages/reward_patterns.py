@@ -2,7 +2,6 @@
 forecast the answer, what biases them.
 """
 
-import dataclasses
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from rewardscope.search.aggregate import aggregate
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, distinct, option, require
 from rewardscope.storage.files import write_json
-from rewardscope.storage.tables import show_table, write_csv
+from rewardscope.storage.tables import columns_of, show_table, write_csv
 
 if TYPE_CHECKING:
     from rewardscope.probes.patterns import ScoredTrace
@@ -96,7 +95,7 @@ def run(config: Config, settings: Settings) -> Path:
     with stage:
         bins, report = _bins(sources, config), _report(sources, config)
         patterns, summary = out / "patterns.csv", out / "report.json"
-        write_csv(patterns, bins, fields=[f.name for f in dataclasses.fields(PatternBin)])
+        write_csv(patterns, bins, fields=columns_of(PatternBin))
         write_json(summary, report)
         show(_show(report))
         skipped = {"traces without scores": sum(source.without_scores for source in sources)}

@@ -2,10 +2,11 @@
 beside what it must beat.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from rewardscope import paths
 from rewardscope.cli import show
@@ -15,7 +16,7 @@ from rewardscope.records import ProbeResult
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, option, require
 from rewardscope.stages.probing import ProbeConfig
-from rewardscope.storage.tables import show_table, write_csv
+from rewardscope.storage.tables import columns_of, show_table, write_csv
 
 if TYPE_CHECKING:
     from rewardscope.probes.linreg import LinearProbe
@@ -97,7 +98,7 @@ def run(config: Config, settings: Settings) -> Path:
                 probe, common[LAYER_0] = fitted["states"]
                 results.append(_result(None, LAYER_0, probe, common[LAYER_0], table, config))
         results_file = paths.linreg_results_file(out)
-        write_csv(results_file, results, fields=[f.name for f in dataclasses.fields(ProbeResult)])
+        write_csv(results_file, results, fields=columns_of(ProbeResult))
         show(_show(results))
         _warn_of_ends(results, config.penalties)
         counts = {"n_train": int(table.train.sum()), "n_test": int(table.test.sum())}
@@ -211,7 +212,7 @@ def _compare(
         "margin_high": lead.high,
         "beats_controls": beats,
     }
-    return [dataclasses.replace(states, **found), *others]
+    return [msgspec.structs.replace(states, **found), *others]
 
 
 def _result(

@@ -4,9 +4,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.records import SolvedProblem
 from rewardscope.storage.files import replacing
+from rewardscope.storage.typed import decode
+
+_SOLVED = msgspec.json.Decoder(SolvedProblem)
 
 
 def read_rows(path: Path) -> Iterator[dict]:
@@ -14,13 +19,13 @@ def read_rows(path: Path) -> Iterator[dict]:
     if not path.is_file():
         raise MissingInput(f"{path} is not there")
     # half the time of json.loads, which looks for blanks around it
-    decode = json.JSONDecoder().raw_decode
+    parse = json.JSONDecoder().raw_decode
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(map(str.strip, lines), start=1):
             if not line:
                 continue
             try:
-                row, end = decode(line)
+                row, end = parse(line)
             except json.JSONDecodeError as error:
                 raise BadRecord(f"{path} line {number}: not JSON ({error.msg})") from None
             if end < len(line):
@@ -40,20 +45,53 @@ def write_rows(path: Path, rows: Iterable[dict]) -> int:
     return count
 
 
+def iter_solved(path: Path) -> Iterator[SolvedProblem]:
+    """Yield the rows of a generations file; only the ids of those before are held.
+
+    Raises: MissingInput; BadRecord with the line's number and the field that is wrong.
+    """
+    if not path.is_file():
+        raise MissingInput(f"{path} is not there")
+    line_of: dict[str, int] = {}
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                solved = decode(line, _SOLVED)
+            except BadRecord as error:
+                raise BadRecord(f"{path} line {number}: {error}") from None
+            first = line_of.setdefault(solved.problem.id, number)
+            if first != number:
+                raise BadRecord(
+                    f"{path} line {number}: problem {solved.problem.id} is in line {first} already"
+                )
+            yield solved
+    if not line_of:
+        raise MissingInput(f"{path} has no rows")
+
+
 def read_solved(path: Path) -> list[SolvedProblem]:
     """Read a generations file.
 
-    Raises: MissingInput; BadRecord with the line's number and what is wrong.
+    Raises: MissingInput; BadRecord with the line's number and the field that is wrong.
     """
-    solved = []
-    for number, row in enumerate(read_rows(path), start=1):
-        try:
-            solved.append(SolvedProblem.from_dict(row))
-        except BadRecord as error:
-            raise BadRecord(f"{path} line {number}: {error}") from None
-    if not solved:
-        raise MissingInput(f"{path} has no rows")
-    return solved
+    return list(iter_solved(path))
+
+
+def solved_line(solved: SolvedProblem) -> bytes:
+    """Return the line of a generations file."""
+    return msgspec.json.encode(solved) + b"\n"
+
+
+def write_solved(path: Path, rows: Iterable[SolvedProblem]) -> int:
+    """Write a generations file in one move; return the count of its rows."""
+    count = 0
+    with replacing(path) as temporary, temporary.open("wb") as out:
+        for row in rows:
+            out.write(solved_line(row))
+            count += 1
+    return count
 
 
 class PartialRows:
@@ -68,24 +106,21 @@ class PartialRows:
         self.out = out
         self.done: dict[str, SolvedProblem] = {}
         if self.path.is_file():
-            header, *lines = self.path.read_text(encoding="utf-8").split("\n")
-            if header == key:
+            header, *lines = self.path.read_bytes().split(b"\n")
+            if header == key.encode():
                 for line in lines[:-1]:
-                    row = SolvedProblem.from_dict(json.loads(line))
+                    row = decode(line, _SOLVED)
                     self.done[row.problem.id] = row
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        body = [
-            json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False)
-            for row in self.done.values()
-        ]
-        self.path.write_text("\n".join([key, *body]) + "\n", encoding="utf-8")
+        body = b"".join(map(solved_line, self.done.values()))
+        self.path.write_bytes(key.encode() + b"\n" + body)
 
     def add(self, solved: Iterable[SolvedProblem]) -> None:
         """Append rows and flush them to disk."""
-        with self.path.open("a", encoding="utf-8") as out:
+        with self.path.open("ab") as out:
             for row in solved:
                 self.done[row.problem.id] = row
-                out.write(json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
+                out.write(solved_line(row))
 
     def finish(
         self,
@@ -97,6 +132,6 @@ class PartialRows:
         many.
         """
         rows = complete([self.done[problem_id] for problem_id in order])
-        count = write_rows(self.out, (row.to_dict() for row in rows))
+        count = write_solved(self.out, rows)
         self.path.unlink()
         return count

@@ -2,27 +2,45 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from rewardscope.errors import MissingInput
+import msgspec
+
+from rewardscope.errors import BadRecord, MissingInput
+from rewardscope.records import Manifest
 from rewardscope.storage.files import replacing
+from rewardscope.storage.typed import convert, decode
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def columns_of(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Return the columns of a table of such rows."""
+    return kind.__struct_fields__
 
 
 def write_csv(path: Path, rows: Iterable[Any], *, fields: Sequence[str]) -> int:
-    """Write dataclass instances or dicts as csv in one move; an unknown value (None) is an empty
-    cell.
+    """Write structs, dataclass instances or dicts as csv in one move; an unknown value (None) is an
+    empty cell.
     """
     count = 0
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, fieldnames=list(fields), lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow(row if isinstance(row, dict) else asdict(row))
+            writer.writerow(_cells(row))
             count += 1
     return count
+
+
+def _cells(row: Any) -> dict[str, Any]:
+    if isinstance(row, dict):
+        return row
+    return msgspec.structs.asdict(row) if isinstance(row, msgspec.Struct) else asdict(row)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -33,11 +51,59 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises: MissingInput."""
+def read_csv_as(path: Path, kind: type[T]) -> list[T]:
+    """Read a csv file as typed rows; an empty cell is an unknown value (None).
+
+    Raises: MissingInput; BadRecord with the line and the column that is wrong.
+    """
     if not path.is_file():
         raise MissingInput(f"{path} is not there")
-    return json.loads(path.read_text(encoding="utf-8"))
+    rows = []
+    with path.open(newline="", encoding="utf-8") as lines:
+        reader = csv.DictReader(lines, restkey="", strict=True)
+        try:
+            for cells in reader:
+                rows.append(_row(cells, kind))
+        except (BadRecord, csv.Error, UnicodeDecodeError) as error:
+            raise BadRecord(f"{path} line {reader.line_num}: {error}") from None
+    return rows
+
+
+def _row(cells: dict[str, Any], kind: type[T]) -> T:
+    if "" in cells:
+        raise BadRecord(f"{len(cells.pop(''))} cells more than columns")
+    texts = {name: None if cell == "" else cell for name, cell in cells.items()}
+    row = convert(texts, kind)
+    for name in columns_of(kind):
+        value = getattr(row, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadRecord(f"{name}: {value} is no number")
+    return row
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises: MissingInput, BadRecord."""
+    if not path.is_file():
+        raise MissingInput(f"{path} is not there")
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BadRecord(f"{path}: not JSON ({error})") from None
+
+
+def read_json_as(path: Path, kind: type[T]) -> T:
+    """Read a JSON file into a struct. Raises: MissingInput; BadRecord that names the field."""
+    if not path.is_file():
+        raise MissingInput(f"{path} is not there")
+    try:
+        return decode(path.read_bytes(), msgspec.json.Decoder(kind))
+    except BadRecord as error:
+        raise BadRecord(f"{path}: {error}") from None
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest at `path`. Raises: MissingInput; BadRecord that names the field."""
+    return read_json_as(path, Manifest)
 
 
 def show_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -96,6 +96,35 @@ def test_processbench_gives_steps_and_the_verdict_on_the_final_answer(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("label", "labels"),
+    [(-1, (True, True, True)), (0, (False, None, None)), (1, (True, False, None))],
+)
+def test_steps_after_the_first_wrong_one_of_processbench_are_unknown(tmp_path, label, labels):
+    row = PROCESSBENCH | {"steps": ["a", "b", "c"], "label": label}
+    (solved,) = imported(tmp_path, [row], "processbench")
+    assert solved.traces[0].labels == labels
+
+
+def test_a_processbench_label_that_is_no_position_is_an_error(tmp_path):
+    with pytest.raises(BadRecord, match=r"line 1: .*the label '1' is no position of a step"):
+        imported(tmp_path, [PROCESSBENCH | {"label": "1"}], "processbench")
+
+
+def test_wrong_steps_of_prmbench_are_labelled_and_count_from_one(tmp_path):
+    row = PRMBENCH | {"error_steps": [1, 3]}
+    (modified,) = imported(tmp_path, [row], "prmbench")
+    assert modified.traces[0].labels == (False, True, False)
+    (original,) = imported(tmp_path, [row], "prmbench", side="original")
+    assert original.traces[0].labels == (True, True)
+
+
+def test_a_trace_keeps_the_delimiter_that_parted_its_steps(tmp_path):
+    rows = [{"problem": "Q?", "solution": "a\nb"}, {"problem": "P?", "steps": ["a", "b"]}]
+    parted, given = imported(tmp_path, rows, "plain", delimiter="\n")
+    assert (parted.traces[0].delimiter, given.traces[0].delimiter) == ("\n", "\n\n")
+
+
 def test_solutions_of_one_question_become_traces_of_one_problem(tmp_path):
     rows = [
         PROCESSBENCH,

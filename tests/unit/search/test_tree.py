@@ -145,7 +145,7 @@ def test_traces_that_ended_come_before_cut_ones_each_by_score() -> None:
         _beam("c", 0.6, "eos"),
         _beam("d", 0.1, "length"),
     ]
-    solved = tree.solved(how="last", each_sample=False)
+    solved = tree.solved(how="last", each_sample=False, delimiter="\n\n")
     assert [trace.steps for trace in solved.traces] == [("c",), ("a",), ("b",), ("d",)]
     assert [trace.index for trace in solved.traces] == [0, 1, 2, 3] and solved.chosen == 0
     assert [trace.scores for trace in solved.traces] == [(0.6,), (0.2,), (0.9,), (0.1,)]
@@ -156,7 +156,7 @@ def test_without_any_trace_the_best_prefix_is_cut() -> None:
     tree = Tree.start(problem("Q"), (), roots=1, apart=False, thinks=False)
     tree.select([_beam("a", 0.2), _beam("b", 0.9)], keep=2, how="last")
     tree.select([], keep=2, how="last")
-    solved = tree.solved(how="last", each_sample=False)
+    solved = tree.solved(how="last", each_sample=False, delimiter="\n\n")
     assert [
         (trace.steps, trace.scores, trace.finish, trace.n_tokens) for trace in solved.traces
     ] == [(("b",), (0.9,), "length", 1)]

@@ -1,0 +1,105 @@
+"""Rows of result tables."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number with its 95 % interval and the count behind it (problems, unless said otherwise)."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.n}"
+
+
+class ProbeResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One CSV row of `train-linreg`: a probe, or a control that stands beside it on the same rows.
+
+    `probe` is `states`, or the control's name; `layer` is None for a control that reads no states.
+    `low` and `high` bound the headline metric: r2 for reward, auroc for correct. `ridge` is the
+    penalty that was taken. `mse` of a target of two classes is the Brier score, `majority` the
+    accuracy of always saying the commoner class, `ece` the calibration error in 10 bins.
+
+    Of `states` alone: `best_control` is the strongest control, `margin` the headline less that of
+    the best control, bounded by `margin_low` and `margin_high`, and `beats_controls` whether
+    `margin_low` is above what is worth the name (0.01).
+    """
+
+    layer: int | None
+    probe: str
+    target: str
+    ridge: float
+    n_train: int
+    n_test: int
+    n_test_problems: int
+    r2: float
+    pearson: float
+    spearman: float
+    mse: float
+    auroc: float | None = None
+    accuracy: float | None = None
+    majority: float | None = None
+    ece: float | None = None
+    low: float
+    high: float
+    best_control: str | None = None
+    margin: float | None = None
+    margin_low: float | None = None
+    margin_high: float | None = None
+    beats_controls: bool | None = None
+    seed: int
+
+
+class TransferResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One CSV row of `probe-transfer`: a probe fitted on the traces of `train`, scored on held-out
+    problems of `test`.
+
+    `value` is r2 for reward, auroc for correct. `loss` is what `test`'s own probe has above it on
+    the same rows; 0 on the diagonal.
+    """
+
+    train: str
+    test: str
+    layer: int
+    target: str
+    ridge: float
+    n_train: int
+    n_test: int
+    n_test_problems: int
+    value: float
+    low: float
+    high: float
+    pearson: float
+    spearman: float
+    loss: float
+    loss_low: float
+    loss_high: float
+    seed: int
+
+
+class PatternBin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One CSV row of `reward-patterns`: the mean step score where `by` (position, step length, step
+    count) is in a bin.
+
+    `answer` is right, wrong or unknown, `window` says whether the trace fitted the PRM's positions.
+    `low` and `high` bound the mean, None where one problem alone is in the bin.
+    """
+
+    policy: str
+    window: str
+    answer: str
+    by: str
+    start: float
+    end: float
+    mean: float
+    low: float | None
+    high: float | None
+    n_steps: int
+    n_traces: int
+    n_problems: int
