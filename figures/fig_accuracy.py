@@ -1,18 +1,25 @@
-"""Whether the PRM helps: each policy alone, by majority vote, and in beam search guided by the PRM;
-a panel per data set.
+"""Whether guidance by the PRM finds more right answers: each policy greedy, by samples and their
+vote, and in each search; a panel per data set.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, error_bars, note_n
+from figures.names import SEARCHES, made
+from figures.style import COLOURS, Drawn, canvas, draw_bar, drawn, finish, write_above
 from rewardscope.errors import MissingInput
-from rewardscope.paths import SEARCH_SUFFIXES
 from rewardscope.settings import Settings
-from rewardscope.storage.jsonl import read_rows
 from rewardscope.storage.tables import read_json
+
+QUESTION = "Does guidance by the PRM find more right answers?"
+METHODS = (
+    "greedy",
+    "mean of the samples",
+    "majority of the samples",
+    *(f"{name}, PRM" for name in SEARCHES.values()),
+)
 
 
 class Bar(NamedTuple):
@@ -21,10 +28,8 @@ class Bar(NamedTuple):
     dataset: str
     policy: str
     method: str
-    estimate: dict
-
-
-METHODS = ("alone", "majority vote", "beam search with PRM")
+    estimate: Drawn
+    n: int
 
 
 def find(settings: Settings) -> list[Path]:
@@ -36,59 +41,65 @@ def find(settings: Settings) -> list[Path]:
 
 
 def read_bars(path: Path) -> list[Bar]:
-    """Return the bars of one metrics file; the generations beside it name the data set."""
-    stem = path.name.removesuffix(".metrics.json")
-    dataset = next(iter(read_rows(path.with_name(f"{stem}.jsonl"))))["problem"]["dataset"]
-    policy = stem.removesuffix(SEARCH_SUFFIXES["beam"]).removesuffix(f"_{dataset}")
-    report = read_json(path)
-    metrics, n = report["metrics"], report["traces_per_problem"][0]
-    if stem.endswith(SEARCH_SUFFIXES["beam"]):
-        return [Bar(dataset, policy, METHODS[2], metrics["accuracy"])]
-    alone = [Bar(dataset, policy, METHODS[0], metrics["mean_accuracy"])]
-    return [*alone, Bar(dataset, policy, METHODS[1], metrics[f"majority@{n}"])] if n > 1 else alone
+    """Return the bars of one metrics file; the generations beside it name policy and data set."""
+    source, report = made(path.parent, path.name.removesuffix(".metrics.json")), read_json(path)
+    metrics, most = report["metrics"], report["traces_per_problem"][0]
+
+    def bar(method: str, found: dict[str, Any]) -> Bar:
+        return Bar(source.dataset, source.policy, method, drawn(found), found["n"])
+
+    if source.by in SEARCHES:
+        return [bar(f"{SEARCHES[source.by]}, PRM", metrics["accuracy"])]
+    if source.by == "greedy":
+        return [bar("greedy", metrics["accuracy"])]
+    mean = bar("mean of the samples", metrics["mean_accuracy"])
+    vote = metrics.get(f"majority@{most}") if most > 1 else None
+    return [mean, bar("majority of the samples", vote)] if vote else [mean]
 
 
 def draw(paths: list[Path]) -> Figure:
     """Draw a group of bars for each policy."""
     bars = [bar for path in paths for bar in read_bars(path)]
-    datasets = sorted({bar.dataset for bar in bars})
-    widest = max(
-        len({bar.policy for bar in bars if bar.dataset == dataset}) for dataset in datasets
+    shown = [method for method in METHODS if any(bar.method == method for bar in bars)]
+    by_dataset = {
+        name: [bar for bar in bars if bar.dataset == name]
+        for name in sorted({bar.dataset for bar in bars})
+    }
+    widest = max(len({bar.policy for bar in here}) for here in by_dataset.values())
+    figure, axes = canvas(
+        QUESTION,
+        rows=1,
+        columns=len(by_dataset),
+        width=max(2.5, 0.45 * len(shown) * widest),
+        height=2.9,
+        sharey=True,
     )
-    figure = Figure(figsize=((1.2 + 1.6 * widest) * len(datasets), 3.1))
-    for axes, dataset in zip(
-        figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0], datasets, strict=True
-    ):
-        here = [bar for bar in bars if bar.dataset == dataset]
+    width = 0.85 / len(shown)
+    for panel, (dataset, here) in zip(axes[0], by_dataset.items(), strict=True):
         policies = sorted({bar.policy for bar in here})
         for bar in here:
-            place = policies.index(bar.policy) + 0.26 * (METHODS.index(bar.method) - 1)
-            e = bar.estimate
-            errors = error_bars(e["value"], e["low"], e["high"])
-            axes.bar(
-                place,
-                e["value"],
-                width=0.24,
-                color=COLOURS[METHODS.index(bar.method)],
-                yerr=errors,
-                error_kw={"elinewidth": 0.9},
-            )
-            axes.annotate(
-                f"{e['value']:.2f}",
-                (place, e["high"]),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="center",
-                fontsize=7,
-            )
-        axes.set_xticks(range(len(policies)), policies)
-        axes.set(title=dataset, ylim=(0, 1.05))
-        axes.grid(axis="x", visible=False)
-        note_n(axes, f"{here[0].estimate['n']} problems, 95 % intervals")
-    figure.axes[0].set_ylabel("accuracy")
-    handles = [
-        figure.axes[0].bar(0, 0, color=COLOURS[index], label=method)
-        for index, method in enumerate(METHODS)
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=8)
-    return figure
+            place = shown.index(bar.method)
+            x = policies.index(bar.policy) + (place - (len(shown) - 1) / 2) * width
+            colour = COLOURS[METHODS.index(bar.method)]
+            draw_bar(panel, x, bar.estimate, width=0.92 * width, colour=colour, label=bar.method)
+            write_above(panel, x, bar.estimate, f"{bar.estimate.value:.2f}")
+        panel.set_xticks(range(len(policies)), policies)
+        panel.set(title=f"{dataset}, {_counts(here)} problems", ylim=(0, 1.05))
+        panel.grid(axis="x", visible=False)
+    axes[0, 0].set_ylabel("accuracy")
+    order = {
+        handle.get_label(): handle
+        for panel in axes[0]
+        for handle in panel.containers
+        if not handle.get_label().startswith("_")
+    }
+    return finish(
+        figure,
+        "bars: share of problems that are answered right, 95 % over problems",
+        handles=[order[method] for method in shown],
+    )
+
+
+def _counts(bars: list[Bar]) -> str:
+    counts = {bar.n for bar in bars}
+    return f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"

@@ -6,10 +6,21 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from figures.style import GREY, colour_of, note_n, whole_results
+from figures.names import datasets, labels
+from figures.style import (
+    GREY,
+    canvas,
+    colour_of,
+    draw_line,
+    drawn,
+    finish,
+    whole_number_axis,
+    whole_results,
+)
 from rewardscope.settings import Settings
 from rewardscope.storage.tables import read_csv
 
+QUESTION = "From which layer can a linear probe read the reward, and the correctness?"
 PANELS = {
     "reward": ("r2", "R² on held-out problems", 0.0),
     "correct": ("auroc", "AUROC on held-out problems", 0.5),
@@ -26,50 +37,37 @@ def find(settings: Settings) -> list[Path]:
 
 
 def draw(paths: list[Path]) -> Figure:
-    """Draw a panel for each target, a line for each data set."""
+    """Draw a panel for each target, a line for each policy and one for its best control."""
     targets = [target for target in PANELS if any(path.parent.name == target for path in paths)]
-    names = [_name(path) for path in paths]
-    figure = Figure(figsize=(3.6 * len(targets), 2.9))
-    for axes, target in zip(
-        figure.subplots(1, len(targets), squeeze=False)[0], targets, strict=True
-    ):
-        metric, label, chance = PANELS[target]
-        axes.axhline(chance, color=GREY, linewidth=0.8, linestyle=":")
+    data_dir = paths[0].parents[3]
+    names = labels(data_dir, dict.fromkeys(path.parents[2].name for path in paths))
+    counts = set()
+    figure, axes = canvas(QUESTION, rows=1, columns=len(targets), width=3.2, height=2.7)
+    for panel, target in zip(axes[0], targets, strict=True):
+        metric, axis_label, chance = PANELS[target]
+        panel.axhline(chance, color=GREY, linewidth=0.8, linestyle=":")
         for path in (p for p in paths if p.parent.name == target):
-            table, colour = read_csv(path), colour_of(_name(path), names)
-            rows = [row for row in table if row["probe"] == "states"]
-            layers = [int(row["layer"]) for row in rows]
-            axes.plot(
-                layers,
-                [float(row[metric]) for row in rows],
-                color=colour,
-                marker="o",
-                markersize=3,
-                label=_name(path),
-            )
-            axes.fill_between(
-                layers,
-                [float(row["low"]) for row in rows],
-                [float(row["high"]) for row in rows],
-                color=colour,
-                alpha=0.18,
-                linewidth=0,
-            )
-            best = [float(row[metric]) - float(row["margin"]) for row in rows]
-            axes.plot(
+            rows = [row for row in read_csv(path) if row["probe"] == "states"]
+            layers, name = [int(row["layer"]) for row in rows], names[path.parents[2].name]
+            colour = colour_of(name, names.values())
+            values = [drawn(row, value=metric) for row in rows]
+            draw_line(panel, layers, values, colour=colour, label=name)
+            margins = [drawn(row, value="margin", low="margin", high="margin") for row in rows]
+            best = [v.value - margin.value for v, margin in zip(values, margins, strict=True)]
+            panel.plot(
                 layers,
                 best,
                 color=colour,
                 linewidth=0.9,
                 linestyle="--",
-                label=f"{_name(path)}, best control",
+                label=f"{name}, best control",
             )
-        axes.set(title=f"target: {target}", xlabel="layer", ylabel=label)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        note_n(axes, f"{rows[0]['n_test_problems']} test problems; 95 % over problems")
-        axes.legend(loc="best", fontsize=7)
-    return figure
-
-
-def _name(path: Path) -> str:
-    return path.parents[2].name.removeprefix("math-rm-")
+            counts |= {int(row["n_test_problems"]) for row in rows}
+        panel.set(title=f"target: {target}", xlabel="layer", ylabel=axis_label)
+        whole_number_axis(panel.xaxis)
+    n = " to ".join(map(str, sorted({min(counts), max(counts)})))
+    return finish(
+        figure,
+        f"{datasets(data_dir, names)}{n} test problems; 95 % over problems; dotted: a probe that"
+        " knows nothing",
+    )

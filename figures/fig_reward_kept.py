@@ -6,11 +6,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, error_bars, note_n
+from figures.names import labels
+from figures.style import COLOURS, canvas, draw_point, drawn, finish, whole_number_axis
 from rewardscope.errors import MissingInput
 from rewardscope.settings import Settings
 from rewardscope.storage.tables import read_json
 
+QUESTION = "What is left of the PRM's rewards behind an SAE?"
 WAYS = (("sae", "SAE"), ("mean", "mean ablation"), ("zero", "zero ablation"))
 PANELS = (
     ("difference", "mean absolute change of step scores"),
@@ -33,29 +35,22 @@ def draw(paths: list[Path]) -> Figure:
     """Draw a row for each run and source, a panel for each measure, a point and its interval for
     each way and layer.
     """
-    figure = Figure(figsize=(7.0, 2.6 * len(paths)))
-    for row, path in zip(
-        figure.subplots(len(paths), len(PANELS), squeeze=False), paths, strict=True
-    ):
+    figure, axes = canvas(QUESTION, rows=len(paths), columns=len(PANELS), width=3.2, height=2.5)
+    names = labels(paths[0].parents[3], dict.fromkeys(path.parent.name for path in paths))
+    for row, path in zip(axes, paths, strict=True):
         rewards = [layer["reward"] for layer in read_json(path)]
-        for axes, (measure, label) in zip(row, PANELS, strict=True):
+        for panel, (measure, label) in zip(row, PANELS, strict=True):
             for index, (way, name) in enumerate(WAYS):
                 for reward in rewards:
-                    estimate = reward[way][measure]
-                    axes.errorbar(
+                    draw_point(
+                        panel,
                         reward["layer"] + 0.15 * (index - 1),
-                        estimate["value"],
-                        yerr=error_bars(estimate["value"], estimate["low"], estimate["high"]),
-                        fmt="o",
-                        markersize=3.5,
-                        color=COLOURS[index],
-                        label=name if reward is rewards[0] else None,
+                        drawn(reward[way][measure]),
+                        colour=COLOURS[index],
+                        label=name,
                     )
-            axes.set(xlabel="layer", ylabel=label)
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        row[0].set_title(
-            f"{path.parents[1].name}, {path.parent.name}", fontsize="small", loc="left"
-        )
-        row[0].legend(fontsize="x-small")
-        note_n(row[1], f"{rewards[0]['n_steps']} steps of {rewards[0]['n_problems']} problems")
-    return figure
+            panel.set(xlabel="layer", ylabel=label)
+            whole_number_axis(panel.xaxis)
+        counts = f"{rewards[0]['n_steps']} steps of {rewards[0]['n_problems']} problems"
+        row[0].set_title(f"{path.parents[1].name}, {names[path.parent.name]}: {counts}", loc="left")
+    return finish(figure, "95 % over problems")

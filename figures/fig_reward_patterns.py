@@ -2,15 +2,30 @@
 scores as forecasts.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from figures.style import GREY, colour_of, note_n, whole_results
+from figures.names import datasets, labels
+from figures.style import (
+    GREY,
+    canvas,
+    colour_of,
+    draw_line,
+    drawn,
+    finish,
+    log_x_axis,
+    whole_number_axis,
+    whole_results,
+)
 from rewardscope.settings import Settings
 from rewardscope.storage.tables import read_csv, read_json
 
+QUESTION = "What do the PRM's scores follow, and are they forecasts of a right answer?"
 BY = ("position", "step length", "step count")
 LINES = {"right": "-", "wrong": "--"}
 FORECAST = "last"
@@ -30,88 +45,93 @@ def draw(paths: list[Path]) -> Figure:
     """Draw a row for each result: three panels of mean scores, right answers solid and wrong ones
     dashed, and the reliability.
     """
-    figure = Figure(figsize=(11.5, 2.9 * len(paths)))
-    for axes, path in zip(figure.subplots(len(paths), 4, squeeze=False), paths, strict=True):
+    figure, axes = canvas(QUESTION, rows=len(paths), columns=4, width=2.6, height=2.5)
+    series, sources, errors = {}, [], []
+    for row, path in zip(axes, paths, strict=True):
         rows, report = read_csv(path), read_json(path.with_name("report.json"))
-        names = [_name(row) for row in rows]
-        for panel, by in zip(axes, BY, strict=False):
-            _draw_means(panel, [row for row in rows if row["by"] == by], names)
+        names = names_of(path, report["counts"])
+        series |= {name_of(count, names): None for count in report["counts"]}
+        sources += [count["policy"] for count in report["counts"]]
+        for panel, by in zip(row, BY, strict=False):
+            _draw_means(panel, [each for each in rows if each["by"] == by], names)
             unit = f" ({report['step_length_unit']})" if by == "step length" else ""
             panel.set(xlabel=f"{by}{unit}", ylim=(0, 1.02) if report["calibration"] else None)
-            if by != "position" and _span(rows, by) > _WIDE:
-                panel.set_xscale("log")
-        axes[0].set_ylabel("mean step score")
-        axes[2].legend(fontsize=6, loc="best")
-        note_n(
-            axes[0],
-            "\n".join(
-                f"{_name(c)}: {c['right']} traces right, {c['wrong']} wrong"
-                for c in report["counts"]
-            ),
-        )
-        note_n(axes[1], "95 % over problems")
-        _draw_reliability(axes[3], report["calibration"], names)
-    return figure
-
-
-def _span(rows: list[dict[str, str]], by: str) -> float:
-    """Return how many times the smallest bin's start the largest bin's end is."""
-    bounds = [(float(row["start"]), float(row["end"])) for row in rows if row["by"] == by] or [
-        (1.0, 1.0)
+        row[0].set_ylabel("mean step score")
+        errors += _draw_reliability(row[3], report["calibration"], names)
+    lines = [
+        Line2D([], [], color=colour_of(name, series), marker="o", markersize=3, label=name)
+        for name in series
+    ] + [
+        Line2D([], [], color=GREY, linestyle="-" if line == "-" else "--", label=f"{answer} answer")
+        for answer, line in LINES.items()
     ]
-    return max(end for _, end in bounds) / max(1.0, min(start for start, _ in bounds))
+    told = f"; calibration error of the last step's score: {', '.join(errors)}" if errors else ""
+    note = f"{datasets(paths[0].parents[2], sources)}mean and 95 % over problems{told}"
+    return finish(figure, note, handles=lines)
 
 
-def _name(row: dict[str, str]) -> str:
-    return row["policy"] if row["window"] == "inside" else f"{row['policy']} (beyond the window)"
+def names_of(path: Path, counts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what each policy of a result is called."""
+    return labels(path.parents[2], dict.fromkeys(count["policy"] for count in counts))
 
 
-def _draw_means(panel: Axes, rows: list[dict[str, str]], names: list[str]) -> None:
-    for name in dict.fromkeys(_name(row) for row in rows):
+def name_of(row: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """Return what the series of a row is called."""
+    beyond = "" if row["window"] == "inside" else " (beyond the window)"
+    return names[row["policy"]] + beyond
+
+
+def _draw_means(panel: Axes, rows: list[dict[str, str]], names: Mapping[str, str]) -> None:
+    if not rows:
+        return
+    every = {name_of(row, names) for row in rows}
+    for name in sorted(every):
         for answer, line in LINES.items():
-            here = [row for row in rows if _name(row) == name and row["answer"] == answer]
-            x = [(float(row["start"]) + float(row["end"])) / 2 for row in here]
-            colour = colour_of(name, names)
-            panel.plot(
-                x,
-                [float(row["mean"]) for row in here],
-                line,
-                color=colour,
-                marker="o",
-                markersize=2.5,
+            here = [row for row in rows if (name_of(row, names), row["answer"]) == (name, answer)]
+            values = [drawn(row, value="mean") for row in here]
+            draw_line(
+                panel,
+                [(float(row["start"]) + float(row["end"])) / 2 for row in here],
+                values,
+                colour=colour_of(name, _all_names(names, every)),
                 label=f"{name}, {answer}",
+                line=line,
             )
-            bounded = [(place, row) for place, row in zip(x, here, strict=True) if row["low"]]
-            low, high = ([float(row[bound]) for _, row in bounded] for bound in ("low", "high"))
-            panel.fill_between(
-                [place for place, _ in bounded], low, high, color=colour, alpha=0.15, linewidth=0
-            )
+    centres = [(float(row["start"]) + float(row["end"])) / 2 for row in rows]
+    if rows[0]["by"] == "position":
+        panel.set_xlim(0, 1)
+    elif max(centres) > _WIDE * max(1.0, min(centres)):
+        log_x_axis(panel, max(1.0, min(centres)), max(centres))
+    else:
+        whole_number_axis(panel.xaxis)
 
 
-def _draw_reliability(panel: Axes, calibration: list[dict], names: list[str]) -> None:
+def _all_names(names: Mapping[str, str], every: set[str]) -> list[str]:
+    return [*names.values(), *every]
+
+
+def _draw_reliability(
+    panel: Axes, calibration: list[dict[str, Any]], names: Mapping[str, str]
+) -> list[str]:
+    """Draw the share of right answers by score; return each calibration error as text."""
     panel.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
-    for found in (entry for entry in calibration if entry["forecast"] == FORECAST):
-        name, curve = _name(found), found["reliability"]
-        x, y = [bin_["forecast"] for bin_ in curve], [bin_["right"]["value"] for bin_ in curve]
-        errors = [
-            [bin_["right"]["value"] - bin_["right"]["low"] for bin_ in curve],
-            [bin_["right"]["high"] - bin_["right"]["value"] for bin_ in curve],
-        ]
+    shown = [entry for entry in calibration if entry["forecast"] == FORECAST]
+    every = {name_of(entry, names) for entry in shown}
+    errors = []
+    for entry in shown:
+        name, curve = name_of(entry, names), entry["reliability"]
+        right = [drawn(bin_["right"]) for bin_ in curve]
         panel.errorbar(
-            x,
-            y,
-            yerr=errors,
-            color=colour_of(name, names),
+            [bin_["forecast"] for bin_ in curve],
+            [e.value for e in right],
+            yerr=[[e.value - e.low for e in right], [e.high - e.value for e in right]],
+            color=colour_of(name, _all_names(names, every)),
             marker="o",
             markersize=3,
             elinewidth=0.8,
-            label=f"{name}: {found['ece']['value']:.2f}",
+            label=name,
         )
-    panel.set(
-        xlabel="score of the last step",
-        ylabel="share of right answers",
-        xlim=(0, 1),
-        ylim=(0, 1.02),
-    )
-    if panel.get_legend_handles_labels()[1]:
-        panel.legend(title="calibration error", fontsize=6, title_fontsize=6, loc="upper left")
+        errors.append(f"{name} {entry['ece']['value']:.2f}")
+    panel.set(xlabel="score of the last step", ylabel="share of right answers")
+    panel.set(xlim=(-0.02, 1.02), ylim=(0, 1.02))
+    return errors

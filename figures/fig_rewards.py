@@ -1,95 +1,43 @@
-"""How the PRM's step score runs along a trace: right and wrong answers apart, a panel per data set
-of traces.
-"""
+"""How the PRM's step score runs along a trace, right and wrong answers apart; a panel a policy."""
 
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, note_n
-from rewardscope.errors import MissingInput
-from rewardscope.records import Estimate
-from rewardscope.settings import Settings
-from rewardscope.statistics.intervals import bootstrap
-from rewardscope.storage.jsonl import read_rows
+from figures.fig_reward_patterns import find, name_of, names_of
+from figures.names import datasets
+from figures.style import COLOURS, canvas, draw_line, drawn, finish
+from rewardscope.storage.tables import read_csv, read_json
 
-BINS = 8
-ANSWERS = {True: ("right answer", COLOURS[2]), False: ("wrong answer", COLOURS[1])}
+__all__ = ["draw", "find"]
 
-
-def find(settings: Settings) -> list[Path]:
-    """Return the scored sequences of every save-acts folder. Raises: MissingInput."""
-    found = [
-        path / "sequences.jsonl"
-        for path in sorted(settings.data_dir.glob("math-rm-*"))
-        if (path / "manifest.json").is_file()
-    ]
-    if not found:
-        raise MissingInput("no scored traces; run invoke save-acts")
-    return found
-
-
-def binned_scores(path: Path, correct: bool) -> tuple[list[Estimate | None], int]:
-    """Return the mean score in each bin of relative position, with intervals over problems, and the
-    number of traces.
-    """
-    problems: dict[str, list[list[float]]] = {}
-    n_traces = 0
-    for row in read_rows(path):
-        if row["correct"] is not correct or not row["scores"]:
-            continue
-        n_traces += 1
-        bins = problems.setdefault(row["problem"], [[] for _ in range(BINS)])
-        n_steps = len(row["scores"])
-        for index, score in enumerate(row["scores"]):
-            bins[min(BINS - 1, int((index + 0.5) / n_steps * BINS))].append(score)
-    estimates: list[Estimate | None] = []
-    for number in range(BINS):
-        groups = [bins[number] for bins in problems.values() if bins[number]]
-        enough = len(groups) >= 2
-        estimates.append(
-            bootstrap(groups, _pooled_mean, seed=0, n_resamples=400) if enough else None
-        )
-    return estimates, n_traces
-
-
-def _pooled_mean(groups: list[list[float]]) -> float:
-    return float(np.mean([score for group in groups for score in group]))
+QUESTION = "How do the PRM's step scores run along a trace?"
+ANSWERS = {"right": ("right answer", COLOURS[2]), "wrong": ("wrong answer", COLOURS[1])}
 
 
 def draw(paths: list[Path]) -> Figure:
-    """Draw a panel for each folder."""
-    figure = Figure(figsize=(3.4 * len(paths), 2.8))
-    panels = figure.subplots(1, len(paths), sharey=True, squeeze=False)[0]
-    centres = (np.arange(BINS) + 0.5) / BINS
-    for axes, path in zip(panels, paths, strict=True):
-        counts = []
-        for correct, (label, colour) in ANSWERS.items():
-            estimates, n_traces = binned_scores(path, correct)
-            counts.append(f"{n_traces} {label.split()[0]}")
-            shown = [(x, e) for x, e in zip(centres, estimates, strict=True) if e is not None]
-            if not shown:
-                continue
-            x = [position for position, _ in shown]
-            axes.plot(
-                x, [e.value for _, e in shown], color=colour, marker="o", markersize=3, label=label
-            )
-            axes.fill_between(
-                x,
-                [e.low for _, e in shown],
-                [e.high for _, e in shown],
-                color=colour,
-                alpha=0.18,
-                linewidth=0,
-            )
-        axes.set(
-            title=path.parent.name.removeprefix("math-rm-"),
-            xlabel="relative position in the trace",
-            ylim=(0, 1.02),
-            xlim=(0, 1),
-        )
-        note_n(axes, f"traces: {', '.join(counts)}; 95 % over problems")
-    panels[0].set_ylabel("PRM step score")
-    panels[0].legend(loc="lower left", bbox_to_anchor=(0, 0.08))
-    return figure
+    """Draw a panel for each policy of each result."""
+    panels = []
+    for path in paths:
+        rows, counts = read_csv(path), read_json(path.with_name("report.json"))["counts"]
+        names = names_of(path, counts)
+        panels += [(name_of(count, names), count, rows) for count in counts]
+    figure, axes = canvas(QUESTION, rows=1, columns=len(panels), width=2.9, height=2.6, sharey=True)
+    bounded = all(0 <= float(row["mean"]) <= 1 for _, _, rows in panels for row in rows)
+    for panel, (name, count, rows) in zip(axes[0], panels, strict=True):
+        for answer, (label, colour) in ANSWERS.items():
+            here = [
+                row
+                for row in rows
+                if (row["by"], row["answer"]) == ("position", answer)
+                and (row["policy"], row["window"]) == (count["policy"], count["window"])
+            ]
+            centres = [(float(row["start"]) + float(row["end"])) / 2 for row in here]
+            values = [drawn(row, value="mean") for row in here]
+            draw_line(panel, centres, values, colour=colour, label=label)
+        panel.set_title(f"{name}\n{count['right']} right traces, {count['wrong']} wrong")
+        panel.set(xlabel="relative position in the trace", xlim=(0, 1))
+        panel.set_ylim((0, 1.02) if bounded else None)
+    axes[0, 0].set_ylabel("PRM step score")
+    policies = [count["policy"] for _, count, _ in panels]
+    return finish(figure, f"{datasets(paths[0].parents[2], policies)}mean and 95 % over problems")

@@ -4,11 +4,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, error_bars, note_n
+from figures.style import canvas, colour_of, draw_bar, drawn, finish, whole_number_axis
 from rewardscope.errors import MissingInput
 from rewardscope.settings import Settings
 from rewardscope.storage.tables import read_json
 
+QUESTION = "How much of each layer does its SAE keep?"
 PANELS = (
     ("fvu", "fraction of variance unexplained"),
     ("dead_share", "share of features that never fire"),
@@ -25,27 +26,27 @@ def find(settings: Settings) -> list[Path]:
 
 
 def draw(paths: list[Path]) -> Figure:
-    """Draw a panel for each measure, a group of bars for each run."""
-    runs = sorted({path.parents[1].name for path in paths})
-    figure = Figure(figsize=(7.0, 2.8))
-    for axes, (measure, label) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
-        for index, run in enumerate(runs):
-            qualities = [read_json(path) for path in paths if path.parents[1].name == run]
-            width = 0.8 / len(runs)
+    """Draw a panel for each measure, a group of bars for each layer, one for each run."""
+    by_run: dict[str, list[dict]] = {}
+    for path in paths:
+        by_run.setdefault(path.parents[1].name, []).append(read_json(path))
+    width = 0.8 / len(by_run)
+    figure, axes = canvas(QUESTION, rows=1, columns=len(PANELS), width=3.2, height=2.6)
+    for panel, (measure, label) in zip(axes[0], PANELS, strict=True):
+        for index, (run, qualities) in enumerate(by_run.items()):
             for quality in qualities:
-                estimate = quality[measure]
-                axes.bar(
-                    quality["layer"] + (index - (len(runs) - 1) / 2) * width,
-                    estimate["value"],
+                draw_bar(
+                    panel,
+                    quality["layer"] + (index - (len(by_run) - 1) / 2) * width,
+                    drawn(quality[measure]),
                     width=width,
-                    color=COLOURS[index % len(COLOURS)],
-                    yerr=error_bars(estimate["value"], estimate["low"], estimate["high"]),
-                    error_kw={"elinewidth": 0.8},
-                    label=run if quality is qualities[0] and len(runs) > 1 else None,
+                    colour=colour_of(run, by_run),
+                    label=run,
                 )
-        axes.set(xlabel="layer", ylabel=label, ylim=(0, None))
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    note_n(axes, f"{qualities[0]['n_rows']} rows of {qualities[0]['n_problems']} held-out problems")
-    if len(runs) > 1:
-        axes.legend()
-    return figure
+        panel.set(xlabel="layer", ylabel=label, ylim=(0, None))
+        whole_number_axis(panel.xaxis)
+    counts = [
+        f"{run}: {qualities[0]['n_rows']} rows of {qualities[0]['n_problems']} held-out problems"
+        for run, qualities in by_run.items()
+    ]
+    return finish(figure, f"{'; '.join(counts)}; 95 %")

@@ -9,6 +9,7 @@ from rewardscope.settings import Settings
 from rewardscope.stages import figures, probe_transfer, reward_patterns, train_linreg
 from rewardscope.storage.jsonl import write_rows
 from tests.e2e.toy_acts import make_acts
+from tests.unit.figures.looking import assert_readable
 
 NAMES = ("math-rm-a_toy", "math-rm-b_toy")
 
@@ -41,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "panels"), [("probes", 2), ("transfer", 8), ("reward_patterns", 4)]
+    ("name", "panels"), [("probes", 2), ("transfer", 8), ("reward_patterns", 4), ("rewards", 2)]
 )
 def test_each_figure_is_drawn_from_the_results_of_its_task(
     data: Path, name: str, panels: int, monkeypatch: pytest.MonkeyPatch
@@ -51,13 +52,22 @@ def test_each_figure_is_drawn_from_the_results_of_its_task(
     draw = module.draw
     monkeypatch.setattr(module, "draw", lambda paths: drawn.append(draw(paths)) or drawn[-1])
     (out,) = figures.run(figures.Config(only=name), Settings(data_dir=data))
+    assert_readable(drawn[0])
     assert out.stat().st_size > 10_000 and out.with_suffix(".pdf").is_file()
     assert (
         sum(axes.has_data() for axes in drawn[0].axes if axes.get_label() != "<colorbar>") == panels
     )
 
 
-@pytest.mark.parametrize("name", ["probes", "transfer", "reward_patterns"])
+def test_a_picture_whose_results_are_gone_is_named_as_stale(tmp_path: Path) -> None:
+    picture = tmp_path / "figures" / "probes.png"
+    picture.parent.mkdir()
+    picture.write_bytes(b"of earlier results")
+    with pytest.raises(MissingInput, match=r"probes\.png is stale: it shows earlier results"):
+        figures.run(figures.Config(only="probes"), Settings(data_dir=tmp_path))
+
+
+@pytest.mark.parametrize("name", ["probes", "transfer", "reward_patterns", "rewards"])
 def test_without_results_a_figure_names_its_task(tmp_path: Path, name: str) -> None:
     with pytest.raises(MissingInput, match="run invoke"):
         figures.run(figures.Config(only=name), Settings(data_dir=tmp_path))

@@ -9,6 +9,7 @@ from rewardscope.log import get_logger
 from rewardscope.paths import PROJECT, figures_dir
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option
+from rewardscope.stages.stale import fresh_of
 from rewardscope.storage.files import result_of
 
 
@@ -37,9 +38,9 @@ def run(config: Config, settings: Settings) -> list[Path]:
     for name in [config.only] if config.only else figure_names():
         module = importlib.import_module(f"figures.fig_{name}")
         try:
-            sources = module.find(settings)
+            sources = fresh_of(name, module.find(settings), settings)
         except MissingInput as error:
-            missing.append(f"{name}: {error}")
+            missing.append(f"{name}: {error}{_left(name, settings)}")
             continue
         drawn.append(_draw(name, module, sources, config, figures_dir(settings.data_dir)))
     for line in missing:
@@ -47,6 +48,12 @@ def run(config: Config, settings: Settings) -> list[Path]:
     if not drawn:
         raise MissingInput("; ".join(missing))
     return drawn
+
+
+def _left(name: str, settings: Settings) -> str:
+    """Say so where a picture of earlier results lies beside those that are drawn now."""
+    old = figures_dir(settings.data_dir) / f"{name}.png"
+    return f"; {old} is stale: it shows earlier results" if old.is_file() else ""
 
 
 def _draw(name: str, module, sources: list[Path], config: Config, folder: Path) -> Path:
