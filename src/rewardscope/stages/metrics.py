@@ -14,7 +14,9 @@ from rewardscope.cli import show
 from rewardscope.errors import BadRecord, ConfigError
 from rewardscope.log import get_logger
 from rewardscope.paths import find_input, metrics_file, slug
-from rewardscope.problems.answers import GRADINGS, Grader, Grading, Item, Judgement, extract_answer
+from rewardscope.problems.answers import Attempt, Grader
+from rewardscope.problems.extraction import extract
+from rewardscope.problems.judgement import GRADINGS, Grading, Judgement
 from rewardscope.problems.steps import DELIMITER
 from rewardscope.records import Estimate, SolvedProblem, Trace
 from rewardscope.search.aggregate import AGGREGATION_HELP, Aggregation, aggregate, check_aggregation
@@ -175,7 +177,9 @@ def judge(
         itertools.pairwise(itertools.accumulate((len(row.traces) for row in solved), initial=0))
     )
     with Grader() as grader:
-        items = [Item(traces[i][0].answer, answers[i], traces[i][0].tolerance) for i in open_ones]
+        items = [
+            Attempt(traces[i][0].answer, answers[i], traces[i][0].tolerance) for i in open_ones
+        ]
         for i, found in zip(open_ones, grader.grade(items), strict=True):
             stored = traces[i][1].correct
             keeps = stored is not None and not (regrade and traces[i][0].answer)
@@ -203,7 +207,7 @@ def judge(
 def _answer(trace: Trace, *, regrade: bool) -> str | None:
     if trace.answer is not None and not regrade:
         return trace.answer
-    return extract_answer(DELIMITER.join(trace.steps[trace.n_thinking :])) or trace.answer
+    return extract(DELIMITER.join(trace.steps[trace.n_thinking :])).answer or trace.answer
 
 
 def _as_weights(scores: Sequence[float | None]) -> list[float | None]:
