@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from rewardscope.capture.policy import trace_text
-from rewardscope.errors import MissingInput, UnknownName
+from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.records import Problem, SolvedProblem, Trace
 from rewardscope.storage.jsonl import write_rows
 from rewardscope.storage.shards import ActStore
@@ -186,15 +186,15 @@ def test_thoughts_stand_between_their_marks_as_the_policy_wrote_them() -> None:
     assert trace_text(plain, opened=False) == ("A.\n\nB.", [2, 6])
 
 
-def test_a_model_of_another_family_is_refused_before_its_weights_are_read(
+def test_a_model_that_is_no_decoder_is_refused_before_its_weights_are_read(
     tmp_path: Path, policy: str
 ) -> None:
     other = tmp_path / "other"
     AutoTokenizer.from_pretrained(policy).save_pretrained(other)
     (other / "config.json").write_text(
-        '{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}'
+        '{"model_type": "bert", "architectures": ["BertForMaskedLM"]}'
     )
-    with pytest.raises(UnknownName, match="unknown model family 'gpt2'"):
+    with pytest.raises(BadRecord, match="model family 'bert' is not one of decoders"):
         save(write_traces(tmp_path / "toy.jsonl", [trace(0, None)]), str(other))
 
 

@@ -16,10 +16,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardscope.capture.inputs import TraceInput, act_rows
 from rewardscope.capture.token_text import token_reader
-from rewardscope.models.blocks import find_blocks
-from rewardscope.models.hooks import watch
+from rewardscope.models.forward import padded_ids, run
+from rewardscope.models.sites import Site
 from rewardscope.prms import PrmAdapter
-from rewardscope.prms.scorer import padded_ids, runs_within
+from rewardscope.prms.scorer import runs_within
 from rewardscope.records import ActRow
 
 # Shape legend: B batch, T tokens, N rows, S step ends of a batch, D width.
@@ -50,8 +50,8 @@ class ActBatch(NamedTuple):
     """Where each of the N states comes from."""
 
 
-class Captured(NamedTuple):
-    """What one forward pass gave."""
+class KeptStates(NamedTuple):
+    """What is kept of one forward pass."""
 
     items: Sequence[TraceInput]
     acts: dict[int, Tensor]
@@ -88,7 +88,7 @@ def stream_batches(
     *,
     dtype: torch.dtype,
     batch_tokens: int,
-) -> Iterator[Captured]:
+) -> Iterator[KeptStates]:
     """Yield what each forward pass of `stream_acts` gives, without the rows' records."""
     batches = (
         batch
@@ -130,10 +130,10 @@ def _windows(items: Iterable[TraceInput]) -> Iterator[list[TraceInput]]:
 
 def plan_batches(group: Sequence[TraceInput], *, batch_tokens: int) -> Iterator[list[TraceInput]]:
     """Cut a run of traces into batches of at most `batch_tokens` padded tokens, or of one trace."""
-    for run in runs_within(
+    for indices in runs_within(
         batch_tokens, [len(item.encoded.input_ids) for item in group], range(len(group))
     ):
-        yield [group[index] for index in run]
+        yield [group[index] for index in indices]
 
 
 def capture_batches(
@@ -142,7 +142,7 @@ def capture_batches(
     layers: Sequence[int],
     *,
     dtype: torch.dtype,
-) -> Iterator[Captured]:
+) -> Iterator[KeptStates]:
     """Run batches and yield what each gave, in order; on a GPU one batch is computed ahead of the
     one that is yielded.
 
@@ -169,14 +169,14 @@ class _Pass(NamedTuple):
     scores_S: Tensor | None
     arrived: torch.Event | None
 
-    def land(self) -> Captured:
+    def land(self) -> KeptStates:
         if self.arrived:
             self.arrived.synchronize()
         known = [item.scores for item in self.items]
         if self.scores_S is None:
-            return Captured(self.items, self.acts, known)
+            return KeptStates(self.items, self.acts, known)
         computed = torch.split(self.scores_S, [len(item.encoded.step_ends) for item in self.items])
-        return Captured(
+        return KeptStates(
             self.items,
             self.acts,
             [old or tuple(new.tolist()) for old, new in zip(known, computed, strict=True)],
@@ -205,19 +205,20 @@ def _run(
         tensor.to(device) if outbox is None else outbox.bring(tensor)
         for tensor in (ids_BT, kept_N, ends_S)
     )
-    acts: dict[int, Tensor] = {}
     final: list[Tensor] = []
 
-    def keep(layer: int, states_BTD: Tensor) -> None:
-        if layer in layers:
-            acts[layer] = states_BTD.flatten(0, 1).index_select(0, kept_N).to(dtype)
+    def keep(layer: int, states_BTD: Tensor) -> Tensor:
         if layer == last and adapter is not None:
             final.append(states_BTD.flatten(0, 1).index_select(0, ends_S))
+        if layer not in layers:
+            return states_BTD[:0]
+        return states_BTD.flatten(0, 1).index_select(0, kept_N).to(dtype)
 
     adapter = source.adapter if any(item.scores is None for item in items) else None
-    wanted = {*layers, last} if adapter else {*layers}
-    with watch(source.model, {layer: partial(keep, layer) for layer in sorted(wanted)}, stop=True):
-        find_blocks(source.model).decoder(input_ids=ids_BT, use_cache=False)
+    wanted = sorted({*layers, last} if adapter else {*layers})
+    picks = {Site(layer): partial(keep, layer) for layer in wanted}
+    states = run(source.model, ids_BT, watch=picks).states
+    acts = {layer: states[Site(layer)] for layer in layers}
     scores_S = adapter.read_out(source.model, final[0]) if adapter else None
     if outbox is None:
         return _Pass(items, acts, scores_S, None)

@@ -11,7 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardscope.capture.generated import StepFinder
 from rewardscope.errors import BadRecord
+from rewardscope.models.blocks import shape_of
 from rewardscope.models.load import load_causal_lm, load_tokenizer
+from rewardscope.models.sublayers import prove_decoder
 from rewardscope.prms.common import last_token
 from rewardscope.prms.scorer import fitting
 from rewardscope.problems.prompts import encode_prompt, policy_prompt
@@ -22,15 +24,19 @@ _OPEN, _CLOSE = "<think>", "</think>"
 
 
 class PolicyStates:
-    """A causal language model; `window` counts the positions that it was trained on."""
+    """A causal language model; `window` counts the positions that it was trained on.
+
+    Raises: MissingInput; BadRecord where its states cannot be looked at.
+    """
 
     adapter = None
 
     def __init__(self, name: str, *, device: torch.device, dtype: torch.dtype) -> None:
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(name)
         self.model: PreTrainedModel = load_causal_lm(name, device=device, dtype=dtype)
-        self.n_layers: int = self.model.config.num_hidden_layers
-        self.window: int = self.model.config.max_position_embeddings
+        prove_decoder(self.model)
+        shape = shape_of(self.model.config)
+        self.n_layers, self.window = shape.n_layers, shape.window
 
 
 class PolicyEncoder:

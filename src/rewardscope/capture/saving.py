@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rewardscope.capture.batches import (
-    Captured,
+    KeptStates,
     StateSource,
     capture_batches,
     plan_batches,
@@ -81,7 +81,7 @@ def save_groups(
 
 
 def _chunks(
-    captured: Iterator[Captured], n_items: int, scores: list[Scores]
+    captured: Iterator[KeptStates], n_items: int, scores: list[Scores]
 ) -> Iterator[dict[int, Tensor]]:
     """Yield the states of the next `n_items` traces and put their scores into `scores`."""
     while len(scores) < n_items:

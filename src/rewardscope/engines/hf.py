@@ -7,7 +7,7 @@ what else is in the batch.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from transformers import PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
 from rewardscope.engines.completions import Detokenizer, StopFinder, check_prompts, end_token_ids
-from rewardscope.models.cache import group_queries, growing_cache
+from rewardscope.engines.sampling import pick_tokens
+from rewardscope.models.blocks import shape_of
+from rewardscope.models.cache import Held, bytes_held, group_queries, growing_cache
 from rewardscope.models.device import pick_device, pick_dtype
 from rewardscope.models.flops import flops_of
 from rewardscope.models.load import load_causal_lm, load_tokenizer
@@ -65,11 +67,11 @@ class HfEngine:
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(model)
         self._model = load_causal_lm(model, device=chosen, dtype=pick_dtype(chosen))
         group_queries(self._model)
-        self.max_positions: int = self._model.config.get_text_config().max_position_embeddings
+        self.max_positions: int = shape_of(self._model.config).window
         self.flops = flops_of(self._model.config)
         self._detokenizer = Detokenizer(self.tokenizer)
         self._ends = end_token_ids(model, self.tokenizer)
-        self._bytes_per_token = self._measure_cache()
+        self._bytes = self._measure_cache()
         self._kept: PrefixCache | None = None
 
     def generate(
@@ -125,11 +127,11 @@ class HfEngine:
             if batch:
                 width, room = len(batch[0].prompt), max(row.room, batch[0].room)
                 n_prompts = len({r.prompt_index for r in batch} | {row.prompt_index})
-                cache_bytes = (len(batch) + 1) * (width + room) * self._bytes_per_token
+                row_bytes = (width + room) * self._bytes.keys + self._bytes.states
                 if (
                     len(batch) >= MAX_ROWS[device.type]
                     or n_prompts * width > PREFILL_TOKENS
-                    or cache_bytes > budget
+                    or (len(batch) + 1) * row_bytes > budget
                 ):
                     yield batch
                     batch = []
@@ -263,15 +265,14 @@ class HfEngine:
         return out.logits[:, -1]
 
     @torch.inference_mode()
-    def _measure_cache(self) -> int:
-        """Return the bytes that the cache takes for a token."""
+    def _measure_cache(self) -> Held:
+        """Return the bytes that the cache takes for a row of one token."""
         cache, one = (
             growing_cache(self._model),
             torch.ones(1, 1, dtype=torch.long, device=self._model.device),
         )
         self._forward(one, one, one, cache)
-        kept: list[Any] = [layer for layer in cache.layers if layer.keys is not None]  # type: ignore[attr-defined]
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in kept)
+        return bytes_held(cache)
 
 
 def _computed(row: _Row, index: int, n_prefilled: int, n_fed: int) -> Computed:
@@ -280,32 +281,3 @@ def _computed(row: _Row, index: int, n_prefilled: int, n_fed: int) -> Computed:
     """
     ids = [*row.prompt, *row.ids[:n_fed]]
     return Computed(ids, row.reused, index, n_prefilled - (len(row.prompt) - row.reused))
-
-
-def pick_tokens(
-    logits_RV: Tensor, uniform_R: Tensor | None, *, temperature: float, top_p: float
-) -> Tensor:
-    """Return a token for each row: the best at temperature 0, else the one where the cumulative
-    distribution passes `uniform_R`.
-
-    The distribution is the softmax at the temperature, cut to the fewest tokens that hold `top_p`
-    of it. `uniform_R` is float64 in [0, 1). Source of the cut: arXiv 1904.09751 section 3.1.
-    """
-    if temperature == 0:
-        return logits_RV.argmax(dim=-1)
-    assert uniform_R is not None
-    prob_RV = (logits_RV.float() / temperature).softmax(dim=-1)
-    order_RV = None
-    if top_p < 1:
-        prob_RV, order_RV = prob_RV.sort(dim=-1, descending=True, stable=True)
-    cumulative_RV = prob_RV.double().cumsum(dim=-1)
-    mass_R = cumulative_RV[:, -1:]
-    if top_p < 1:
-        last_R = torch.searchsorted(cumulative_RV, torch.full_like(mass_R, top_p)).clamp(
-            max=prob_RV.shape[-1] - 1
-        )
-        mass_R = cumulative_RV.gather(-1, last_R)
-    place_R = torch.searchsorted(cumulative_RV, uniform_R[:, None] * mass_R, right=True).clamp(
-        max=prob_RV.shape[-1] - 1
-    )
-    return (place_R if order_RV is None else order_RV.gather(-1, place_R)).squeeze(-1)

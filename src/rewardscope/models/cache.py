@@ -5,12 +5,12 @@ transformers' own dynamic cache concatenates at every token, and its attention r
 grouped heads; together they cost more than the rest of a small model once sequences are long.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, LinearAttentionLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
@@ -77,6 +77,37 @@ def growing_cache(model: PreTrainedModel) -> Cache:
         GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
     ]
     return cache
+
+
+def keeps_prefixes(model: PreTrainedModel) -> bool:
+    """Say whether a model goes on from any number of kept tokens with several new ones: a state of
+    linear attention cannot.
+    """
+    return all(
+        isinstance(layer, DynamicLayer) and not isinstance(layer, LinearAttentionLayer)
+        for layer in growing_cache(model).layers
+    )
+
+
+class Held(NamedTuple):
+    """The bytes that a cache takes."""
+
+    keys: int
+    """Keys and values: they grow with the tokens."""
+    states: int
+    """States of linear attention: of one size for each row."""
+
+
+def bytes_held(cache: Cache) -> Held:
+    """Return what a cache takes now."""
+    keys = states = 0
+    for layer in cache.layers:
+        if isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None:
+            keys += layer.keys.nbytes + layer.values.nbytes
+        if isinstance(layer, LinearAttentionLayer):
+            kept = (*layer.conv_states.values(), *layer.recurrent_states.values())
+            states += sum(state.nbytes for state in kept if state is not None)
+    return Held(keys, states)
 
 
 def group_queries(model: PreTrainedModel) -> None:

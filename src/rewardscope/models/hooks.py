@@ -1,104 +1,84 @@
-"""Look into a model while it runs.
+"""Look into a model while it runs, and change what it computes.
 
 Every hook of the project is set here and removed when its context ends.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-
-from rewardscope.errors import UnknownName
-from rewardscope.models.blocks import find_blocks
-
-# Shape legend: B batch, T tokens, D width.
 
 
-class _Enough(Exception):
-    """Ends a forward pass after the last block that is looked at."""
+class Hook(NamedTuple):
+    """A look at what goes into or comes out of a module."""
+
+    module: nn.Module
+    side: Literal["input", "output"]
+    look: Callable[[Tensor], Tensor | None]
+    """Called with the module's first tensor; what it returns, unless None, takes its place."""
+
+
+class Call(NamedTuple):
+    """One call of a module."""
+
+    module: nn.Module
+    given: Tensor | None
+    """Its first argument, where that is a tensor."""
+    result: Tensor | None
+    """Its result, the first of several, where that is a tensor."""
+
+
+class Enough(Exception):
+    """Raised by a look that needs no more of the forward pass."""
 
 
 @contextmanager
-def watch(
-    model: PreTrainedModel, see: Mapping[int, Callable[[Tensor], None]], *, stop: bool
-) -> Iterator[None]:
-    """Call `see[l]` with the states [B, T, D] after decoder block l, in each forward pass, for the
-    blocks that it names.
-
-    Layer l is the output of block l, from 0, before any final norm. Of transformers'
-    `hidden_states` it is therefore entry l + 1 (entry 0 are the embeddings), but for the last
-    block: the last entry is shown after the final norm. With `stop` the pass ends behind the last
-    of these blocks, and with it the body of the `with` statement.
-    Raises: UnknownName for a layer that the model does not have.
-    """
-    blocks = {layer: _block(model, layer) for layer in see}
-    with ExitStack() as hooks:
-        for layer, look in see.items():
-            hooks.callback(
-                blocks[layer]
-                .register_forward_hook(_hook(look, ends=stop and layer == max(see)))
-                .remove
-            )
-        try:
+def hooked(hooks: Sequence[Hook]) -> Iterator[None]:
+    """Set hooks, those of one module in their order; a look that raises `Enough` ends the body."""
+    with ExitStack() as handles:
+        for hook in hooks:
+            handles.callback(_set(hook).remove)
+        with suppress(Enough):
             yield
-        except _Enough:
-            assert stop
 
 
 @contextmanager
-def capture(model: PreTrainedModel, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
-    """Yield a dict that each forward pass fills with the states [B, T, D] after the wanted decoder
-    blocks.
+def recorded(modules: Sequence[nn.Module]) -> Iterator[list[Call]]:
+    """Yield a list that gets each call of these modules, in the order in which they return.
 
-    They are those of `watch`, in the model's dtype and on its device.
-    Raises: UnknownName for a layer that the model does not have.
+    Tensors are not copied, so one that the model writes over later shows what was written.
     """
-    states: dict[int, Tensor] = {}
-    with watch(model, {layer: partial(states.__setitem__, layer) for layer in layers}, stop=False):
-        yield states
+    calls: list[Call] = []
+
+    def note(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
+        first = given[0] if given else named.get("hidden_states")
+        calls.append(Call(module, _tensor(first), _tensor(out)))
+
+    with ExitStack() as handles:
+        for module in modules:
+            handles.callback(module.register_forward_hook(note, with_kwargs=True).remove)
+        yield calls
 
 
-@contextmanager
-def edit(model: PreTrainedModel, layer: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Go on with `change(states)` in place of the states [B, T, D] after decoder block `layer`, in
-    each forward pass.
+def _set(hook: Hook) -> Any:
+    def output(_module: nn.Module, _given: Any, out: Any) -> Any:
+        new = hook.look(out[0] if isinstance(out, tuple) else out)
+        if new is None:
+            return None
+        return (new, *out[1:]) if isinstance(out, tuple) else new
 
-    A `watch` or `capture` that begins inside sees what was changed. Raises: UnknownName for a layer
-    that the model does not have.
-    """
+    def given(_module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        new = hook.look(given[0] if given else named["hidden_states"])
+        if new is None:
+            return None
+        return ((new, *given[1:]), named) if given else (given, {**named, "hidden_states": new})
 
-    def hook(_block: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        changed = change(output)
-        assert changed.shape == output.shape and changed.dtype == output.dtype, (
-            changed.shape,
-            changed.dtype,
-        )
-        return changed
-
-    handle = _block(model, layer).register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
+    if hook.side == "output":
+        return hook.module.register_forward_hook(output)
+    return hook.module.register_forward_pre_hook(given, with_kwargs=True)
 
 
-def _block(model: PreTrainedModel, layer: int) -> nn.Module:
-    """Return a decoder block. Raises: UnknownName for a layer that the model does not have."""
-    blocks = find_blocks(model).layers
-    if not 0 <= layer < len(blocks):
-        raise UnknownName("layer", str(layer), [str(known) for known in range(len(blocks))])
-    return blocks[layer]
-
-
-def _hook(
-    look: Callable[[Tensor], None], *, ends: bool
-) -> Callable[[nn.Module, object, Tensor], None]:
-    def hook(_block: nn.Module, _inputs: object, output: Tensor) -> None:
-        assert output.ndim == 3, output.shape
-        look(output)
-        if ends:
-            raise _Enough
-
-    return hook
+def _tensor(value: Any) -> Tensor | None:
+    first = value[0] if isinstance(value, tuple) and value else value
+    return first if isinstance(first, Tensor) else None

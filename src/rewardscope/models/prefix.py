@@ -65,13 +65,13 @@ class PrefixCache:
     """Keys and values of sequences of one model, up to `max_bytes`; what was not used longest goes
     first.
 
-    Only layers of full attention can be kept: `fits_model` is False where a model has others, and
-    nothing is kept then.
+    Only layers of full attention with keys and values of one shape can be kept: `fits_model` is
+    False where a model has others, and nothing is kept then.
     """
 
     def __init__(self, model: PreTrainedModel, *, max_bytes: int) -> None:
         self._model, self._max_bytes = model, max_bytes
-        self.fits_model = all(type(layer) is GrowingLayer for layer in growing_cache(model).layers)
+        self.fits_model = _fits(model)
         self.is_full = False
         self._pool: Tensor | None = None  # [S, 2 L, K, D], keys and values of a layer side by side
         self._free: list[int] = []
@@ -204,7 +204,7 @@ class PrefixCache:
     def _grow(self, cache: Cache, n: int) -> None:
         """Make the pool twice as large, within the limit."""
         keys, values = _planes(cache.layers[0])
-        assert keys.shape == values.shape, "keys and values of other widths are not supported"
+        assert keys.shape == values.shape, (keys.shape, values.shape)
         shape = (2 * len(cache.layers), keys.shape[1], keys.shape[3])
         limit = self._max_bytes // (keys.element_size() * shape[0] * shape[1] * shape[2])
         held = 0 if self._pool is None else len(self._pool)
@@ -240,6 +240,18 @@ class PrefixCache:
 
 def _planes(layer: Any) -> tuple[Tensor, Tensor]:
     return layer.keys, layer.values
+
+
+@torch.no_grad()
+def _fits(model: PreTrainedModel) -> bool:
+    """Say whether a model's keys and values can be kept, from those of one token."""
+    cache = growing_cache(model)
+    if not all(type(layer) is GrowingLayer for layer in cache.layers):
+        return False
+    one = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    model.get_decoder()(input_ids=one, past_key_values=cache, use_cache=True)
+    shapes = {plane.shape for layer in cache.layers for plane in _planes(layer)}
+    return len(shapes) == 1
 
 
 def _leaves(root: Node) -> list[Node]:

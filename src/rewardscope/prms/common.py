@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rewardscope.errors import BadRecord, MissingInput
-from rewardscope.models.blocks import find_blocks
+from rewardscope.models.blocks import find_blocks, read_norm, shape_of
+from rewardscope.models.sublayers import prove_decoder
 from rewardscope.records import Encoded
 
 # Shape legend: B batch, T tokens, N positions that are read, D width, K outputs of a head.
@@ -146,22 +147,21 @@ def finish_loading(
     model.to(device)  # pyright: ignore[reportArgumentType] - the stubs of transformers lose the type of `to`
     head.float()
     check_rotary(name, model)
+    prove_decoder(model)
     check_scores_differ(name, model, head)
 
 
 def check_rotary(name: str, model: PreTrainedModel) -> None:
-    """Compare the rotary frequencies with theta^(-2i / head width).
+    """Compare the rotary frequencies with theta^(-2i / width), where a model has one set of them.
 
     Raises: BadRecord where they differ.
     """
-    rope: Any = model.config.rope_parameters
-    if rope["rope_type"] != "default":
+    rope: Any = getattr(model.config.get_text_config(), "rope_parameters", None)
+    rotary = getattr(find_blocks(model).decoder, "rotary_emb", None)
+    if rope is None or rotary is None or rope.get("rope_type") != "default":
         return
-    blocks = find_blocks(model)
-    attention: Any = blocks.layers[0].self_attn
-    rotary: Any = blocks.decoder.rotary_emb
-    exponents = torch.arange(0, attention.head_dim, 2, dtype=torch.float64) / attention.head_dim
     inv_freq = rotary.inv_freq.double().cpu()
+    exponents = torch.arange(len(inv_freq), dtype=torch.float64) / len(inv_freq)
     if not torch.allclose(inv_freq, rope["rope_theta"] ** -exponents, rtol=1e-5, atol=0.0):
         raise BadRecord(
             f"PRM {name}: rotary frequencies are {inv_freq[:3].tolist()} ..., not those of theta"
@@ -177,7 +177,7 @@ def check_scores_differ(name: str, model: PreTrainedModel, head: nn.Module) -> N
     """
     ids_BT = (
         torch.arange(2 * _PROBE_TOKENS, device=model.device)
-        .remainder(model.config.vocab_size // 2)
+        .remainder(model.config.get_text_config().vocab_size // 2)
         .view(2, _PROBE_TOKENS)
     )
     normed_BD = (
@@ -261,8 +261,8 @@ def linear_direction(model: PreTrainedModel, head: nn.Linear) -> Tensor:
     """
     rows_KD = head.weight.float()
     weight_D = rows_KD[0] if len(rows_KD) == 1 else rows_KD[1] - rows_KD[0]
-    norm: Any = find_blocks(model).norm
-    return norm.weight.float() * weight_D
+    norm = read_norm(find_blocks(model).norm, shape_of(model.config).width)
+    return norm.gain_D * weight_D
 
 
 def encode_pieces(

@@ -10,8 +10,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from rewardscope.log import get_logger
-from rewardscope.models.hooks import capture
+from rewardscope.models.forward import Past, run
 from rewardscope.models.prefix import Computed, PrefixCache, memory_for_prefixes
+from rewardscope.models.sites import Site
 from rewardscope.prms.scorer import TOKEN_BUDGET, HfScorer
 from rewardscope.records import Encoded
 
@@ -95,30 +96,27 @@ class PrefixScorer:
         """Run one batch on its kept prefixes; keep its states and note its scores."""
         model, adapter = self._plain.model, self._plain.adapter
         longest = max(len(job.ids) - job.start for job in jobs)
-        past, mask_RP = kept.load([kept.find(job.ids[: job.start]) for job in jobs], room=longest)
+        cache, mask_RP = kept.load([kept.find(job.ids[: job.start]) for job in jobs], room=longest)
         ids_RT = torch.zeros(len(jobs), longest, dtype=torch.long)
         mask_RT = torch.zeros(len(jobs), longest, dtype=torch.bool)
         for row, job in enumerate(jobs):
             ids_RT[row, : len(job.ids) - job.start] = torch.tensor(job.ids[job.start :])
             mask_RT[row, : len(job.ids) - job.start] = True
-        start_R = torch.tensor([job.start for job in jobs])
         row_N = [row for row, job in enumerate(jobs) for _ in job.ends]
         end_N = [end - job.start for job in jobs for end in job.ends]
-        last, device = self._plain.n_layers - 1, model.device
-        with capture(model, [last]) as states:
-            model.base_model(
-                input_ids=ids_RT.to(device),
-                attention_mask=torch.cat([mask_RP, mask_RT.to(device)], dim=1),
-                position_ids=(start_R[:, None] + torch.arange(longest)).to(device),
-                past_key_values=past,
-                use_cache=True,
-            )
+        last = Site(self._plain.n_layers - 1)
+        states_ND = run(
+            model,
+            ids_RT,
+            watch={last: lambda states_RTD: states_RTD[row_N, end_N]},
+            past=Past(cache, mask_RP, mask_RT.to(model.device)),
+        ).states[last]
         self.tokens_encoded += int(mask_RT.sum())
         kept.save(
-            past,
+            cache,
             [Computed(job.ids, job.start, row, mask_RP.shape[1]) for row, job in enumerate(jobs)],
         )
-        scores = iter(adapter.read_out(model, states[last][row_N, end_N]).tolist() if row_N else [])
+        scores = iter(adapter.read_out(model, states_ND).tolist() if row_N else [])
         for job in jobs:
             for end in job.ends:
                 kept.note(job.ids, end, next(scores))

@@ -3,20 +3,20 @@ live here.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from rewardscope.errors import TooLong
-from rewardscope.models.blocks import find_blocks
+from rewardscope.models.blocks import shape_of
 from rewardscope.models.device import pick_device, pick_dtype
 from rewardscope.models.flops import flops_of
-from rewardscope.models.hooks import capture
+from rewardscope.models.forward import padded_ids, run
 from rewardscope.models.load import load_tokenizer
+from rewardscope.models.sites import Edit, Site, residual
 from rewardscope.prms import Beyond, find_adapter
 from rewardscope.records import Encoded
 
@@ -25,7 +25,16 @@ from rewardscope.records import Encoded
 TOKEN_BUDGET = {"cpu": 4_096, "cuda": 16_384}
 
 
-class Captured(NamedTuple):
+class Passed(NamedTuple):
+    """What one forward pass of a PRM gave."""
+
+    scores: list[Tensor]
+    """Of each input its step scores [S], float32."""
+    states: dict[Site, Tensor]
+    """Of each watched site the states [B, T, D] of all tokens, padding on the right included."""
+
+
+class Scored(NamedTuple):
     """What the PRM computed for one input."""
 
     scores: tuple[float, ...]
@@ -52,13 +61,12 @@ class HfScorer:
         chosen = pick_device(device)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(name)
         self.model = self.adapter.load(name, device=chosen, dtype=pick_dtype(chosen))
-        self.window: int = window or self.model.config.max_position_embeddings
+        shape = shape_of(self.model.config)
+        self.window: int = window or shape.window
         self.max_positions = self.window if beyond == "drop" else sys.maxsize
         self.flops = flops_of(self.model.config)
-        self.n_layers: int = self.model.config.num_hidden_layers
-        self.width: int = self.model.config.hidden_size
+        self.n_layers, self.width = shape.n_layers, shape.width
         self.tokens_encoded = 0
-        self._decoder = find_blocks(self.model).decoder
 
     def encode(self, question: str, steps: Sequence[str]) -> Encoded:
         """Encode one solution. Raises: BadRecord; TooLong beyond `max_positions`."""
@@ -68,14 +76,13 @@ class HfScorer:
         """Return one score for each step of each input, in order."""
         scores: list[tuple[float, ...]] = [()] * len(batch)
         by_length = sorted(range(len(batch)), key=lambda index: len(batch[index].input_ids))
-        for rows in self._batches(batch, by_length):
-            for index, (row_scores, _) in zip(
-                rows, self._forward([batch[index] for index in rows], ()), strict=True
-            ):
-                scores[index] = row_scores
+        for rows in self.batches(batch, by_length):
+            passed = self.forward([batch[index] for index in rows])
+            for index, row_scores in zip(rows, passed.scores, strict=True):
+                scores[index] = tuple(row_scores.tolist())
         return scores
 
-    def capture(self, batch: Sequence[Encoded], layers: Sequence[int]) -> Iterator[Captured]:
+    def capture(self, batch: Sequence[Encoded], layers: Sequence[int]) -> Iterator[Scored]:
         """Yield scores and states of each input, in order; inputs of like length side by side waste
         the least.
 
@@ -83,48 +90,57 @@ class HfScorer:
         forward pass are held at a time. Raises: UnknownName for a layer that the model does not
         have.
         """
-        for rows in self._batches(batch, range(len(batch))):
-            yield from self._forward([batch[index] for index in rows], layers)
+        for rows in self.batches(batch, range(len(batch))):
+            inputs = [batch[index] for index in rows]
+            scores, states = self.forward(inputs, watch=residual(layers))
+            for row, encoded in enumerate(inputs):
+                n_tokens = len(encoded.input_ids)
+                own = {layer: states[Site(layer)][row, :n_tokens] for layer in layers}
+                yield Scored(tuple(scores[row].tolist()), own)
 
-    def _batches(self, batch: Sequence[Encoded], order: Sequence[int]) -> Iterator[list[int]]:
+    def batches(self, batch: Sequence[Encoded], order: Sequence[int]) -> Iterator[list[int]]:
+        """Cut `order`, indices of inputs, into runs that one forward pass takes."""
         return runs_within(
             TOKEN_BUDGET[self.model.device.type],
             [len(encoded.input_ids) for encoded in batch],
             order,
         )
 
-    @torch.no_grad()
-    def _forward(self, batch: Sequence[Encoded], layers: Sequence[int]) -> list[Captured]:
-        """Run one batch.
+    def forward(
+        self,
+        batch: Sequence[Encoded],
+        *,
+        watch: Sequence[Site] = (),
+        edits: Sequence[Edit] = (),
+        grad: bool = False,
+        shared: int = 0,
+    ) -> Passed:
+        """Run one batch; see `models.forward.run`.
 
         The score is read from the states after the last block, so that no head runs over other
-        tokens.
+        tokens. With `grad` scores and states are of one graph. Raises: as `run`.
         """
-        lengths, device = [len(encoded.input_ids) for encoded in batch], self.model.device
-        ids_BT = padded_ids(batch)
         row_N = [row for row, encoded in enumerate(batch) for _ in encoded.step_ends]
         end_N = [end for encoded in batch for end in encoded.step_ends]
-        last = self.n_layers - 1
-        with capture(self.model, sorted({*layers, last})) as states:
-            self._decoder(input_ids=ids_BT.to(device), use_cache=False)
-        scores_N = self.adapter.read_out(self.model, states[last][row_N, end_N])
-        self.tokens_encoded += sum(lengths)
-        per_input = torch.split(scores_N.cpu(), [len(encoded.step_ends) for encoded in batch])
-        return [
-            Captured(
-                tuple(per_input[row].tolist()),
-                {layer: states[layer][row, : lengths[row]] for layer in layers},
-            )
-            for row in range(len(batch))
-        ]
+        last = Site(self.n_layers - 1)
+        picks = dict.fromkeys(watch, _all) | {last: _all if last in watch else _at(row_N, end_N)}
+        ids_BT = padded_ids(batch)
+        states = run(self.model, ids_BT, watch=picks, edits=edits, grad=grad, shared=shared).states
+        state_ND = states[last][row_N, end_N] if last in watch else states.pop(last)
+        with torch.set_grad_enabled(grad):
+            scores_N = self.adapter.read_out(self.model, state_ND)
+        self.tokens_encoded += sum(len(encoded.input_ids) for encoded in batch)
+        scores_N = scores_N if grad else scores_N.cpu()
+        counts = [len(encoded.step_ends) for encoded in batch]
+        return Passed(list(torch.split(scores_N, counts)), states)
 
 
-def padded_ids(batch: Sequence[Encoded]) -> Tensor:
-    """Return the ids [B, T] of inputs, with 0 to the right of the shorter ones.
+def _all(states_BTD: Tensor) -> Tensor:
+    return states_BTD
 
-    The models are causal, so they need no mask.
-    """
-    return pad_sequence([torch.tensor(encoded.input_ids) for encoded in batch], batch_first=True)
+
+def _at(row_N: list[int], column_N: list[int]) -> Callable[[Tensor], Tensor]:
+    return lambda states_BTD: states_BTD[row_N, column_N]
 
 
 def runs_within(budget: int, lengths: Sequence[int], order: Sequence[int]) -> Iterator[list[int]]:

@@ -74,7 +74,7 @@ def make_plan(config: "Config", source: Path, whole: Stage) -> Plan:
     from rewardscope.capture.policy import PolicyEncoder
     from rewardscope.capture.saving import number_groups
     from rewardscope.capture.token_text import token_reader
-    from rewardscope.models.blocks import check_family
+    from rewardscope.models.blocks import check_family, shape_of
     from rewardscope.models.device import pick_device, pick_dtype
     from rewardscope.models.load import check_model_name, load_tokenizer
     from rewardscope.prms import find_adapter
@@ -82,14 +82,15 @@ def make_plan(config: "Config", source: Path, whole: Stage) -> Plan:
     traces, device = select_traces(source, config), pick_device(config.device)
     adapter = find_adapter(config.prm) if config.mode == "rm" else None
     check_model_name(config.model)
-    tokenizer, shape = (
+    tokenizer, model_config = (
         load_tokenizer(config.model),
         AutoConfig.from_pretrained(config.model, trust_remote_code=False),
     )
-    check_family(shape)
+    check_family(model_config)
+    shape = shape_of(model_config)
     layers, window = (
-        parse_layers(config.layers, shape.num_hidden_layers),
-        config.prm_window or shape.max_position_embeddings,
+        parse_layers(config.layers, shape.n_layers),
+        config.prm_window or shape.window,
     )
     longest = window if config.beyond_window == "drop" else sys.maxsize
     encoder: TraceEncoder = (
@@ -123,7 +124,7 @@ def make_plan(config: "Config", source: Path, whole: Stage) -> Plan:
         number_groups(found.items),
         found.skipped,
         layers,
-        shape.hidden_size,
+        shape.width,
         window,
         pick_dtype(device) if config.dtype == "auto" else getattr(torch, config.dtype),
         config.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else MAX_BATCH_TOKENS),

@@ -4,38 +4,35 @@ from collections.abc import Sequence
 
 import msgspec
 
-from rewardscope.problems.answers import Attempt, Grader
-from rewardscope.problems.extraction import DEFAULT_RULE, ExtractionRule, extract
+from rewardscope.problems.answers import Grader, Item, extract_answer
 from rewardscope.records import SolvedProblem
 
 
-def graded(
-    solved: Sequence[SolvedProblem], *, rule: ExtractionRule = DEFAULT_RULE
-) -> list[SolvedProblem]:
+def graded(solved: Sequence[SolvedProblem]) -> list[SolvedProblem]:
     """Return the rows with each trace's answer taken out, of what is no thought, and graded.
 
     Without a gold answer, a published verdict is taken over."""
-    attempts = [
-        Attempt(
+    items = [
+        Item(
             row.problem.answer,
-            extract(trace.delimiter.join(trace.steps[trace.n_thinking :]), rule).answer,
+            extract_answer(trace.delimiter.join(trace.steps[trace.n_thinking :])),
             row.problem.tolerance,
         )
         for row in solved
         for trace in row.traces
     ]
     with Grader() as grader:
-        judged = iter(zip(attempts, grader.grade(attempts), strict=True))
+        judged = iter(zip(items, grader.grade(items), strict=True))
     filled = []
     for row in solved:
         traces = []
         for trace in row.traces:
-            attempt, judgement = next(judged)
+            item, judgement = next(judged)
             traces.append(
                 msgspec.structs.replace(
                     trace,
-                    answer=attempt.answer,
-                    correct=judgement.correct if attempt.gold else trace.published,
+                    answer=item.answer,
+                    correct=judgement.correct if item.gold else trace.published,
                 )
             )
         filled.append(msgspec.structs.replace(row, traces=tuple(traces)))

@@ -1,4 +1,4 @@
-"""Captured states against plain transformers, for every family, batch and layer; order, batches,
+"""KeptStates states against plain transformers, for every family, batch and layer; order, batches,
 and what does not run.
 """
 
@@ -8,7 +8,7 @@ import torch
 from rewardscope.capture.batches import (
     GROUP_TOKENS,
     WINDOW_TOKENS,
-    Captured,
+    KeptStates,
     capture_batches,
     plan_batches,
     plan_groups,
@@ -154,6 +154,6 @@ def test_a_score_that_is_known_is_not_computed() -> None:
     source = bare_source("qwen2")
     known = [one._replace(scores=(0.25,)) for one in random_items((4, 6))]
     [captured] = capture_batches(source, [known], (0,), dtype=torch.float32)
-    assert isinstance(captured, Captured) and captured.scores == [(0.25,), (0.25,)]
+    assert isinstance(captured, KeptStates) and captured.scores == [(0.25,), (0.25,)]
     [without] = capture_batches(source, [random_items((4,))], (0,), dtype=torch.float32)
     assert without.scores == [None]

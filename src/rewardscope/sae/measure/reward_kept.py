@@ -7,7 +7,7 @@ zero, and to its mean over the solution tokens measured.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rewardscope.interventions import edits
+from rewardscope.interventions.run import Intervention, Variant, batches_of, scores_under
 from rewardscope.log import progress
-from rewardscope.models.hooks import edit
-from rewardscope.prms.scorer import TOKEN_BUDGET, HfScorer, runs_within
+from rewardscope.models.sites import Site, StateChange
+from rewardscope.prms.scorer import HfScorer
 from rewardscope.records import Encoded, Estimate
 from rewardscope.sae.measure.quality import Quality, QualitySums
 from rewardscope.sae.measure.score_change import Change, Comparison, Steps
@@ -79,7 +81,8 @@ def measure_reward_kept(
         name: code
         for code, name in enumerate(dict.fromkeys(solution.problem for solution in solutions))
     }
-    batches = list(_batches(scorer, solutions))
+    # the batches of the changed passes too, so that nothing but the change differs
+    batches = list(batches_of(scorer, [solution.encoded for solution in solutions]))
     clean, means, sums = _clean_pass(scorer, saes, solutions, batches, problems)
     steps = Steps(
         score_S=np.concatenate(clean),
@@ -91,13 +94,13 @@ def measure_reward_kept(
     comparison = Comparison(steps, threshold=_threshold(scorer.adapter.score_range), seed=seed)
     found = {}
     for layer, sae in progress(list(saes.items()), "reward kept", unit="layer"):
-        changes: dict[str, Callable[[Tensor], Tensor]] = {
-            "sae": sae.reconstruct,
-            "zero": torch.zeros_like,
-            "mean": means[layer].expand_as,
+        changes = {
+            "sae": edits.reconstruct(sae.reconstruct),
+            "zero": edits.zero(),
+            "mean": edits.mean(means[layer]),
         }
         scores = {
-            name: _changed_scores(scorer, layer, change, solutions, batches)
+            name: _changed_scores(scorer, layer, change, solutions)
             for name, change in changes.items()
         }
         compared = {name: comparison.change(changed) for name, changed in scores.items()}
@@ -120,16 +123,6 @@ def _threshold(score_range: tuple[float, float]) -> float:
     """Return the middle of the PRM's range, 0.5 for most families; 0 where it has no bounds."""
     low, high = score_range
     return (low + high) / 2 if math.isfinite(low) and math.isfinite(high) else 0.0
-
-
-def _batches(scorer: HfScorer, solutions: Sequence[Solution]) -> Iterator[list[int]]:
-    """Yield the solutions of each forward pass, those of like length together."""
-    lengths = [len(solution.encoded.input_ids) for solution in solutions]
-    return runs_within(
-        TOKEN_BUDGET[scorer.model.device.type],
-        lengths,
-        sorted(range(len(solutions)), key=lambda index: lengths[index]),
-    )
 
 
 class _Clean(NamedTuple):
@@ -172,40 +165,12 @@ def _clean_pass(
 
 
 def _changed_scores(
-    scorer: HfScorer,
-    layer: int,
-    change: Callable[[Tensor], Tensor],
-    solutions: Sequence[Solution],
-    batches: list[list[int]],
+    scorer: HfScorer, layer: int, change: StateChange, solutions: Sequence[Solution]
 ) -> np.ndarray:
-    """Return the scores of all steps where the states [N, D] of solution tokens after one block are
-    changed.
-    """
-    scores: list[np.ndarray] = [np.empty(0)] * len(solutions)
-    for batch in batches:
-        rows = [solutions[index] for index in batch]
-        with edit(scorer.model, layer, _at_solutions(rows, change)):
-            for index, captured in zip(
-                batch, scorer.capture([row.encoded for row in rows], ()), strict=True
-            ):
-                scores[index] = np.array(captured.scores)
-    return np.concatenate(scores)
-
-
-def _at_solutions(
-    rows: Sequence[Solution], change: Callable[[Tensor], Tensor]
-) -> Callable[[Tensor], Tensor]:
-    def changed(states_BTD: Tensor) -> Tensor:
-        # the batches are those of the scorer
-        assert len(states_BTD) == len(rows), (states_BTD.shape, len(rows))
-        position_T = torch.arange(states_BTD.shape[1], device=states_BTD.device)
-        start_B1 = torch.tensor([[row.start] for row in rows], device=states_BTD.device)
-        end_B1 = torch.tensor(
-            [[row.encoded.step_ends[-1]] for row in rows], device=states_BTD.device
-        )
-        inside_BT = (position_T >= start_B1) & (position_T <= end_B1)
-        edited_BTD = states_BTD.clone()
-        edited_BTD[inside_BT] = change(states_BTD[inside_BT].float()).to(states_BTD.dtype)
-        return edited_BTD
-
-    return changed
+    """Return the scores of all steps where the states of solution tokens after a block change."""
+    variants = []
+    for solution in solutions:
+        positions = range(solution.start, solution.encoded.step_ends[-1] + 1)
+        changed = Intervention(Site(layer), positions, change)
+        variants.append(Variant(solution.encoded, [changed]))
+    return np.concatenate([np.array(scores) for scores in scores_under(scorer, variants)])

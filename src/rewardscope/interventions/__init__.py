@@ -1,0 +1,1 @@
+"""What becomes of scores when states are changed: edits, runs under edits, controls."""
