@@ -14,7 +14,7 @@ from typing import Any
 
 from rewardscope.errors import BadRecord, ConfigError, MissingInput, UnknownName
 from rewardscope.paths import slug
-from rewardscope.problems.answers import extract_answer
+from rewardscope.problems.extraction import marked_answer
 from rewardscope.problems.tinymath import load_tinymath
 from rewardscope.records import Problem
 from rewardscope.storage.jsonl import read_rows
@@ -178,7 +178,7 @@ def _gold(row: Mapping[str, Any]) -> str | None:
             if answer:
                 return answer
     solution = row.get("solution")
-    boxed = extract_answer(solution) if isinstance(solution, str) else None
+    boxed = marked_answer(solution) if isinstance(solution, str) else None
     return gold_text(boxed) if boxed else None
 
 
@@ -189,7 +189,7 @@ def gold_text(text: str) -> str:
     Formulas that a comma parts stay a list: `$10$,$100$` is `10, 100`, not the number 10,100.
     """
     text = text.rpartition("####")[2]
-    text = extract_answer(text) or text
+    text = marked_answer(text) or text
     text = re.sub(r"\$?\s*,\s*\$", ", ", text)
     text = re.sub(r"(?<!\\)\$", "", text)
     return " ".join(text.split()).removesuffix(".")

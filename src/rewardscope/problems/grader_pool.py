@@ -17,6 +17,8 @@ from typing import Any
 
 from rewardscope.errors import PipelineError
 
+WORKER = "rewardscope.problems.grader_worker"
+
 
 class Worker:
     """One grading process, started by the first request and again after one that it did not
@@ -48,11 +50,10 @@ class Worker:
         return json.loads(reply)
 
     def _start(self) -> subprocess.Popen[str]:
-        script = Path(__file__).with_name("grader_worker.py")
-        # -P: the folder of the script holds a `datasets.py`, which must not be found as the
-        # library. A fixed hash seed keeps sympy's order of symbols, and so a verdict, the same in
-        # every run.
-        command = ["env", "PYTHONHASHSEED=0", sys.executable, "-P", str(script), str(self.seconds)]
+        # -P: the folder one is in must not be searched for modules. A fixed hash seed keeps
+        # sympy's order of symbols, and so a verdict, the same in every run.
+        command = [sys.executable, "-P", "-m", WORKER, str(self.seconds)]
+        paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -60,14 +61,12 @@ class Worker:
             stderr=subprocess.DEVNULL,
             text=True,
             encoding="utf-8",
+            env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(paths)},
         )
         assert self.process.stdout is not None
         if self.process.stdout.readline() != "ready\n":
             self.stop()
-            raise PipelineError(
-                f"the grading process did not start; {sys.executable} {script} {self.seconds}"
-                " shows why"
-            )
+            raise PipelineError(f"the grading process did not start; {' '.join(command)} shows why")
         return self.process
 
     def stop(self) -> None:

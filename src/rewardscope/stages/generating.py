@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rewardscope.errors import ConfigError
 from rewardscope.problems.datasets import DEFAULT_DATASETS, load_problems
+from rewardscope.problems.extraction import DEFAULT_RULE, EXTRACTION_HELP, ExtractionRule
 from rewardscope.problems.steps import DELIMITER
 from rewardscope.problems.thinking import Shown, StepFormat, ThinkingName, find_format
 from rewardscope.records import Problem
@@ -48,6 +49,7 @@ class GeneratingConfig(StageConfig):
     shown: Shown = option(
         "all", help="which text makes steps, which a PRM is shown: all (thoughts too), or solution"
     )
+    extract: ExtractionRule = option(DEFAULT_RULE, help=EXTRACTION_HELP)
     seed: int = option(0, help="seed; a problem's samples do not depend on the other problems")
 
     def __post_init__(self) -> None:

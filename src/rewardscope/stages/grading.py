@@ -4,35 +4,38 @@ from collections.abc import Sequence
 
 import msgspec
 
-from rewardscope.problems.answers import Grader, Item, extract_answer
+from rewardscope.problems.answers import Attempt, Grader
+from rewardscope.problems.extraction import DEFAULT_RULE, ExtractionRule, extract
 from rewardscope.records import SolvedProblem
 
 
-def graded(solved: Sequence[SolvedProblem]) -> list[SolvedProblem]:
+def graded(
+    solved: Sequence[SolvedProblem], *, rule: ExtractionRule = DEFAULT_RULE
+) -> list[SolvedProblem]:
     """Return the rows with each trace's answer taken out, of what is no thought, and graded.
 
     Without a gold answer, a published verdict is taken over."""
-    items = [
-        Item(
+    attempts = [
+        Attempt(
             row.problem.answer,
-            extract_answer(trace.delimiter.join(trace.steps[trace.n_thinking :])),
+            extract(trace.delimiter.join(trace.steps[trace.n_thinking :]), rule).answer,
             row.problem.tolerance,
         )
         for row in solved
         for trace in row.traces
     ]
     with Grader() as grader:
-        judged = iter(zip(items, grader.grade(items), strict=True))
+        judged = iter(zip(attempts, grader.grade(attempts), strict=True))
     filled = []
     for row in solved:
         traces = []
         for trace in row.traces:
-            item, judgement = next(judged)
+            attempt, judgement = next(judged)
             traces.append(
                 msgspec.structs.replace(
                     trace,
-                    answer=item.answer,
-                    correct=judgement.correct if item.gold else trace.published,
+                    answer=attempt.answer,
+                    correct=judgement.correct if attempt.gold else trace.published,
                 )
             )
         filled.append(msgspec.structs.replace(row, traces=tuple(traces)))

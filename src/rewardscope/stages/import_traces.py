@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rewardscope.errors import ConfigError
 from rewardscope.paths import imported_file
+from rewardscope.problems.extraction import DEFAULT_RULE, EXTRACTION_HELP, ExtractionRule
 from rewardscope.problems.imports import Kind, Side, read_traces
 from rewardscope.problems.steps import typed_delimiter
 from rewardscope.settings import Settings
@@ -35,6 +36,7 @@ class Config(StageConfig):
         r"\n\n",
         help=r"text between the steps of a solution that comes in one piece; \n is a newline",
     )
+    extract: ExtractionRule = option(DEFAULT_RULE, help=EXTRACTION_HELP)
 
     def __post_init__(self) -> None:
         typed_delimiter(self.delimiter)
@@ -66,7 +68,8 @@ def run(config: Config, settings: Settings) -> list[Path]:
             rows = graded(
                 read_traces(
                     source, config.kind, dataset=out.stem, side=config.side, delimiter=delimiter
-                )
+                ),
+                rule=config.extract,
             )
             write_solved(out, rows)
             stage.finish(

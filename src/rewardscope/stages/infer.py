@@ -126,7 +126,7 @@ def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, confi
             )
             for problem, output in zip(chunk, outputs, strict=True)
         ]
-        partial.add(graded(solved))
+        partial.add(graded(solved, rule=config.extract))
     rows = partial.finish(prompts)
     used = {"temperature": config.used_temperature, "engine": choose_engine(config.engine)}
     stage.finish([stage.out], rows=rows, skipped=skipped, extra=used)

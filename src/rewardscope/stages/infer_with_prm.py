@@ -164,7 +164,7 @@ def _search(
         partial.add([searched.solved])
     for reason, count in (*skipped.items(), *dropped.items()):
         get_logger().warning(f"infer-with-prm: left out {count} times: {reason}")
-    rows = partial.finish(prompts, complete=graded)
+    rows = partial.finish(prompts, complete=lambda found: graded(found, rule=config.extract))
     resumed = len(prompts) - len(todo)
     stage.finish(
         [stage.out],

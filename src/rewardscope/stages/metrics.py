@@ -8,18 +8,20 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rewardscope.cli import show
 from rewardscope.errors import BadRecord, ConfigError
 from rewardscope.log import get_logger
 from rewardscope.paths import find_input, metrics_file, slug
-from rewardscope.problems.answers import GRADINGS, Grader, Grading, Item, Judgement, extract_answer
-from rewardscope.problems.steps import DELIMITER
-from rewardscope.records import Estimate, SolvedProblem, Trace
+from rewardscope.problems.answers import Attempt, Grader
+from rewardscope.problems.extraction import EXTRACTION_HELP, ExtractionRule
+from rewardscope.problems.judgement import GRADINGS, Grading, Judgement
+from rewardscope.records import Estimate, SolvedProblem
 from rewardscope.search.aggregate import AGGREGATION_HELP, Aggregation, aggregate, check_aggregation
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
+from rewardscope.stages import answer_sources
 from rewardscope.stages.equal_compute import Measured, compare, show_comparison
 from rewardscope.stages.measures import (
     estimated,
@@ -67,6 +69,13 @@ class Config(StageConfig):
             " one method"
         ),
     )
+    extract: ExtractionRule | None = option(
+        None,
+        help=(
+            f"take every answer anew, and grade it; {EXTRACTION_HELP} (default: as the file was"
+            " made)"
+        ),
+    )
     regrade: bool = option(
         False, help="extract and grade every answer anew, also where the file has a verdict"
     )
@@ -98,7 +107,8 @@ def run(config: Config, settings: Settings) -> Path:
         for reason, count in skipped.items():
             get_logger().warning(f"metrics: left out {count} times: {reason}")
         with stage:
-            judged = judge(solved, aggregation=aggregation, regrade=config.regrade)
+            graded = judge(source, solved, aggregation=aggregation, config=config)
+            judged = graded.by_grading
             compared = (
                 compare(
                     [Measured(source, solved, judged["strict"]), *_judged(others, given, config)],
@@ -107,7 +117,12 @@ def run(config: Config, settings: Settings) -> Path:
                 if others
                 else None
             )
-            write_json(out, _report(solved, judged, config) | {"equal_compute": compared})
+            report = _report(solved, judged, config) | {
+                "answers": answer_sources.counts(graded.sources),
+                "unread_golds": answer_sources.unread_golds(solved, graded.gold_read),
+                "equal_compute": compared,
+            }
+            write_json(out, report)
             stage.finish([out], rows=len(solved), skipped=skipped)
     show(_table(out))
     return out
@@ -145,8 +160,9 @@ def _judged(
     """Judge the files to compare with as the main one was."""
     for source in sources:
         solved, _ = _known(source)
-        judged = judge(solved, aggregation=given or _of_search(source), regrade=config.regrade)
-        yield Measured(source, solved, judged["strict"])
+        aggregation = given or _of_search(source)
+        graded = judge(source, solved, aggregation=aggregation, config=config)
+        yield Measured(source, solved, graded.by_grading["strict"])
 
 
 def _of_search(source: Path) -> Aggregation:
@@ -159,14 +175,31 @@ def _of_search(source: Path) -> Aggregation:
     )
 
 
+class Graded(NamedTuple):
+    """A generations file, graded."""
+
+    by_grading: dict[Grading, list[Judged]]
+    """The verdicts, groups of equal answers and scores of every problem's traces."""
+    sources: tuple[str, ...]
+    """Where each trace's answer comes from."""
+    gold_read: list[bool]
+    """Whether the gold answer of each trace could be read."""
+
+
 def judge(
-    solved: Sequence[SolvedProblem], *, aggregation: Aggregation, regrade: bool
-) -> dict[Grading, list[Judged]]:
-    """Return for each grading the verdicts, groups of equal answers and scores of every problem's
-    traces.
-    """
+    source: Path, solved: Sequence[SolvedProblem], *, aggregation: Aggregation, config: Config
+) -> Graded:
+    """Take out what answers are missing, or all where that is asked for, and grade them."""
+    rule = config.extract or answer_sources.rule_of(source)
+    regrade = config.regrade or config.extract is not None
     traces = [(row.problem, trace) for row in solved for trace in row.traces]
-    answers = [_answer(trace, regrade=regrade) for _, trace in traces]
+    answers, sources = zip(
+        *(
+            answer_sources.answer_of(trace, rule=rule, anew=regrade, keep=config.extract is None)
+            for _, trace in traces
+        ),
+        strict=True,
+    )
     # A stored verdict is the strict one; where it is wrong, the other gradings need to know how far
     # off the answer is.
     open_ones = [i for i, (_, trace) in enumerate(traces) if regrade or not trace.correct]
@@ -175,7 +208,9 @@ def judge(
         itertools.pairwise(itertools.accumulate((len(row.traces) for row in solved), initial=0))
     )
     with Grader() as grader:
-        items = [Item(traces[i][0].answer, answers[i], traces[i][0].tolerance) for i in open_ones]
+        items = [
+            Attempt(traces[i][0].answer, answers[i], traces[i][0].tolerance) for i in open_ones
+        ]
         for i, found in zip(open_ones, grader.grade(items), strict=True):
             stored = traces[i][1].correct
             keeps = stored is not None and not (regrade and traces[i][0].answer)
@@ -186,7 +221,7 @@ def judge(
         for _, trace in traces
     ]
     weights = _as_weights(scores)
-    return {
+    by_grading = {
         grading: [
             Judged(
                 [judgement.verdict(grading) for judgement in judgements[start:end]],
@@ -198,12 +233,7 @@ def judge(
         ]
         for grading in GRADINGS
     }
-
-
-def _answer(trace: Trace, *, regrade: bool) -> str | None:
-    if trace.answer is not None and not regrade:
-        return trace.answer
-    return extract_answer(DELIMITER.join(trace.steps[trace.n_thinking :])) or trace.answer
+    return Graded(by_grading, sources, [judgement.gold_read for judgement in judgements])
 
 
 def _as_weights(scores: Sequence[float | None]) -> list[float | None]:
@@ -347,6 +377,7 @@ def _table(path: Path) -> str:
     lines = [
         heading,
         show_table(header, rows),
+        *answer_sources.lines(report),
         _cost_table(report["cost"]),
         *_window_lines(report["windows"]),
     ]

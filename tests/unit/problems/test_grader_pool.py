@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from rewardscope.problems import answers, grader_pool
-from rewardscope.problems.answers import Grader, Item
+from rewardscope.problems.answers import Attempt, Grader
 
-HALF = [Item("0.5", r"\frac{1}{2}")]
+HALF = [Attempt("0.5", r"\frac{1}{2}")]
 
 
 def test_the_next_grader_takes_the_processes_of_the_last_one(monkeypatch):
@@ -35,7 +35,7 @@ def test_two_graders_at_once_share_no_process():
 
 def test_the_processes_end_with_the_one_that_started_them():
     code = f"""
-from rewardscope.problems.answers import Grader, Item
+from rewardscope.problems.answers import Attempt, Grader
 with Grader() as grader:
     grader.grade({HALF!r})
     print(grader._workers[0].process.pid)

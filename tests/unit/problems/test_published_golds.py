@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from rewardscope.problems.answers import Grader, Item, extract_answer, quick_judgement
+from rewardscope.problems.answers import Attempt, Grader
 from rewardscope.problems.datasets import load_problems
-from rewardscope.problems.grader_worker import judge, parsed
+from rewardscope.problems.equality import judge
+from rewardscope.problems.expressions import parsed
+from rewardscope.problems.extraction import extract
+from rewardscope.problems.judgement import quick_judgement
 
 DATA = Path(__file__).parents[3] / "../shared/data"
 SETS = {"math500": 500, "minervamath": 272, "olympiadbench": 675, "gsm8k_test_300": 300}
@@ -35,7 +38,7 @@ def test_every_published_gold_is_right_against_itself(name, grader):
     answers = golds(name)
     assert len(answers) == SETS[name]
     found = grader.grade(
-        [Item(gold, extract_answer(rf"The answer is $\boxed{{{gold}}}$.")) for gold in answers]
+        [Attempt(gold, extract(rf"The answer is $\boxed{{{gold}}}$.").answer) for gold in answers]
     )
     assert [
         gold for gold, judgement in zip(answers, found, strict=True) if not judgement.correct
@@ -85,7 +88,7 @@ def test_verdicts_on_real_solutions_agree_with_those_published_with_them(grader)
         pytest.skip(f"{path.name} is not here: it is published data, not part of the project")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     found = grader.grade(
-        [Item(row["gt"], extract_answer(code)) for row in rows for code in row["code"]]
+        [Attempt(row["gt"], extract(code).answer) for row in rows for code in row["code"]]
     )
     assert len(found) == 400
     assert [judgement.correct for judgement in found] == [
@@ -171,7 +174,7 @@ def test_golds_with_another_sign_another_digit_or_an_answer_less_are_wrong(grade
     pairs = plain + random.Random(0).sample(hard, 400)
     verdicts = [
         judgement.correct
-        for judgement in grader.grade([Item(gold, wrong) for gold, wrong in pairs])
+        for judgement in grader.grade([Attempt(gold, wrong) for gold, wrong in pairs])
     ]
     assert {pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict} <= STILL_RIGHT
     unparsed = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict is None]
