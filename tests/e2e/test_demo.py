@@ -9,13 +9,13 @@ import pytest
 
 from rewardscope.paths import TINY
 from rewardscope.settings import Settings
-from rewardscope.stages import demo
+from rewardscope.stages import demo, figures
 
 pytestmark = pytest.mark.skipif(
     not (TINY / "tiny-prm" / "model.safetensors").is_file(),
     reason="the shipped models are not built",
 )
-CONFIG = demo.Config(limit=24)
+CONFIG = demo.Config(limit=14)
 
 
 def manifests(home: Path) -> dict[str, str]:
@@ -51,7 +51,7 @@ def test_the_demo_shows_pages_and_figures(home: Path) -> None:
     assert (
         {path.stem for path in (home / "figures").glob("*.pdf")}
         == {path.stem for path in (home / "figures").glob("*.png")}
-        != set()
+        == set(figures.figure_names()) - {"reward_kept"}  # of sae-quality, which takes a minute
     )
 
 

@@ -10,7 +10,7 @@ from types import ModuleType
 from rewardscope.cli import show
 from rewardscope.errors import MissingInput
 from rewardscope.log import get_logger
-from rewardscope.paths import TINY, acts_dir, dash_dir, figures_dir, generations_file
+from rewardscope.paths import TINY, acts_dir, dash_dir, figures_dir, generations_file, slug
 from rewardscope.settings import Settings
 from rewardscope.stage import StageConfig, option
 from rewardscope.stages import (
@@ -84,10 +84,12 @@ def chain(config: Config, settings: Settings) -> list[tuple[str, Callable[[], Pa
     guided = [
         generations_file(settings.data_dir, policy, DATASET, search="beam") for policy in policies
     ]
+    greedy_names = [f"{slug(policy)}-greedy" for policy in policies]
+    greedy = [generations_file(settings.data_dir, name, DATASET) for name in greedy_names]
     acts = [str(acts_dir(settings.data_dir, "rm", path)) for path in alone]
     instruct, reasoner = acts
     planned: list[tuple[str, ModuleType, StageConfig]] = []
-    for policy in policies:
+    for policy, name in zip(policies, greedy_names, strict=True):
         common = {
             "model_name": policy,
             "datasets": (DATASET,),
@@ -95,7 +97,10 @@ def chain(config: Config, settings: Settings) -> list[tuple[str, Callable[[], Pa
             "engine": "hf",
             "force": force,
         }
-        planned.append(("infer", infer, infer.Config(**common, n=4, max_tokens=512)))
+        planned += [
+            ("infer", infer, infer.Config(**common, n=4, max_tokens=512)),
+            ("infer", infer, infer.Config(**common, name=name, max_tokens=512)),
+        ]
         planned.append(
             (
                 "infer-with-prm",
@@ -105,8 +110,12 @@ def chain(config: Config, settings: Settings) -> list[tuple[str, Callable[[], Pa
         )
     planned += [
         ("metrics", metrics, metrics.Config(dataset=str(path), force=force))
-        for path in (*alone, *guided)
+        for path in (*alone, *greedy)
     ]
+    for path, *others in zip(guided, alone, greedy, strict=True):
+        compared_to = tuple(map(str, others))
+        measured = metrics.Config(dataset=str(path), against=compared_to, force=force)
+        planned.append(("metrics", metrics, measured))
     for path in alone:
         saved = save_acts.Config(ds_name=str(path), prm=prm, positions="all-tokens", force=force)
         planned.append(("save-acts", save_acts, saved))

@@ -31,6 +31,9 @@ class GeneratingConfig(StageConfig):
     datasets: tuple[str, ...] = option(
         DEFAULT_DATASETS, help="hub ids, jsonl / json / parquet files, or tinymath", key=False
     )
+    name: str | None = option(
+        None, help="stands for the policy in the name of the result", key=False
+    )
     limit: int | None = option(None, help="at most this many problems of each data set, the first")
     part: int = option(1, help="which part of the problems to do, from 1", key=False)
     total: int = option(

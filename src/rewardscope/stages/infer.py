@@ -75,7 +75,8 @@ def run(config: Config, settings: Settings) -> list[Path]:
     Raises: PipelineError, before a model is loaded where that can be known.
     """
     outs = [
-        generations_file(settings.data_dir, config.model_name, name) for name in config.datasets
+        generations_file(settings.data_dir, config.name or config.model_name, name)
+        for name in config.datasets
     ]
 
     def work(pending: Sequence[tuple[Stage, list[Problem]]]) -> None:

@@ -115,7 +115,9 @@ def run(config: Config, settings: Settings) -> list[Path]:
     Raises: PipelineError, before a model is loaded where that can be known.
     """
     outs = [
-        generations_file(settings.data_dir, config.model_name, name, search=config.search)
+        generations_file(
+            settings.data_dir, config.name or config.model_name, name, search=config.search
+        )
         for name in config.datasets
     ]
 
