@@ -1,127 +1,41 @@
-import json
-import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from rewardscope.dashboard.layer_data import AFTER, BEFORE
 from rewardscope.errors import ConfigError, MissingInput, PipelineError
-from rewardscope.features.diff_table import FeatureDiff, find_parts, merge_parts
-from rewardscope.sae.model.checkpoint import Sae, save_sae
+from rewardscope.features.diff_table import merge_parts
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig
-from rewardscope.stages import dash, feature_diff
-from rewardscope.storage.tables import read_csv, read_json
+from rewardscope.storage.tables import read_json
+from tests.e2e.planted_features import (
+    BOTH,
+    HOSTILE,
+    HOSTILE_FEATURE,
+    LAYERS,
+    NEWLINE,
+    by_feature,
+    diff,
+    make_acts,
+    page_data,
+    settings_on,
+    show_dash,
+    write_inputs,
+)
 from tests.unit.sae.planted import STEP_TAG, Acts, make_rows, write_acts
-
-WIDTH, LAYERS = 8, (0, 5)
-NEWLINE, BOTH, HOSTILE_FEATURE = 2, 3, 4  # features by what they were planted on
-HOSTILE = ["<script>alert(1)</script>", "</script>", "<!--", "\u2028", "{{data}}"]
-DIFF: dict[str, Any] = {
-    "reasoning": ("math-rm-reasoner",),
-    "instruct": ("math-rm-plain",),
-    "sae": "planted",
-    "device": "cpu",
-}
-DASH: dict[str, Any] = {
-    "ds_names": ("math-rm-plain", "math-rm-reasoner"),
-    "sae": "planted",
-    "device": "cpu",
-}
-
-
-def make_acts(*, reasoning: bool, seed: int) -> Acts:
-    """Return states whose coordinates are features: 0 always, NEWLINE on line breaks, which only
-    reasoning traces have.
-    """
-    rng = np.random.default_rng(seed)
-    problems, tokens = [], []
-    for problem in range(12):
-        for _ in range(2):
-            problems.append(f"p/{problem}")
-            pieces = ["Wait", ".", " 7", *HOSTILE, *(["\n\n"] * 3 if reasoning else [])]
-            tokens.append(
-                [
-                    text
-                    for _ in range(3)
-                    for text in (*rng.choice(pieces, size=14).tolist(), STEP_TAG)
-                ]
-            )
-    rows, sequences = make_rows(
-        tokens, problems=problems, correct=[bool(b) for b in rng.random(len(tokens)) < 0.5]
-    )
-    texts = [text for trace in tokens for text in trace]
-    states = np.zeros((len(rows), WIDTH), dtype=np.float32)
-    states[:, 0] = 0.5
-    states[[text == "\n\n" for text in texts], NEWLINE] = 3.0
-    states[rng.random(len(rows)) < 0.2, BOTH] = 2.0
-    states[[text in HOSTILE for text in texts], HOSTILE_FEATURE] = rng.uniform(1, 4)
-    return Acts({layer: torch.from_numpy(states) for layer in LAYERS}, rows, sequences)
-
-
-def write_run(folder: Path) -> None:
-    """Write an SAE run whose features are the coordinates."""
-    eye = torch.eye(WIDTH)
-    stage = Stage("train-sae", StageConfig(), inputs={}, out=folder)
-    with stage:
-        files = []
-        for layer in LAYERS:
-            sae = Sae(
-                W_enc_DF=eye.clone(),
-                b_enc_F=torch.zeros(WIDTH),
-                W_dec_FD=eye.clone(),
-                b_dec_D=torch.zeros(WIDTH),
-                k=3,
-                layer=layer,
-                info={},
-            )
-            files += save_sae(folder / f"layer_{layer:02d}", sae)
-        stage.finish(files, rows=0, extra={"layers": list(LAYERS)})
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("inputs")
-    write_acts(home / "math-rm-reasoner", make_acts(reasoning=True, seed=0))
-    write_acts(home / "math-rm-plain", make_acts(reasoning=False, seed=1))
-    write_acts(home / "math-rm-plain-2", make_acts(reasoning=False, seed=2))
-    write_run(home / "checkpoints" / "planted")
-    return home
+    return write_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.fixture
 def settings(inputs: Path, tmp_path: Path) -> Settings:
-    data = tmp_path / "data"
-    data.mkdir()
-    for name in ("math-rm-reasoner", "math-rm-plain", "math-rm-plain-2"):
-        (data / name).symlink_to(inputs / name)
-    return Settings(data_dir=data, sae_checkpoint_dir=inputs / "checkpoints")
-
-
-def diff(settings: Settings, **flags: Any) -> Path:
-    return feature_diff.run(feature_diff.Config(**(DIFF | flags)), settings)
-
-
-def show_dash(settings: Settings, **flags: Any) -> Path:
-    return dash.run(dash.Config(**(DASH | flags)), settings)
-
-
-def page_data(page: Path) -> dict[str, Any]:
-    found = re.findall(
-        r'<script type="application/json" id="data">(.*?)</script>',
-        page.read_text(encoding="utf-8"),
-        flags=re.DOTALL,
-    )
-    return json.loads(found[0])
-
-
-def by_feature(rows: list[FeatureDiff], *, layer: int) -> dict[int, FeatureDiff]:
-    return {row.feature: row for row in rows if row.layer == layer}
+    return settings_on(inputs, tmp_path / "data")
 
 
 def test_the_planted_feature_is_found_and_said_to_be_formatting(
@@ -153,57 +67,6 @@ def test_the_planted_feature_is_found_and_said_to_be_formatting(
     assert read_json(out.with_name(f"{out.name}.manifest.json"))["skipped"] == {
         "features that fire on neither side": 8
     }
-
-
-def test_parts_together_are_the_whole_and_every_unit_is_in_one(settings: Settings) -> None:
-    instruct = ("math-rm-plain", "math-rm-plain-2")
-    whole = read_csv(diff(settings, instruct=instruct))
-    parts = [diff(settings, instruct=instruct, part=part, total=3) for part in (1, 2, 3)]
-    cells = [read_csv(path) for path in parts]
-    assert [len({(row["layer"], row["instruct"]) for row in part}) for part in cells] == [1, 1, 2]
-    assert [row for part in cells for row in part] == whole
-    assert len(merge_parts(parts[0].parent)) == len(whole)
-
-
-def test_a_part_without_work_is_a_table_with_its_header_only(
-    settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
-    out = diff(settings, part=1, total=10)
-    lines = out.read_text().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("layer,reasoning,instruct,feature")
-    assert read_json(out.with_name(f"{out.name}.manifest.json"))["extra"] == {"units": 0}
-
-
-def test_merging_names_the_parts_that_are_missing(settings: Settings) -> None:
-    folder = diff(settings, part=2, total=4).parent
-    with pytest.raises(MissingInput, match="parts 1,3,4 of 4 are not there"):
-        merge_parts(folder)
-    for part in (1, 3, 4):
-        diff(settings, part=part, total=4)
-    assert len(find_parts(folder)) == 4
-    with pytest.raises(MissingInput, match="no results; run invoke feature-diff"):
-        merge_parts(folder.parent / "nothing")
-
-
-def test_parts_made_with_different_settings_are_not_mixed(settings: Settings) -> None:
-    folder = diff(settings, part=1, total=2).parent
-    diff(settings, part=2, total=2, seed=1)
-    with pytest.raises(MissingInput, match="different inputs or settings"):
-        merge_parts(folder)
-
-
-def test_thresholds_layers_and_resamples_change_the_table(settings: Settings) -> None:
-    strict = by_feature(merge_parts(diff(settings, fdr=1e-30).parent), layer=0)
-    assert strict[NEWLINE].favours == "neither"
-    few = by_feature(
-        merge_parts(diff(settings, layers="0", resamples=3, force=True).parent), layer=0
-    )
-    assert (few[BOTH].low, few[BOTH].high) != (strict[BOTH].low, strict[BOTH].high)
-    loose = merge_parts(diff(settings, layers="5", min_log2_ratio=0.0, force=True).parent)
-    assert {row.layer for row in loose} == {5}
-    assert by_feature(loose, layer=5)[HOSTILE_FEATURE].favours == "instruct"
-    steep = merge_parts(diff(settings, layers="5", min_log2_ratio=5.0, force=True).parent)
-    assert by_feature(steep, layer=5)[HOSTILE_FEATURE].favours == "neither"
 
 
 def test_the_dashboard_shows_what_was_planted(settings: Settings) -> None:
