@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rewardscope.errors import TooLong
 from rewardscope.models.blocks import shape_of
+from rewardscope.models.cache import keeps_prefixes
 from rewardscope.models.device import pick_device, pick_dtype
 from rewardscope.models.flops import flops_of
 from rewardscope.models.forward import padded_ids, run
@@ -67,6 +68,7 @@ class HfScorer:
         self.flops = flops_of(self.model.config)
         self.n_layers, self.width = shape.n_layers, shape.width
         self.tokens_encoded = 0
+        self._shares = keeps_prefixes(self.model)
 
     def encode(self, question: str, steps: Sequence[str]) -> Encoded:
         """Encode one solution. Raises: BadRecord; TooLong beyond `max_positions`."""
@@ -129,7 +131,8 @@ class HfScorer:
         state_ND = states[last][row_N, end_N] if last in watch else states.pop(last)
         with torch.set_grad_enabled(grad):
             scores_N = self.adapter.read_out(self.model, state_ND)
-        self.tokens_encoded += sum(len(encoded.input_ids) for encoded in batch)
+        again = shared * (len(batch) - 1) if self._shares else 0
+        self.tokens_encoded += sum(len(encoded.input_ids) for encoded in batch) - again
         scores_N = scores_N if grad else scores_N.cpu()
         counts = [len(encoded.step_ends) for encoded in batch]
         return Passed(list(torch.split(scores_N, counts)), states)
