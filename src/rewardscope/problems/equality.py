@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from math_verify import verify
-from sympy import Basic, Eq, FiniteSet, Float, I, Interval, Rational, Tuple
+from sympy import Basic, Eq, FiniteSet, Float, I, Interval, Rational, Tuple, nan
 from sympy import Set as SympySet
 
 from rewardscope.problems.expressions import parsed, with_imaginary_unit
@@ -91,10 +91,15 @@ def read(gold: str, answer: str) -> Reading:
     """Say whether both sides can be read, and how far their numbers are apart."""
     gold, answer = undressed(gold), undressed(answer)
     decided = _verdict_of_words(gold, answer) is False
+    readings = list(_readings(gold, answer))
+    if not readings:  # units of different things
+        decided, readings = True, [([], [])]
+    golds, answers = readings[0]
     gaps = []
-    golds, answers = [], []
-    for golds, answers in _readings(gold, answer):
-        if not (golds and answers) or decided or _differ_in_base(gold, answer):
+    for golds, answers in readings:
+        if not (golds and answers) or nan in (golds[0], answers[0]):
+            continue
+        if decided or _differ_in_base(gold, answer):
             continue
         pair = [largest_gap(golds[0], answers[0], relative=relative) for relative in (False, True)]
         if pair[0] and pair[1]:
@@ -251,7 +256,7 @@ def _differ_in_base(gold: str, answer: str) -> bool:
 
 
 def _equal(golds: list[Any], answers: list[Any], *, percent: bool) -> bool:
-    if not golds or not answers:
+    if not golds or not answers or nan in (golds[0], answers[0]):
         return False
     golds, answers = _as_pairs(golds, answers)
     exact = exact_verdict(golds[0], answers[0])

@@ -26,7 +26,7 @@ def parsed(text: str) -> tuple[Any, ...]:
     """Return what math-verify makes of an answer: an expression where it can, and the normalised
     string.
 
-    What has no value, such as 1/0 or two numbers side by side, is a string alone.
+    What has no value, such as 1/0, is nan; two numbers side by side are a string alone.
     """
     plain = _plain_number(text.strip())
     if plain is not None:
@@ -37,7 +37,7 @@ def parsed(text: str) -> tuple[Any, ...]:
     found = parse(rf"\boxed{{{repaired}}}", _BOX_ONLY, parsing_timeout=None)  # type: ignore[arg-type]
     expressions = tuple(_cleared(each) for each in found)
     if expressions and isinstance(expressions[0], Basic) and expressions[0].has(zoo, nan):
-        return (repaired,)
+        return nan, repaired
     return expressions
 
 

@@ -3,10 +3,22 @@
 import re
 from typing import Any, NamedTuple
 
-from sympy import Basic, Complement, EmptySet, FiniteSet, Intersection, Interval, Reals, Union, oo
+from sympy import (
+    Basic,
+    Complement,
+    EmptySet,
+    Expr,
+    FiniteSet,
+    Intersection,
+    Interval,
+    Reals,
+    Rel,
+    Union,
+    oo,
+)
 from sympy import Set as SympySet
 
-from rewardscope.problems.expressions import number_in
+from rewardscope.problems.expressions import number_in, parsed
 
 _EMPTY = re.compile(
     r"\\emptyset|\\varnothing|\\O|\\\{\s*\\\}|\{\s*\}"
@@ -129,16 +141,36 @@ def _chain(text: str) -> Region | None:
     pieces = [piece.strip() for piece in _RELATION.split(text)]
     terms, relations = pieces[::2], [_MEANING[sign.lstrip("\\")] for sign in pieces[1::2]]
     places = [i for i, term in enumerate(terms) if _VARIABLE.fullmatch(term)]
-    if len(places) != 1 or len(terms) > 3 or "in" in relations:
+    if "in" in relations:
         return None
+    if len(places) != 1 or len(terms) > 3:
+        return _solved(terms, relations)
     variable, numbers = terms[places[0]], Reals
     for i, relation in enumerate(relations):
         left = i < places[0]  # of the variable
         bound = number_in(terms[i] if left else terms[i + 1])
         if bound is None or (i != places[0] and i + 1 != places[0]):
-            return None
+            return _solved(terms, relations)
         numbers = Intersection(numbers, _side(_mirrored(relation) if left else relation, bound))
     return Region(variable, numbers)
+
+
+def _solved(terms: list[str], relations: list[str]) -> Region | None:
+    """Solve a chain of inequalities in one variable, such as `|x| < 1`."""
+    sides = [parsed(term) for term in terms]
+    expressions = [side[0] if side and isinstance(side[0], Expr) else None for side in sides]
+    if None in expressions:
+        return None
+    names = {symbol for each in expressions if each is not None for symbol in each.free_symbols}
+    if len(names) != 1:
+        return None
+    numbers = Reals
+    try:
+        for relation, left, right in zip(relations, expressions[:-1], expressions[1:], strict=True):
+            numbers = Intersection(numbers, Rel(left, right, relation).as_set())
+    except (NotImplementedError, TypeError, AttributeError):
+        return None
+    return Region(str(next(iter(names))), numbers)
 
 
 def _mirrored(relation: str) -> str:

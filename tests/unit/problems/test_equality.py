@@ -13,7 +13,7 @@ from rewardscope.problems.answers import Attempt, Grader
 from rewardscope.problems.equality import judge
 from rewardscope.problems.extraction import extract
 from rewardscope.problems.grader_worker import grade
-from rewardscope.problems.judgement import Judgement, quick_judgement
+from rewardscope.problems.judgement import GRADINGS, Judgement, quick_judgement
 
 CASES = Path(__file__).parents[3] / "../shared/data/grading_cases.jsonl"
 
@@ -56,6 +56,9 @@ CASES = Path(__file__).parents[3] / "../shared/data/grading_cases.jsonl"
         (r"\mathbb{R}\setminus\{3\}", r"x \neq 3"),
         (r"\emptyset", r"\text{no solution}"),
         ("(-1,3]", "]-1,3]"),
+        ("(-1,1)", "|x|<1"),
+        ("x<3", "2x<6"),
+        (r"x \le -2 \text{ or } x \ge 2", r"x^2 \ge 4"),
         # decorations
         ("17", "=17"),
         ("17", r"\approx 17"),
@@ -132,6 +135,8 @@ def test_the_same_answer_written_otherwise_is_right(gold, answer):
         (r"x<2 \text{ or } x>5", r"x>2 \text{ and } x<5"),
         (r"\mathbb{R}", r"\emptyset"),
         (r"x \ne 2", r"x \ne 3"),
+        ("2x<6", "2x<7"),
+        ("x^2<4", "x<2"),
         # a choice with its value
         (r"\textbf{(C)}\ 12", r"\textbf{(D)}\ 12"),
         (r"\textbf{(C)}\ 12", "13"),
@@ -157,6 +162,16 @@ def test_a_whole_number_is_never_nearly_right(gold, answer, nearly_right):
     judgement = quick_judgement(gold, answer, None) or Judgement(*grade(gold, answer, None))
     assert judgement.verdict("rel1e-4") is nearly_right
     assert judgement.verdict("strict") is False
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [(r"\frac{4}{9}", r"\frac{4}{0}"), (r"\frac{1}{0}", r"\frac{2}{0}"), (r"3\text{ m}", "3 s")],
+)
+def test_what_differs_in_kind_is_wrong_in_every_grading_and_not_unread(gold, answer):
+    judgement = Judgement(*grade(gold, answer, None))
+    assert judgement.gold_read
+    assert [judgement.verdict(grading) for grading in GRADINGS] == [False] * 3
 
 
 @pytest.mark.parametrize("gold", ["x =", r"\frac{1}{", "t(0,4]"])
