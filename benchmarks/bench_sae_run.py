@@ -19,6 +19,7 @@ from benchmarks.measure import keep_row
 from rewardscope.records import ActRow
 from rewardscope.sae.train.trainer import LayerBatch, StepReport, Trainer, TrainOptions
 from rewardscope.settings import Settings
+from rewardscope.splits import hold_out
 from rewardscope.stage import Stage, StageConfig
 from rewardscope.stages import train_sae
 from rewardscope.storage.shards import SHARD_ROWS, ActStore, shard_file, write_shard, write_traces
@@ -120,7 +121,9 @@ def main() -> None:
             epochs=EPOCHS,
             force=True,
         )
-        held_in = ROWS - round(config.holdout * PROBLEMS) * ROWS // PROBLEMS
+        names = [f"synthetic/{problem}" for problem in range(PROBLEMS)]
+        held_out = hold_out(names, share=config.holdout, seed=config.split_seed)
+        held_in = ROWS - len(held_out) * ROWS // PROBLEMS
         n_steps = -(-EPOCHS * held_in // BATCH)
         rows = {layer: store.layer(layer)[:held_in] for layer in range(LAYERS)}
         n_features, k = dict.fromkeys(rows, FEATURES), dict.fromkeys(rows, K)

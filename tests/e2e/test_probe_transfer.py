@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler
 
 from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.probes.shared_problems import same_problems
-from rewardscope.probes.splits import is_test
 from rewardscope.probes.table import Split, read_table
 from rewardscope.settings import Settings
+from rewardscope.splits import is_test
 from rewardscope.stages import probe_predict, train_linreg
 from rewardscope.stages.probe_transfer import Config, run
 from rewardscope.storage.shards import ActStore

@@ -11,9 +11,9 @@ from sklearn.preprocessing import StandardScaler
 
 from rewardscope.errors import BadRecord, ConfigError, MissingInput
 from rewardscope.probes.fit import fit_layer
-from rewardscope.probes.splits import is_test
 from rewardscope.probes.table import Split, read_table
 from rewardscope.settings import Settings
+from rewardscope.splits import is_test
 from rewardscope.stages.train_linreg import Config, run
 from rewardscope.storage.shards import shard_file
 from tests.e2e.toy_acts import NAME, PLANTED, make_acts

@@ -16,6 +16,7 @@ LAYERS = {
     "settings": 2,
     "paths": 2,
     "layers": 2,
+    "splits": 2,
     "log": 3,
     "statistics": 3,
     "storage": 4,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardscope.errors import ConfigError, MissingInput
-from rewardscope.probes.splits import deal_folds, is_test
+from rewardscope.splits import deal_folds, is_test
 from rewardscope.storage.shards import ActStore
 
 # Shape legend: N rows of the folder.

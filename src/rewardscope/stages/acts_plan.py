@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.layers import parse_layers
 from rewardscope.log import get_logger
-from rewardscope.probes.splits import is_test
 from rewardscope.records import Problem, Trace
+from rewardscope.splits import SPLIT_SEED, TEST_SHARE, is_test
 from rewardscope.stage import Stage
 from rewardscope.storage.files import manifest_of, sha256
 from rewardscope.storage.tables import read_json
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from rewardscope.capture.token_text import ReadTokens
     from rewardscope.stages.save_acts import Config
 
-TEST_SHARE, SPLIT_SEED = 0.2, 0  # the split of train-linreg unless its flags say otherwise
 MAX_BATCH_TOKENS, CPU_BATCH_TOKENS = 16_384, 1024  # on a CPU a small batch stays in the caches
 # of rows.jsonl and sequences.jsonl, about
 _BYTES_PER_ROW, _BYTES_PER_TOKEN, _BYTES_PER_SCORE = 200, 10, 24

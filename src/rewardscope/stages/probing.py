@@ -6,6 +6,7 @@ from typing import Literal
 from rewardscope.errors import ConfigError
 from rewardscope.layers import check_layers
 from rewardscope.probes.penalties import parse_penalties
+from rewardscope.splits import SPLIT_SEED, TEST_SHARE
 from rewardscope.stage import StageConfig, option
 
 
@@ -18,7 +19,8 @@ class ProbeConfig(StageConfig):
         "reward", help="what the probe predicts: reward or correct"
     )
     seed: int = option(
-        0, help="seed of the split by problem, of the folds, of the controls and of the bootstrap"
+        SPLIT_SEED,
+        help="seed of the split by problem, of the folds, of the controls and of the bootstrap",
     )
     ridge: str = option(
         "1e-3..1e4",
@@ -27,7 +29,9 @@ class ProbeConfig(StageConfig):
         ),
     )
     folds: int = option(5, help="folds of problems over which the penalty is chosen")
-    test_share: float = option(0.2, help="share of problems that are held out, above 0 and below 1")
+    test_share: float = option(
+        TEST_SHARE, help="share of problems that are held out, above 0 and below 1"
+    )
 
     def __post_init__(self) -> None:
         check_layers(self.layers)

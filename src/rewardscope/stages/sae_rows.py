@@ -54,7 +54,7 @@ def open_shards(folders: list[Path], config: "Config", *, team: "Team") -> Rows:
     stores = [ActStore(folder) for folder in folders]
     layers = _common_layers(config, stores)
     own = team.own_layers(layers)
-    split = split_rows(stores, share=config.holdout, seed=config.seed)
+    split = split_rows(stores, share=config.holdout, seed=config.split_seed)
     return Rows(
         layers,
         stores[0].width,
@@ -100,7 +100,7 @@ def open_forward(files: list[Path], config: "Config", *, team: "Team") -> Rows:
     own = team.own_layers(layers)
     items = _encoded(files, config, scorer)
     problems, is_held_P = hold_out(
-        {item.problem for item in items}, share=config.holdout, seed=config.seed, where=where
+        {item.problem for item in items}, share=config.holdout, seed=config.split_seed, where=where
     )
     codes = {name: code for code, name in enumerate(problems)}
     held_out = frozenset(problems[code] for code in np.flatnonzero(is_held_P))

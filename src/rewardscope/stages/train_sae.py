@@ -18,6 +18,7 @@ from rewardscope.sae.model.card import write_card
 from rewardscope.sae.model.runs import QUALITY
 from rewardscope.sae.train.ranks import Alone, Team, mode_of
 from rewardscope.settings import Settings, as_environment, launched
+from rewardscope.splits import SPLIT_SEED, TEST_SHARE
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.stages.sae_rows import Rows, open_forward, open_shards
 from rewardscope.storage.files import write_json
@@ -136,9 +137,15 @@ class Config(StageConfig):
         "auto", help="of the encoder's product: auto is bf16 on a GPU"
     )
     holdout: float = option(
-        0.1, help="share of problems kept out of training, for the quality numbers"
+        TEST_SHARE,
+        help="share of problems kept out of training, for the quality numbers and for probes",
     )
-    seed: int = option(0, help="seed of the weights, the order of rows and the held-out problems")
+    split_seed: int = option(
+        SPLIT_SEED,
+        help="which problems: with the seed and a share of at least that of the probes, all their"
+        " test problems are kept out",
+    )
+    seed: int = option(0, help="seed of the weights and the order of rows")
     buffer_mib: int = option(
         1024,
         help="memory for shuffling rows, in MiB; what does not fit is shuffled by halves of it",

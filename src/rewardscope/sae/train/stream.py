@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rewardscope import splits
 from rewardscope.errors import BadRecord, ConfigError, MissingInput
 from rewardscope.storage.shards import ActStore, read_layer
 
@@ -42,7 +43,7 @@ class Split(NamedTuple):
 
 
 def split_rows(stores: Sequence[ActStore], *, share: float, seed: int) -> Split:
-    """Hold out `share` of the problems of all stores together, at least one.
+    """Hold out about `share` of the problems of all stores together, at least one.
 
     Raises: ConfigError with fewer than two problems; MissingInput, BadRecord.
     """
@@ -72,18 +73,16 @@ def split_rows(stores: Sequence[ActStore], *, share: float, seed: int) -> Split:
 def hold_out(
     names: set[str], *, share: float, seed: int, where: str
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return all problems in order, and a mask of those held out: `share` of them, at least one and
-    never all.
+    """Return all problems in order, and a mask of those held out: about `share` of them, at least
+    one and never all.
 
     Raises: ConfigError that names `where` with fewer than two problems.
     """
     problems = tuple(sorted(names))
     if len(problems) < 2:
         raise ConfigError(f"{where}: {len(problems)} problem; holding out needs at least 2")
-    n_held = min(max(1, round(share * len(problems))), len(problems) - 1)
-    is_held_P = np.zeros(len(problems), dtype=bool)
-    is_held_P[np.random.default_rng(seed).permutation(len(problems))[:n_held]] = True
-    return problems, is_held_P
+    held = splits.hold_out(problems, share=share, seed=seed)
+    return problems, np.array([name in held for name in problems])
 
 
 def find_shards(store: ActStore, problem_N: np.ndarray, chosen_N: np.ndarray) -> list[Shard]:

@@ -1,6 +1,8 @@
 """Splits by problem."""
 
-from rewardscope.probes.splits import deal_folds, is_test
+from rewardscope.splits import deal_folds, hold_out, is_test
+from rewardscope.stages.train_linreg import Config as ProbeConfig
+from rewardscope.stages.train_sae import Config as SaeConfig
 
 IDS = [f"math500/{index}" for index in range(5000)]
 
@@ -46,3 +48,20 @@ def test_folds_differ_by_one_problem_at_most_and_hold_each_problem_once() -> Non
         == deal_folds(reversed(IDS[:13]), folds=5, seed=0)
         != deal_folds(IDS[:13], folds=5, seed=1)
     )
+
+
+def test_by_default_no_problem_that_an_sae_trains_on_is_a_test_problem_of_a_probe() -> None:
+    ids = [f"math500/{index}" for index in range(10_000)]
+    sae, probe = SaeConfig(ds_names=("x",)), ProbeConfig(ds_name="x", target="reward")
+    held_out = hold_out(ids, share=sae.holdout, seed=sae.split_seed)
+    test = {name for name in ids if is_test(name, share=probe.test_share, seed=probe.seed)}
+    assert 1900 < len(test) < 2100 and test <= held_out
+    # another seed of the weights does not move a problem
+    assert SaeConfig(ds_names=("x",), seed=7).split_seed == sae.split_seed
+
+
+def test_of_few_problems_one_at_least_is_held_out_and_one_stays() -> None:
+    none_below = [name for name in IDS if not is_test(name, share=0.2, seed=0)][:4]
+    all_below = [name for name in IDS if is_test(name, share=0.2, seed=0)][:4]
+    assert len(hold_out(none_below, share=0.2, seed=0)) == 1
+    assert len(hold_out(all_below, share=0.2, seed=0)) == 3
