@@ -24,15 +24,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, 
 
 from benchmarks.measure import best_seconds, keep_row
 from rewardscope.capture.batches import plan_batches, plan_groups, stream_acts
-from rewardscope.capture.inputs import TraceInput, act_rows
+from rewardscope.capture.inputs import TraceInput, act_rows, act_sequence
 from rewardscope.capture.saving import number_groups, save_groups
 from rewardscope.capture.token_text import token_reader
 from rewardscope.paths import PROJECT
 from rewardscope.prms.scorer import padded_ids
 from rewardscope.problems.tinymath import LEVELS, instruct_steps, make_problem
-from rewardscope.records import ActRow, Encoded, Trace
+from rewardscope.records import Encoded, Trace
+from rewardscope.storage.acts import write_traces
 from rewardscope.storage.journal import Journal
-from rewardscope.storage.shards import write_traces
+from rewardscope.storage.rows import RowTable
+from rewardscope.storage.sequences import ActSequence
 from rewardscope.tiny.tokenizer import build_tokenizer
 
 STEP_TOKENS = 30  # of a step, on average: every 30th token is a step end
@@ -124,12 +126,13 @@ def save(
     )
     read = token_reader(source.tokenizer)
 
-    def traces() -> Iterator[tuple[Iterator[ActRow], dict]]:
-        for item in (item for group in groups for item in group.items):
+    def traces() -> Iterator[tuple[RowTable, ActSequence]]:
+        captured = (item for group in groups for item in group.items)
+        for number, item in enumerate(captured):
             texts = read(item.encoded.input_ids)
             yield (
-                act_rows(item, None, texts, window=source.window),
-                {"problem": item.problem, "trace": 0, "tokens": texts},
+                act_rows(item, None, texts, window=source.window, sequence=number),
+                act_sequence(item, None, texts),
             )
 
     write_traces(folder, traces())

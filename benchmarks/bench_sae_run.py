@@ -13,16 +13,19 @@ from statistics import median
 from typing import TypeVar
 from unittest.mock import patch
 
+import numpy as np
 import torch
 
 from benchmarks.measure import keep_row
-from rewardscope.records import ActRow
 from rewardscope.sae.train.trainer import LayerBatch, StepReport, Trainer, TrainOptions
 from rewardscope.settings import Settings
 from rewardscope.splits import hold_out
 from rewardscope.stage import Stage, StageConfig
 from rewardscope.stages import train_sae
-from rewardscope.storage.shards import SHARD_ROWS, ActStore, shard_file, write_shard, write_traces
+from rewardscope.storage.acts import ActStore, write_traces
+from rewardscope.storage.rows import RIGHT, make_rows
+from rewardscope.storage.sequences import ActSequence
+from rewardscope.storage.shards import SHARD_ROWS, shard_file, write_shard
 
 WIDTH, FEATURES, K, BATCH, LAYERS, ROWS, PROBLEMS = 256, 4096, 32, 4096, 2, 65_536, 64
 EPOCHS, ROUNDS = 10, 2
@@ -51,28 +54,28 @@ def write_store(folder: Path) -> None:
         )
         files.append(path)
         problem = f"synthetic/{start * PROBLEMS // ROWS}"
-        rows = [
-            ActRow(
-                problem=problem,
-                trace=index,
-                step=0,
-                token=token,
-                token_id=5,
-                is_step_end=token == SHARD_ROWS - 1,
-                reward=0.5 if token == SHARD_ROWS - 1 else None,
-                correct=True,
-            )
-            for token in range(SHARD_ROWS)
-        ]
-        last = SHARD_ROWS - 1
-        sequence = {
-            "problem": problem,
-            "trace": index,
-            "tokens": ["a"] * SHARD_ROWS,
-            "step_ends": [last],
-            "scores": [0.5],
-            "correct": True,
+        token_N, last = np.arange(SHARD_ROWS), SHARD_ROWS - 1
+        columns = {
+            **dict.fromkeys(("problem", "dataset", "step", "text_start"), np.zeros(SHARD_ROWS)),
+            "trace": np.full(SHARD_ROWS, index),
+            "token": token_N,
+            "token_id": np.full(SHARD_ROWS, 5),
+            "is_step_end": token_N == last,
+            "reward": 0.5 * (token_N == last),
+            "has_reward": token_N == last,
+            "correct": np.full(SHARD_ROWS, RIGHT),
+            "in_window": np.ones(SHARD_ROWS),
+            "sequence": np.full(SHARD_ROWS, index),
         }
+        rows = make_rows(columns, problems=(problem,), datasets=("synthetic",))
+        sequence = ActSequence(
+            problem=problem,
+            trace=index,
+            tokens=("a",) * SHARD_ROWS,
+            step_ends=(last,),
+            scores=(0.5,),
+            correct=True,
+        )
         traces.append((rows, sequence))
     with stage:
         files += write_traces(folder, traces)

@@ -11,8 +11,8 @@ from rewardscope.records import Problem, SolvedProblem, Trace
 from rewardscope.settings import Settings
 from rewardscope.stages.save_acts import Config, run
 from rewardscope.storage import shards
+from rewardscope.storage.acts import ActStore
 from rewardscope.storage.jsonl import read_solved, write_rows
-from rewardscope.storage.shards import ActStore
 from tests.unit.prms.tiny_prm import random_solutions
 
 LAYERS, POSITIONS = 3, 512

@@ -50,9 +50,7 @@ def test_the_planted_feature_is_found_and_said_to_be_formatting(
         "whitespace",
         1.0,
     )
-    texts = [
-        text for trace in make_acts(reasoning=True, seed=0).sequences for text in trace["tokens"]
-    ]
+    texts = [text for trace in make_acts(reasoning=True, seed=0).sequences for text in trace.tokens]
     assert planted.rate_reasoning == pytest.approx(texts.count("\n\n") / len(texts), rel=1e-5)
     assert planted.rate_instruct == 0.0
     assert planted.difference == pytest.approx(planted.rate_reasoning)
@@ -111,13 +109,13 @@ def test_contexts_are_the_text_of_their_trace(settings: Settings) -> None:
         sequence = next(
             s
             for s in made[trace["data_set"]].sequences
-            if (s["problem"], s["trace"]) == (trace["problem"], trace["trace"])
+            if (s.problem, s.trace) == (trace["problem"], trace["trace"])
         )
-        assert [data["tokens"][code] for code in codes] == sequence["tokens"][
-            first : first + len(codes)
-        ]
+        assert [data["tokens"][code] for code in codes] == list(
+            sequence.tokens[first : first + len(codes)]
+        )
         assert [first + at for at, _step, _score in marks] == [
-            end for end in sequence["step_ends"] if first <= end < first + len(codes)
+            end for end in sequence.step_ends if first <= end < first + len(codes)
         ]
 
 

@@ -7,7 +7,8 @@ import pytest
 from rewardscope.errors import MissingInput
 from rewardscope.settings import Settings
 from rewardscope.stages import figures, probe_transfer, reward_patterns, train_linreg
-from rewardscope.storage.jsonl import write_rows
+from rewardscope.storage.sequence_files import SEQUENCES, SequenceWriter
+from rewardscope.storage.sequences import ActSequence
 from tests.e2e.toy_acts import make_acts
 from tests.unit.figures.looking import assert_readable
 
@@ -21,18 +22,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate(NAMES):
         store = make_acts(data, name=name, seed=seed)
         sequences = [
-            {
-                "problem": f"toy/{problem}",
-                "trace": trace,
-                "tokens": ["x"] * 40,
-                "step_ends": [1, 11, 21, 31],
-                "scores": [0.9, 0.8, 0.7, 0.9 if (problem + trace) % 3 else 0.2],
-                "correct": (problem + trace) % 3 > 0,
-            }
+            ActSequence(
+                problem=f"toy/{problem}",
+                trace=trace,
+                tokens=("x",) * 40,
+                step_ends=(1, 11, 21, 31),
+                scores=(0.9, 0.8, 0.7, 0.9 if (problem + trace) % 3 else 0.2),
+                correct=(problem + trace) % 3 > 0,
+            )
             for problem in range(60)
             for trace in range(2)
         ]
-        write_rows(store.folder / "sequences.jsonl", sequences)
+        with SequenceWriter(store.folder / SEQUENCES) as out:
+            for sequence in sequences:
+                out.add(sequence)
     settings = Settings(data_dir=data)
     for target in ("reward", "correct"):
         train_linreg.run(train_linreg.Config(ds_name=NAMES[0], target=target), settings)

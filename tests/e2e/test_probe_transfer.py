@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -19,7 +20,8 @@ from rewardscope.settings import Settings
 from rewardscope.splits import is_test
 from rewardscope.stages import probe_predict, train_linreg
 from rewardscope.stages.probe_transfer import Config, run
-from rewardscope.storage.shards import ActStore
+from rewardscope.storage.acts import ActStore
+from tests.act_files import read_act_rows
 from tests.e2e.toy_acts import PLANTED, make_acts
 
 A, B, C = "math-rm-a_toy", "math-rm-b_toy", "math-rm-c_toy"
@@ -61,9 +63,9 @@ def test_values_are_those_of_sklearn_trained_here_and_tested_there(tmp_path: Pat
     )
     sides = {}
     for name, store in stores.items():
-        ends = np.array([row.is_step_end for row in store.rows()])
-        test = np.array([is_test(row.problem, share=0.2, seed=0) for row in store.rows()])
-        value = np.array([row.reward or 0.0 for row in store.rows()])
+        ends = np.array([row.is_step_end for row in read_act_rows(store)])
+        test = np.array([is_test(row.problem, share=0.2, seed=0) for row in read_act_rows(store)])
+        value = np.array([row.reward or 0.0 for row in read_act_rows(store)])
         acts = store.layer(2).double().numpy()
         sides[name] = (
             acts[ends & ~test],
@@ -148,11 +150,12 @@ def test_a_problem_with_another_id_in_each_folder_is_on_one_side_in_both(tmp_pat
     assert (
         held_out[0] == held_out[1] and not held_out[0] & trained[1] and not held_out[1] & trained[0]
     )
-    rows = stores[1].rows()
+    rows = read_act_rows(stores[1])
     assert {
         59 - int(rows[index].problem.split("/")[1]) for index in np.flatnonzero(second.test)
     } == {
-        int(stores[0].rows()[index].problem.split("/")[1]) for index in np.flatnonzero(first.test)
+        int(read_act_rows(stores[0])[index].problem.split("/")[1])
+        for index in np.flatnonzero(first.test)
     }
 
 
@@ -171,7 +174,7 @@ def test_equal_ids_or_equal_questions_make_one_problem_through_any_chain(tmp_pat
                 for i, q in questions.items()
             )
         )
-        store.manifest["extra"]["generations"] = str(path)
+        store.info = msgspec.structs.replace(store.info, generations=str(path))
     assert same_problems(stores) == [
         {"x/0": "x/0", "x/1": "x/1"},
         {"x/0": "x/0", "y/1": "y/1"},
@@ -221,7 +224,7 @@ def test_saved_probes_predict_the_rows_of_another_folder(tmp_path: Path, target:
     assert out == tmp_path / B / "predictions" / f"{A}_{target}.csv"
     with out.open() as lines:
         table = list(csv.DictReader(lines))
-    rows = other.rows()
+    rows = read_act_rows(other)
     assert [(row["problem"], int(row["token"])) for row in table] == [
         (row.problem, row.token) for row in rows
     ]

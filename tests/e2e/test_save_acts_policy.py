@@ -14,10 +14,11 @@ from transformers import (
 from rewardscope.capture.policy import trace_text
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.records import Problem, SolvedProblem, Trace
+from rewardscope.storage.acts import ActStore
 from rewardscope.storage.jsonl import write_rows
-from rewardscope.storage.shards import ActStore
 from rewardscope.tiny.policy import tiny_config
 from rewardscope.tiny.tokenizer import build_tokenizer
+from tests.act_files import read_act_rows
 from tests.e2e.acts_runs import run_stage
 
 INSTRUCTION = "\n\nPlease reason step by step, and put your final answer within \\boxed{}."
@@ -76,7 +77,7 @@ def test_states_are_those_of_the_policy_on_its_own_prompt_and_solution(
         AutoTokenizer.from_pretrained(policy),
         AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32).eval(),
     )
-    acts, rows = store.layer(1), store.rows()
+    acts, rows = store.layer(1), read_act_rows(store)
     for index, steps in enumerate(STEPS):
         ids = tokenizer(text_of(tokenizer, steps), add_special_tokens=False, return_tensors="pt")[
             "input_ids"
@@ -89,7 +90,7 @@ def test_states_are_those_of_the_policy_on_its_own_prompt_and_solution(
         torch.testing.assert_close(acts[mine], hidden[2][0, at], rtol=1e-5, atol=1e-5)
         solution = tokenizer.decode([rows[number].token_id for number in mine])
         assert solution == "\n\n".join(steps)
-    assert store.folder.name == "math-lm-toy" and store.manifest["extra"]["prm"] is None
+    assert store.folder.name == "math-lm-toy" and store.info.prm is None
 
 
 def hidden_states(policy: str, ids: list[int]) -> torch.Tensor:
@@ -141,10 +142,10 @@ def test_a_step_ends_at_its_last_token_and_has_the_reward_of_the_file(
     store = save(
         write_traces(tmp_path / "toy.jsonl", [trace(0, None), trace(1, (0.5, 0.25, 0.75))]), policy
     )
-    tokens = {sequence["trace"]: sequence["tokens"] for sequence in store.sequences()}
+    tokens = {sequence.trace: sequence.tokens for sequence in store.sequences}
     tokenizer = AutoTokenizer.from_pretrained(policy)
     rewards: dict[int, list] = {0: [], 1: []}
-    for row in store.iter_rows():
+    for row in read_act_rows(store):
         upto = "".join(tokens[row.trace][: row.token + 1])
         assert upto.rstrip("\n") == text_of(tokenizer, STEPS[row.trace][: row.step + 1])
         rewards[row.trace].append(row.reward)

@@ -16,8 +16,9 @@ from rewardscope.capture import saving
 from rewardscope.errors import BadRecord
 from rewardscope.settings import Settings
 from rewardscope.stages import train_linreg
+from rewardscope.storage.acts import ActStore
 from rewardscope.storage.journal import Journal
-from rewardscope.storage.shards import ActStore
+from tests.act_files import read_act_rows
 from tests.e2e.acts_runs import (
     LAYERS,
     SMALL_GROUP,
@@ -74,7 +75,7 @@ def test_a_killed_run_goes_on_and_gives_the_very_same_bytes(
     assert first.stat().st_mtime_ns == written  # it was not computed a second time
     assert [shard.name for shard in again.shards] == [shard.name for shard in whole.shards]
     # sha256 of every shard, of rows and of sequences
-    assert again.manifest["outputs"] == whole.manifest["outputs"]
+    assert again.manifest.outputs == whole.manifest.outputs
 
 
 def test_nothing_of_a_killed_run_is_reused_under_other_settings(
@@ -88,7 +89,7 @@ def test_nothing_of_a_killed_run_is_reused_under_other_settings(
     assert (tmp_path / "math-rm-toy" / "hiddens" / "00001.npz").is_file()
     store = save(path, prm, layers="1", limit=2)
     assert [file.name for file in (store.folder / "hiddens").iterdir()] == ["00000.npz"]
-    assert store.layers == (1,) and {row.problem for row in store.iter_rows()} == {"toy/0"}
+    assert store.layers == (1,) and {row.problem for row in read_act_rows(store)} == {"toy/0"}
 
 
 KILLED = """
@@ -111,6 +112,7 @@ def kill_at_the_third_shard(source, target):
 
 os.replace = kill_at_the_third_shard
 from rewardscope.stages.save_acts import Config, run
+from tests.act_files import read_act_rows
 config = Config(ds_name={path!r}, prm={prm!r}, device="cpu", positions="all-tokens")
 run(config, Settings(data_dir=Path({data!r})))
 """
@@ -131,7 +133,7 @@ def test_a_run_killed_while_it_writes_a_shard_goes_on_and_gives_identical_rows(
     hiddens = path.parent / "math-rm-toy" / "hiddens"
     assert len(list(hiddens.glob("*.npz"))) == 2 and len(list(hiddens.glob(".*.tmp"))) == 1
     again = save(path, prm, positions="all-tokens")
-    assert again.manifest["outputs"] == whole.manifest["outputs"]
+    assert again.manifest.outputs == whole.manifest.outputs
     assert not list(hiddens.glob(".*.tmp"))
 
 
@@ -157,7 +159,7 @@ def test_of_a_finished_folder_only_the_group_of_a_harmed_shard_is_computed_again
     store = save(path, prm)
     assert len(store.shards) > 4
     outputs, others = (
-        store.manifest["outputs"],
+        store.manifest.outputs,
         {shard: shard.stat().st_mtime_ns for shard in store.shards if shard != store.shards[2]},
     )
     harm(store.shards[2])
@@ -171,7 +173,7 @@ def test_of_a_finished_folder_only_the_group_of_a_harmed_shard_is_computed_again
         ),
     )
     again = save(path, prm)
-    assert again.manifest["outputs"] == outputs
+    assert again.manifest.outputs == outputs
     assert [list(groups) for groups in computed] == [[2]]
     assert all(shard.stat().st_mtime_ns == written for shard, written in others.items())
     assert re.search(r"00002\.npz .*; its group is computed again", capsys.readouterr().err)
@@ -218,7 +220,7 @@ def test_parts_are_joined_into_the_folder_of_one_run(
         *(f"math-rm-toy.part-0{part}-of-03" for part in order[:2]),
         "math-rm-toy",
     ]
-    assert joined.manifest["outputs"] == whole.manifest["outputs"]
+    assert joined.manifest.outputs == whole.manifest.outputs
     # moved
     assert times and all(
         (joined.folder / "hiddens" / name).stat().st_mtime_ns == time
@@ -246,7 +248,7 @@ def test_a_part_that_is_done_is_skipped_and_a_join_that_was_stopped_goes_on(
     )
     with monkeypatch.context() as patch:
         patch.setattr(
-            "rewardscope.storage.shards.write_traces",
+            "rewardscope.storage.acts.write_traces",
             lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
         )
         with pytest.raises(KeyboardInterrupt):
@@ -254,7 +256,7 @@ def test_a_part_that_is_done_is_skipped_and_a_join_that_was_stopped_goes_on(
     # to load the PRM would fail
     monkeypatch.setattr("rewardscope.prms.scorer.HfScorer.__init__", None)
     joined = ActStore(run_stage(path, prm=prm, part=1, total=2))
-    assert joined.manifest["outputs"] == whole.manifest["outputs"]
+    assert joined.manifest.outputs == whole.manifest.outputs
 
 
 def test_of_a_joined_folder_a_harmed_shard_is_computed_again_whatever_part_is_named(
@@ -266,4 +268,4 @@ def test_of_a_joined_folder_a_harmed_shard_is_computed_again_whatever_part_is_na
     store = ActStore(tmp_path / "math-rm-toy")
     truncate(store.shards[1])
     assert run_stage(path, prm=prm, part=2, total=2) == store.folder
-    assert ActStore(store.folder).manifest["outputs"] == store.manifest["outputs"]
+    assert ActStore(store.folder).manifest.outputs == store.manifest.outputs

@@ -16,6 +16,7 @@ from rewardscope.settings import Settings
 from rewardscope.splits import is_test
 from rewardscope.stages.train_linreg import Config, run
 from rewardscope.storage.shards import shard_file
+from tests.act_files import read_act_rows
 from tests.e2e.toy_acts import NAME, PLANTED, make_acts
 
 CONTROLS = {"token", "position", "shuffled target", "random projection", "layer 0"}
@@ -96,7 +97,7 @@ def test_results_are_those_of_sklearn_on_the_same_split(tmp_path: Path, target: 
     store = make_acts(tmp_path)
     config = Config(ds_name=NAME, target=target, seed=3, ridge="2.5", test_share=0.3)
     out = run(config, Settings(data_dir=tmp_path))
-    rows, acts = store.rows(), store.layer(1).double().numpy()
+    rows, acts = read_act_rows(store), store.layer(1).double().numpy()
     ends = np.array([row.is_step_end for row in rows])
     value = np.array(
         [

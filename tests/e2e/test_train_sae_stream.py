@@ -15,8 +15,8 @@ from rewardscope.sae.train.forward_rows import ForwardSource
 from rewardscope.sae.train.trainer import Trainer
 from rewardscope.settings import Settings
 from rewardscope.stages import train_sae
+from rewardscope.storage.acts import ActStore
 from rewardscope.storage.jsonl import read_solved
-from rewardscope.storage.shards import ActStore
 from rewardscope.storage.tables import read_json
 from tests.e2e.acts_runs import LAYERS, save, write_generations
 from tests.unit.prms.tiny_prm import make_prm

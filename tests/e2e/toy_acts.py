@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
-from rewardscope.records import ActRow
+from rewardscope.storage.acts import ActStore
 from rewardscope.storage.files import write_json
-from rewardscope.storage.shards import ActStore, shard_file, write_shard
-from tests.act_files import write_act_rows
+from rewardscope.storage.sequences import ActSequence
+from rewardscope.storage.shards import shard_file, write_shard
+from tests.act_files import ActRow, write_act_rows
 
 WIDTH, PLANTED, NAME = 8, 2, "math-rm-toy-1.5B_tinymath"
 
@@ -55,12 +56,10 @@ def make_acts(
                         "token": 10 * step + is_end,
                         "token_id": 7,
                     }
-                    more = {"dataset": dataset, "in_window": True, "text_start": 0}
-                    known = {key: more[key] for key in more if key in ActRow._fields}
                     rows.append(
                         ActRow(
                             **place,
-                            **known,
+                            dataset=dataset,
                             is_step_end=is_end,
                             reward=value,
                             correct=verdict if correct else None,
@@ -68,11 +67,11 @@ def make_acts(
                     )
                     states.append(acts)
             sequences.append(
-                {
-                    "problem": f"{dataset}/{problem}",
-                    "trace": trace,
-                    "tokens": [str(number) for number in range(40)],
-                }
+                ActSequence(
+                    problem=f"{dataset}/{problem}",
+                    trace=trace,
+                    tokens=tuple(str(number) for number in range(40)),
+                )
             )
     folder = data / name
     acts_NLD, names = torch.stack(states), []

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rewardscope.capture.batches import stream_acts
+from tests.act_files import as_rows
 from tests.unit.capture.capturing import FAMILIES, LAYERS, bare_source, random_items
 
 pytestmark = [
@@ -27,7 +28,7 @@ def test_states_that_a_gpu_gives_are_those_of_the_cpu(family: str, batch_tokens:
     )
     source.model.to("cuda")
     found = list(stream_acts(source, items, layers, dtype=torch.float32, batch_tokens=batch_tokens))
-    assert [batch.rows for batch in found] == [batch.rows for batch in expected]
+    assert [as_rows(batch.rows) for batch in found] == [as_rows(b.rows) for b in expected]
     for one, other in zip(found, expected, strict=True):
         for layer in layers:
             assert one.acts[layer].is_pinned()

@@ -20,7 +20,7 @@ from rewardscope.models.forward import padded_ids, run
 from rewardscope.models.sites import Site
 from rewardscope.prms import PrmAdapter
 from rewardscope.prms.scorer import runs_within
-from rewardscope.records import ActRow
+from rewardscope.storage.rows import RowTable, join_rows
 
 # Shape legend: B batch, T tokens, N rows, S step ends of a batch, D width.
 WINDOW_TOKENS = 2**20  # traces are sorted by length within runs of about this many tokens
@@ -46,7 +46,7 @@ class ActBatch(NamedTuple):
 
     acts: dict[int, Tensor]
     """For each layer the states [N, D], on the CPU."""
-    rows: list[ActRow]
+    rows: RowTable
     """Where each of the N states comes from."""
 
 
@@ -73,12 +73,14 @@ def stream_acts(
     Traces are taken in runs of about a million tokens, the longest of a run first, so the order
     depends on `items` alone. `batch_tokens` bounds the padded tokens of a forward pass.
     """
-    read = token_reader(source.tokenizer)
+    read, n_traces = token_reader(source.tokenizer), 0
     for captured in stream_batches(source, items, layers, dtype=dtype, batch_tokens=batch_tokens):
-        rows: list[ActRow] = []
+        rows: list[RowTable] = []
         for item, scores in zip(captured.items, captured.scores, strict=True):
-            rows += act_rows(item, scores, read(item.encoded.input_ids), window=source.window)
-        yield ActBatch(captured.acts, rows)
+            texts = read(item.encoded.input_ids)
+            rows.append(act_rows(item, scores, texts, window=source.window, sequence=n_traces))
+            n_traces += 1
+        yield ActBatch(captured.acts, join_rows(rows))
 
 
 def stream_batches(

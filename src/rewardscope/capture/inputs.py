@@ -4,19 +4,20 @@ row comes from.
 
 import hashlib
 import random
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import accumulate
 from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from rewardscope.errors import BadRecord, TooLong
 from rewardscope.prms import PrmAdapter
 from rewardscope.prms.scorer import fitting
-from rewardscope.records import ActRow, Encoded, Problem, Trace
+from rewardscope.records import Encoded, Problem, Trace
+from rewardscope.storage.rows import UNKNOWN, RowTable, make_rows
+from rewardscope.storage.sequences import ActSequence
 
 Positions = Literal["step-ends", "all-tokens", "last", "sample"]
 
@@ -164,27 +165,50 @@ def encode_traces(
 
 
 def act_rows(
-    item: TraceInput, scores: Sequence[float] | None, texts: Sequence[str], *, window: int
-) -> Iterator[ActRow]:
-    """Yield where each kept state of a trace comes from; only step ends have a reward.
+    item: TraceInput,
+    scores: Sequence[float] | None,
+    texts: Sequence[str],
+    *,
+    window: int,
+    sequence: int,
+) -> RowTable:
+    """Return where each kept state of a trace comes from; only step ends have a reward.
 
     `texts` are the token texts of the input; `window` counts the positions that the model was
-    trained on.
+    trained on; `sequence` is the number of the trace among those that are captured.
     """
-    ends, starts = item.encoded.step_ends, list(accumulate(map(len, texts), initial=0))
-    for position in item.positions:
-        step = bisect_left(ends, position)
-        is_end = ends[step] == position
-        yield ActRow(
-            problem=item.problem,
-            trace=item.trace.index,
-            step=step,
-            token=position,
-            token_id=item.encoded.input_ids[position],
-            is_step_end=is_end,
-            reward=scores[step] if is_end and scores else None,
-            correct=item.trace.correct,
-            dataset=item.dataset,
-            in_window=position < window,
-            text_start=starts[position],
-        )
+    token_N, ends = np.asarray(item.positions), np.asarray(item.encoded.step_ends)
+    n_rows, step_N = len(token_N), np.searchsorted(ends, token_N)
+    is_end_N = ends[step_N] == token_N
+    start_T = np.cumsum([0, *map(len, texts)])
+    verdict = UNKNOWN if item.trace.correct is None else int(item.trace.correct)
+    columns = {
+        "problem": np.zeros(n_rows),
+        "dataset": np.zeros(n_rows),
+        "trace": np.full(n_rows, item.trace.index),
+        "step": step_N,
+        "token": token_N,
+        "token_id": np.asarray(item.encoded.input_ids)[token_N],
+        "is_step_end": is_end_N,
+        "reward": np.where(is_end_N, np.asarray(scores)[step_N], 0) if scores else step_N * 0,
+        "has_reward": is_end_N if scores else np.zeros(n_rows),
+        "correct": np.full(n_rows, verdict),
+        "in_window": token_N < window,
+        "text_start": start_T[token_N],
+        "sequence": np.full(n_rows, sequence),
+    }
+    return make_rows(columns, problems=(item.problem,), datasets=(item.dataset,))
+
+
+def act_sequence(
+    item: TraceInput, scores: tuple[float, ...] | None, texts: Sequence[str]
+) -> ActSequence:
+    """Return the input of a trace as it is kept beside its states."""
+    return ActSequence(
+        problem=item.problem,
+        trace=item.trace.index,
+        tokens=tuple(texts),
+        step_ends=item.encoded.step_ends,
+        scores=scores,
+        correct=item.trace.correct,
+    )

@@ -7,26 +7,35 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rewardscope.dashboard.text_store import TextStore, short
 from rewardscope.features.categories import CATEGORIES
+from rewardscope.features.contexts import TopPeaks, fill, of_shown, top_examples
 from rewardscope.features.diff_table import FeatureDiff
 from rewardscope.features.examples import (
+    STEP_BINS,
     Contrast,
-    Example,
-    FeatureFirings,
-    activation_histogram,
-    by_feature,
+    Histograms,
+    StepEndSums,
+    TextMass,
+    add_steps,
     contrast,
     step_counts,
-    step_rewards,
-    step_rights,
-    top_examples,
     top_texts,
 )
-from rewardscope.features.firing import DataSet, Firings, sum_firings
+from rewardscope.features.firing import DataSet, FiringFile, FiringSums, RowTexts
+from rewardscope.storage.rows import RIGHT, UNKNOWN
 
-# Shape legend: F features, C token categories, D data sets.
+# Shape legend: F features, T features that are shown, C token categories, D data sets, S step bins.
 BEFORE, AFTER = 24, 12  # tokens of context
 N_TEXTS = 6
+
+
+class LayerFirings(NamedTuple):
+    """One data set, encoded by the SAE of the layer."""
+
+    data: DataSet
+    sums: FiringSums
+    file: FiringFile
 
 
 class Statistics(NamedTuple):
@@ -41,12 +50,8 @@ class Statistics(NamedTuple):
         return self.mass_CF.sum(axis=0)
 
 
-def gather(firings: Sequence[Firings], data_sets: Sequence[DataSet]) -> Statistics:
+def gather(sums: Sequence[FiringSums]) -> Statistics:
     """Add up the firings of every data set."""
-    sums = [
-        sum_firings(fired, data.rows.problems, data.rows.problem_N, data.texts.category_N)
-        for fired, data in zip(firings, data_sets, strict=True)
-    ]
     return Statistics(
         np.stack([s.count_PF.sum(axis=0, dtype=np.float64) for s in sums]),
         np.sum([s.mass_CF for s in sums], axis=0),
@@ -69,9 +74,50 @@ def choose_features(
     return order[(weight_F[order] > 0) & (statistics.mass_F[order] > 0)]
 
 
+class Details:
+    """What the rows show of the chosen features, added up as they go by; it does not grow with
+    them.
+    """
+
+    def __init__(
+        self, encoded: Sequence[LayerFirings], features: np.ndarray, max_F: np.ndarray, *, n: int
+    ) -> None:
+        self._codes = {
+            name: code
+            for code, name in enumerate(dict.fromkeys(p for e in encoded for p in e.sums.problems))
+        }
+        self.place_F = np.full(len(max_F), -1, dtype=np.int64)
+        self.place_F[features] = np.arange(len(features))
+        self.histograms = Histograms(max_F[features])
+        self.steps_TS = np.zeros((len(features), STEP_BINS), dtype=np.int64)
+        self.steps_S = np.zeros(STEP_BINS, dtype=np.int64)
+        self.rewards, self.rights = (StepEndSums(len(features), len(self._codes)) for _ in range(2))
+        self.peaks = [TopPeaks(len(features), n) for _ in encoded]
+        self.masses = [TextMass() for _ in encoded]
+        self.texts: list[Sequence[str]] = []
+        for number, one in enumerate(encoded):
+            self._add(number, one)
+
+    def _add(self, number: int, one: LayerFirings) -> None:
+        texts = RowTexts(one.data)
+        codes = np.array([self._codes[name] for name in one.sums.problems], dtype=np.int64)
+        for piece in one.file.read():
+            rows, firings = piece.rows, of_shown(piece, self.place_F)
+            self.steps_S += step_counts(rows.step_N)
+            self.histograms.add(firings)
+            add_steps(self.steps_TS, firings, rows.step_N)
+            self.masses[number].add(firings, texts.read(rows)[0])
+            self.peaks[number].add(rows, firings)
+            problem_N, correct_N = codes[rows.problem_N], rows.correct_N
+            scored_N = rows.step_end_N & rows.has_reward_N
+            self.rewards.add(firings, rows.reward_N, scored_N, problem_N)
+            graded_N = rows.step_end_N & (correct_N != UNKNOWN)
+            self.rights.add(firings, (correct_N == RIGHT).astype(float), graded_N, problem_N)
+        self.texts.append(texts.texts)
+
+
 def layer_data(
-    data_sets: list[DataSet],
-    firings: list[Firings],
+    encoded: Sequence[LayerFirings],
     diffs: Sequence[FeatureDiff],
     *,
     top: int,
@@ -82,170 +128,64 @@ def layer_data(
 
     `diffs` are the rows of this layer.
     """
-    statistics = gather(firings, data_sets)
+    data_sets = [one.data for one in encoded]
+    statistics = gather([one.sums for one in encoded])
     features = choose_features(statistics, diffs, top=top, by_diff=by_diff)
-    split = [by_feature(fired, features) for fired in firings]
-    rewards, rights = step_rewards(data_sets), step_rights(data_sets)
-    step_rows = np.sum([step_counts(data.rows.step_N) for data in data_sets], axis=0)
+    details = Details(encoded, features, statistics.max_F, n=n_examples)
+    examples = top_examples(
+        data_sets, details.peaks, n_shown=len(features), n=n_examples, before=BEFORE, after=AFTER
+    )
+    for number, one in enumerate(encoded):
+        fill(examples, number, one.file.read(), details.place_F)
+    texts = TextStore(data_sets, examples)
     pairs = list(dict.fromkeys((row.reasoning, row.instruct) for row in diffs))
-    texts = TextStore(data_sets)
-    examples = []
-    shown = []
-    for place, feature in enumerate(features.tolist()):
-        parts = [of_data_set[place] for of_data_set in split]
-        found = top_examples(parts, data_sets, n=n_examples, before=BEFORE, after=AFTER)
-        texts.want(found)
-        examples.append(found)
-        shown.append(
-            _numbers(feature, parts, data_sets, statistics, step_rows)
-            | {
-                "reward": _contrast(contrast(parts, rewards)),
-                "right": _contrast(contrast(parts, rights)),
-            }
-            | {"diffs": [_diff(row, pairs) for row in diffs if row.feature == feature]}
-        )
-    texts.cut()
-    for entry, found in zip(shown, examples, strict=True):
-        entry["examples"] = [texts.place(example) for example in found]
+    shown = [
+        _numbers(feature, place, details, statistics, [len(d.store.rows) for d in data_sets])
+        | {
+            "reward": _contrast(contrast(details.rewards.of(place))),
+            "right": _contrast(contrast(details.rights.of(place))),
+            "diffs": [_diff(row, pairs) for row in diffs if row.feature == feature],
+            "examples": [texts.place(example) for example in examples[place]],
+        }
+        for place, feature in enumerate(features.tolist())
+    ]
     return {
         "categories": CATEGORIES,
         "pairs": pairs,
         "features": shown,
         "n_firing": int((statistics.mass_F > 0).sum()),
         "data_sets": [_data_set(data) for data in data_sets],
-        "step_rows": step_rows.tolist(),
+        "step_rows": details.steps_S.tolist(),
         **texts.tables(),
     }
 
 
 def _numbers(
-    feature: int,
-    parts: list[FeatureFirings],
-    data_sets: list[DataSet],
-    statistics: Statistics,
-    step_rows: np.ndarray,
+    feature: int, place: int, details: Details, statistics: Statistics, rows_D: Sequence[int]
 ) -> dict[str, Any]:
     count_D, mass_C = statistics.count_DF[:, feature], statistics.mass_CF[:, feature]
-    steps = np.sum(
-        [
-            step_counts(data.rows.step_N[part.row_E])
-            for part, data in zip(parts, data_sets, strict=True)
-        ],
-        axis=0,
-    )
-    rows_D = np.array([len(data.rows) for data in data_sets])
+    mass = mass_C.sum()
+    texts = top_texts(place, details.masses, details.texts, total=float(mass), n=N_TEXTS)
+    steps = zip(details.steps_TS[place].tolist(), details.steps_S.tolist(), strict=True)
     return {
         "id": feature,
-        "rate": _short(count_D.sum() / rows_D.sum()),
+        "rate": short(count_D.sum() / sum(rows_D)),
         "n": int(count_D.sum()),
-        "mean": _short(mass_C.sum() / count_D.sum()),
-        "max": _short(statistics.max_F[feature]),
-        "mass": _short(mass_C.sum()),
-        "rates": [_short(rate) for rate in count_D / rows_D],
-        "kinds": [_short(share) for share in mass_C / mass_C.sum()],
-        "hist": activation_histogram(np.concatenate([part.value_E for part in parts])).tolist(),
-        "steps": [
-            _short(n / rows) if rows else None
-            for n, rows in zip(steps.tolist(), step_rows.tolist(), strict=True)
-        ],
-        "texts": [[text, _short(share)] for text, share in top_texts(parts, data_sets, n=N_TEXTS)],
+        "mean": short(mass / count_D.sum()),
+        "max": short(statistics.max_F[feature]),
+        "mass": short(mass),
+        "rates": [short(rate) for rate in count_D / np.array(rows_D)],
+        "kinds": [short(share) for share in mass_C / mass],
+        "hist": details.histograms.count_TH[place].tolist(),
+        "steps": [short(n / rows) if rows else None for n, rows in steps],
+        "texts": [[text, short(share)] for text, share in texts],
     }
-
-
-class TextStore:
-    """The texts that contexts need: windows of the same trace are merged, and each distinct token
-    text is kept once.
-    """
-
-    def __init__(self, data_sets: list[DataSet]) -> None:
-        self._data_sets = data_sets
-        self._wanted: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        # start, end, number
-        self._segment_at: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
-        self._segments: list[list[Any]] = []
-        self._traces: list[dict[str, Any]] = []
-        self._tokens: dict[str, int] = {}
-
-    def want(self, examples: Sequence[Example]) -> None:
-        """Note the windows of examples."""
-        for example in examples:
-            self._wanted.setdefault((example.data_set, example.sequence), []).append(
-                (example.start, example.end)
-            )
-
-    def cut(self) -> None:
-        """Cut the texts of all windows that were noted."""
-        for (number, line), windows in self._wanted.items():
-            sequence = self._data_sets[number].sequences[line]
-            trace = {
-                "data_set": number,
-                "problem": sequence["problem"],
-                "trace": sequence["trace"],
-                "correct": sequence["correct"],
-            }
-            self._traces.append(trace)
-            for start, end in _merged(windows):
-                self._segment_at.setdefault((number, line), []).append(
-                    (start, end, len(self._segments))
-                )
-                codes = [
-                    self._tokens.setdefault(text, len(self._tokens))
-                    for text in sequence["tokens"][start:end]
-                ]
-                more = end < len(sequence["tokens"])
-                self._segments.append(
-                    [len(self._traces) - 1, start, codes, _marks(sequence, start, end), more]
-                )
-
-    def place(self, example: Example) -> list[Any]:
-        """Return segment, position of the maximum, start, end, and [position, activation] pairs,
-        all positions within the segment.
-        """
-        placed = self._segment_at[example.data_set, example.sequence]
-        first, number = next(
-            (start, number) for start, end, number in placed if start <= example.position < end
-        )
-        values = [
-            [position - first, _short(value)] for position, value in example.activations.items()
-        ]
-        return [
-            number,
-            example.position - first,
-            example.start - first,
-            example.end - first,
-            values,
-        ]
-
-    def tables(self) -> dict[str, Any]:
-        return {"tokens": list(self._tokens), "traces": self._traces, "segments": self._segments}
-
-
-def _merged(windows: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join windows that overlap or touch."""
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted(windows):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return joined
-
-
-def _marks(sequence: dict, start: int, end: int) -> list[list[Any]]:
-    """Return [position, step number from 1, score or None] of the step ends in a window."""
-    scores = sequence["scores"] or [None] * len(sequence["step_ends"])
-    ends = enumerate(zip(sequence["step_ends"], scores, strict=True), start=1)
-    return [
-        [position - start, step, None if score is None else _short(score)]
-        for step, (position, score) in ends
-        if start <= position < end
-    ]
 
 
 def _contrast(found: Contrast) -> dict[str, Any]:
     d = found.difference
-    interval = None if d is None else [_short(d.value), _short(d.low), _short(d.high), d.n]
-    sides = [None if mean is None else _short(mean) for mean in (found.fires, found.elsewhere)]
+    interval = None if d is None else [short(d.value), short(d.low), short(d.high), d.n]
+    sides = [None if mean is None else short(mean) for mean in (found.fires, found.elsewhere)]
     counts = {
         "n_fires": found.n_fires,
         "n_elsewhere": found.n_elsewhere,
@@ -269,12 +209,8 @@ def _diff(row: FeatureDiff, pairs: list[tuple[str, str]]) -> list[Any]:
 def _data_set(data: DataSet) -> dict[str, Any]:
     return {
         "name": data.name,
-        "rows": len(data.rows),
-        "problems": len(data.rows.problems),
-        "traces": len(data.sequences),
+        "rows": len(data.store.rows),
+        "problems": len(data.store.problems),
+        "traces": len(data.store.sequences),
         "every_token": data.every_token,
     }
-
-
-def _short(value: Any) -> float:
-    return float(f"{float(value):.4g}")

@@ -6,11 +6,7 @@ set.
 
 import re
 import unicodedata
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
-
-if TYPE_CHECKING:
-    import numpy as np  # not loaded, so that tables of features are read without it
+from typing import Literal, get_args
 
 Category = Literal[
     "whitespace", "punctuation", "unicode", "digit", "operator", "word", "markup", "step_tag"
@@ -50,47 +46,3 @@ def _kind(character: str) -> Category:
     if character in _OPERATORS:
         return "operator"
     return "punctuation" if character.isascii() else "unicode"
-
-
-class RowTexts(NamedTuple):
-    """The text that each row stands for, and its category, as positions in `texts` and in
-    CATEGORIES.
-    """
-
-    texts: tuple[str, ...]
-    text_N: "np.ndarray"  # int32
-    category_N: "np.ndarray"  # uint8
-
-
-def row_texts(
-    tokens: Sequence[list[str]],
-    sequence_N: "np.ndarray",
-    token_N: "np.ndarray",
-    step_end_N: "np.ndarray",
-    *,
-    every_token: bool,
-) -> RowTexts:
-    """Return the text and the category of each row; `tokens` holds the texts of each sequence.
-
-    With every token captured, a row at a step end is a `step_tag`. Where only step ends were
-    captured, each stands for the token before its step tag.
-    """
-    import numpy as np
-
-    shifted_N = token_N - (step_end_N if not every_token else np.zeros_like(step_end_N))
-    codes: dict[str, int] = {}
-    text_N = np.fromiter(
-        (
-            codes.setdefault(tokens[s][max(0, t)], len(codes))
-            for s, t in zip(sequence_N, shifted_N, strict=True)
-        ),
-        np.int32,
-        len(token_N),
-    )
-    category_of_text = np.array(
-        [CATEGORIES.index(category_of(text)) for text in codes], dtype=np.uint8
-    )
-    category_N = category_of_text[text_N]
-    if every_token:
-        category_N[step_end_N] = CATEGORIES.index("step_tag")
-    return RowTexts(tuple(codes), text_N, category_N)

@@ -1,40 +1,19 @@
-"""Where features fire: per feature the strongest contexts, how strongly it fires, in which steps,
-and what reward goes with it.
-"""
+"""How features fire: how strongly, in which steps, on which texts, and what reward goes with it."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, final
 
 import numpy as np
 
-from rewardscope.features.firing import DataSet, Firings
+from rewardscope.features.contexts import ShownFirings
 from rewardscope.records import Estimate
 from rewardscope.statistics.intervals import Z_95
-from rewardscope.storage.rows import RIGHT, UNKNOWN
 
-# Shape legend: E firings of one feature, P problems, S step bins, H histogram bins.
+# Shape legend: N rows, E firings, T features that are shown, P problems, S step bins, H histogram
+# bins.
 HISTOGRAM_BINS = 24
 STEP_BINS = 16  # steps 1 to 15, then all later ones
 MIN_PROBLEMS = 10
-
-
-class Example(NamedTuple):
-    """A context: the tokens [start, end) of a sequence, and the activation at each position in it
-    where the feature fires.
-    """
-
-    data_set: int
-    sequence: int
-    position: int  # of the maximum
-    start: int
-    end: int
-    activations: dict[int, float]
-
-
-class FeatureFirings(NamedTuple):
-    """The firings of one feature on one data set, in row order."""
-
-    row_E: np.ndarray
-    value_E: np.ndarray
 
 
 class Contrast(NamedTuple):
@@ -52,62 +31,20 @@ class Contrast(NamedTuple):
     n_problems: int  # with a step end where it fires
 
 
-def by_feature(firings: Firings, features: np.ndarray) -> list[FeatureFirings]:
-    """Return the firings of each of `features`, in their order."""
-    place_F = np.full(firings.n_features, -1)
-    place_F[features] = np.arange(len(features))
-    kept = np.flatnonzero(place_F[firings.feature_E] >= 0)
-    places = place_F[firings.feature_E[kept]]
-    kept = kept[np.argsort(places, kind="stable")]  # stable keeps the row order within a feature
-    ends = np.bincount(places, minlength=len(features)).cumsum()[:-1]
-    return [
-        FeatureFirings(firings.row_E[part], firings.value_E[part]) for part in np.split(kept, ends)
-    ]
+@final
+class Histograms:
+    """Counts [T, H] of activations in equal bins from 0 to the largest of each feature."""
 
+    def __init__(self, max_T: np.ndarray) -> None:
+        self._edges_TH = np.stack(
+            [np.linspace(0.0, float(top), HISTOGRAM_BINS + 1, dtype=np.float32) for top in max_T]
+        )
+        self.count_TH = np.zeros((len(max_T), HISTOGRAM_BINS), dtype=np.int64)
 
-def top_examples(
-    per_data_set: list[FeatureFirings], data_sets: list[DataSet], *, n: int, before: int, after: int
-) -> list[Example]:
-    """Return the `n` strongest contexts of a feature over all data sets, strongest first, at most
-    one a trace.
-    """
-    ranked = []
-    for number, (firings, data) in enumerate(zip(per_data_set, data_sets, strict=True)):
-        order = np.argsort(-firings.value_E, kind="stable")
-        _, first = np.unique(data.rows.sequence_N[firings.row_E[order]], return_index=True)
-        ranked += [
-            (float(firings.value_E[order[i]]), number, int(order[i])) for i in np.sort(first)[:n]
-        ]
-    ranked.sort(key=lambda entry: -entry[0])
-    return [
-        _example(per_data_set[number], data_sets[number], number, at, before, after)
-        for _, number, at in ranked[:n]
-    ]
-
-
-def _example(
-    firings: FeatureFirings, data: DataSet, number: int, at: int, before: int, after: int
-) -> Example:
-    """Cut the window round firing `at`; only its neighbours in row order can lie in it."""
-    row = int(firings.row_E[at])
-    sequence, position = int(data.rows.sequence_N[row]), int(data.rows.token_N[row])
-    start, end = (
-        max(0, position - before),
-        min(len(data.sequences[sequence]["tokens"]), position + after + 1),
-    )
-    near = slice(*np.searchsorted(firings.row_E, [row - before, row + after + 1]))
-    inside = {
-        int(data.rows.token_N[r]): float(value)
-        for r, value in zip(firings.row_E[near], firings.value_E[near], strict=True)
-        if data.rows.sequence_N[r] == sequence and start <= data.rows.token_N[r] < end
-    }
-    return Example(number, sequence, position, start, end, inside)
-
-
-def activation_histogram(values_E: np.ndarray) -> np.ndarray:
-    """Return counts [H] of activations in equal bins from 0 to the largest."""
-    top = float(values_E.max()) if len(values_E) else 1.0
-    return np.histogram(values_E, bins=HISTOGRAM_BINS, range=(0.0, top))[0]
+    def add(self, firings: ShownFirings) -> None:
+        inner_EH = self._edges_TH[firings.place_E, 1:-1]
+        bin_E = (firings.value_E[:, None] >= inner_EH).sum(axis=1)
+        np.add.at(self.count_TH, (firings.place_E, bin_E), 1)
 
 
 def step_counts(step_N: np.ndarray) -> np.ndarray:
@@ -117,104 +54,107 @@ def step_counts(step_N: np.ndarray) -> np.ndarray:
     return np.bincount(np.minimum(step_N[step_N >= 0], STEP_BINS - 1), minlength=STEP_BINS)
 
 
+def add_steps(count_TS: np.ndarray, firings: ShownFirings, step_N: np.ndarray) -> None:
+    """Add the firings of each feature to its counts by step, as in `step_counts`."""
+    step_E = np.minimum(step_N[firings.row_E], STEP_BINS - 1)
+    known = step_E >= 0
+    np.add.at(count_TS, (firings.place_E[known], step_E[known]), 1)
+
+
+@final
+class TextMass:
+    """Activation of each feature on each token text of one data set, where there is any."""
+
+    def __init__(self) -> None:
+        self._keys = np.zeros(0, dtype=np.int64)  # place and text code, ascending
+        self._mass = np.zeros(0)
+
+    def add(self, firings: ShownFirings, text_N: np.ndarray) -> None:
+        key_E = firings.place_E << 32 | text_N[firings.row_E]
+        new = np.setdiff1d(key_E, self._keys)
+        at = np.searchsorted(self._keys, new)
+        self._keys, self._mass = np.insert(self._keys, at, new), np.insert(self._mass, at, 0.0)
+        np.add.at(self._mass, np.searchsorted(self._keys, key_E), firings.value_E)
+
+    def strongest(self, place: int, n: int) -> list[tuple[int, float]]:
+        """Return the `n` text codes with the most activation of a feature, and how much."""
+        mine = slice(*np.searchsorted(self._keys, [place << 32, (place + 1) << 32]))
+        order = np.argsort(-self._mass[mine], kind="stable")[:n]
+        codes = self._keys[mine][order] - (place << 32)
+        return list(zip(codes.tolist(), self._mass[mine][order].tolist(), strict=True))
+
+
 def top_texts(
-    per_data_set: list[FeatureFirings], data_sets: list[DataSet], *, n: int
+    place: int, masses: Sequence[TextMass], texts: Sequence[Sequence[str]], *, total: float, n: int
 ) -> list[tuple[str, float]]:
     """Return the `n` token texts that carry most of a feature's activation, each with its share of
-    it.
+    the `total`. There is an entry of `masses` and `texts` for each data set.
     """
     mass: dict[str, float] = {}
-    for firings, data in zip(per_data_set, data_sets, strict=True):
-        mass_by_text = np.bincount(
-            data.texts.text_N[firings.row_E],
-            weights=firings.value_E,
-            minlength=len(data.texts.texts),
-        )
-        for code in np.argsort(-mass_by_text, kind="stable")[: 4 * n]:
-            text = data.texts.texts[code]
-            mass[text] = mass.get(text, 0.0) + float(mass_by_text[code])
-    total = sum(float(firings.value_E.sum()) for firings in per_data_set)
+    for of_data_set, known in zip(masses, texts, strict=True):
+        for code, value in of_data_set.strongest(place, 4 * n):
+            mass[known[code]] = mass.get(known[code], 0.0) + value
     best = sorted(mass.items(), key=lambda entry: -entry[1])[:n]
     return [(text, share / total) for text, share in best if share > 0]
 
 
 class StepEnds(NamedTuple):
-    """A quantity at the step ends of all data sets, and the problem of each.
-
-    A row's position here is in `place_DN`, -1 for none.
+    """Sums by problem of a quantity at step ends where a feature fires and where it does not, and
+    how many step ends these are.
     """
 
-    value_N: np.ndarray
-    problem_N: np.ndarray  # codes over all data sets together
-    n_problems: int
-    place_DN: list[np.ndarray]
+    fires_P: np.ndarray
+    n_fires_P: np.ndarray
+    elsewhere_P: np.ndarray
+    n_elsewhere_P: np.ndarray
 
 
-def step_rewards(data_sets: list[DataSet]) -> StepEnds:
-    """Return the PRM's score at every step end that has one."""
-    return _step_ends(
-        data_sets,
-        [d.rows.reward_N for d in data_sets],
-        [d.rows.step_end_N & d.rows.has_reward_N for d in data_sets],
-    )
+@final
+class StepEndSums:
+    """A quantity at the step ends of all data sets, added up by problem and by feature."""
+
+    def __init__(self, n_shown: int, n_problems: int) -> None:
+        self._sum_P, self._n_P = np.zeros((2, n_problems))
+        self._fires_TP, self._n_fires_TP = np.zeros((2, n_shown, n_problems))
+
+    def add(
+        self, firings: ShownFirings, value_N: np.ndarray, known_N: np.ndarray, problem_N: np.ndarray
+    ) -> None:
+        """Add rows; those of `known_N` are step ends whose value is known."""
+        n_problems = len(self._n_P)
+        known = problem_N[known_N]
+        self._sum_P += np.bincount(known, weights=value_N[known_N], minlength=n_problems)
+        self._n_P += np.bincount(known, minlength=n_problems)
+        at = np.flatnonzero(known_N[firings.row_E])
+        row_E = firings.row_E[at]
+        where = (firings.place_E[at], problem_N[row_E])
+        np.add.at(self._fires_TP, where, value_N[row_E])
+        np.add.at(self._n_fires_TP, where, 1)
+
+    def of(self, place: int) -> StepEnds:
+        """Return the sums of one feature."""
+        fires_P, n_fires_P = self._fires_TP[place], self._n_fires_TP[place]
+        return StepEnds(fires_P, n_fires_P, self._sum_P - fires_P, self._n_P - n_fires_P)
 
 
-def step_rights(data_sets: list[DataSet]) -> StepEnds:
-    """Return 1 at step ends of right traces and 0 at those of wrong ones, where the grade is
-    known.
-    """
-    known = [d.rows.step_end_N & (d.rows.correct_N != UNKNOWN) for d in data_sets]
-    return _step_ends(
-        data_sets, [(d.rows.correct_N == RIGHT).astype(np.float32) for d in data_sets], known
-    )
-
-
-def _step_ends(
-    data_sets: list[DataSet], values: list[np.ndarray], known: list[np.ndarray]
-) -> StepEnds:
-    names = {
-        name: code
-        for code, name in enumerate(dict.fromkeys(p for d in data_sets for p in d.rows.problems))
-    }
-    found, problems, places, start = [], [], [], 0
-    for data, value_N, known_N in zip(data_sets, values, known, strict=True):
-        codes = np.array([names[name] for name in data.rows.problems], dtype=np.int64)
-        found.append(value_N[known_N].astype(np.float64))
-        problems.append(codes[data.rows.problem_N[known_N]])
-        places.append(np.where(known_N, start + np.cumsum(known_N) - 1, -1))
-        start += len(found[-1])
-    return StepEnds(np.concatenate(found), np.concatenate(problems), len(names), places)
-
-
-def contrast(per_data_set: list[FeatureFirings], ends: StepEnds) -> Contrast:
+def contrast(ends: StepEnds) -> Contrast:
     """Compare the quantity where a feature fires with the rest.
 
     The interval is normal, its variance clustered by problem.
     """
-    at = np.concatenate(
-        [
-            place_N[firings.row_E]
-            for firings, place_N in zip(per_data_set, ends.place_DN, strict=True)
-        ]
-    )
-    fires_N = np.zeros(len(ends.value_N), dtype=bool)
-    fires_N[at[at >= 0]] = True
-    n_fires, n_elsewhere = int(fires_N.sum()), int((~fires_N).sum())
-    means = [
-        float(ends.value_N[side_N].mean()) if side_N.any() else None
-        for side_N in (fires_N, ~fires_N)
-    ]
-    problems = [len(np.unique(ends.problem_N[side_N])) for side_N in (fires_N, ~fires_N)]
-    if means[0] is None or means[1] is None or min(problems) < MIN_PROBLEMS:
-        return Contrast(means[0], means[1], None, n_fires, n_elsewhere, problems[0])
-    residual_N = np.where(
-        fires_N, (ends.value_N - means[0]) / n_fires, -(ends.value_N - means[1]) / n_elsewhere
-    )
-    influence_P = np.bincount(ends.problem_N, weights=residual_N, minlength=ends.n_problems)
-    n_problems = len(np.unique(ends.problem_N))
+    n_fires, n_elsewhere = int(ends.n_fires_P.sum()), int(ends.n_elsewhere_P.sum())
+    fires = float(ends.fires_P.sum()) / n_fires if n_fires else None
+    elsewhere = float(ends.elsewhere_P.sum()) / n_elsewhere if n_elsewhere else None
+    problems = [int((n_P > 0).sum()) for n_P in (ends.n_fires_P, ends.n_elsewhere_P)]
+    if fires is None or elsewhere is None or min(problems) < MIN_PROBLEMS:
+        return Contrast(fires, elsewhere, None, n_fires, n_elsewhere, problems[0])
+    influence_P = (ends.fires_P - fires * ends.n_fires_P) / n_fires - (
+        ends.elsewhere_P - elsewhere * ends.n_elsewhere_P
+    ) / n_elsewhere
+    n_problems = int((ends.n_fires_P + ends.n_elsewhere_P > 0).sum())
     half = Z_95 * float(np.sqrt((influence_P**2).sum() * n_problems / (n_problems - 1)))
-    difference = means[0] - means[1]
+    difference = fires - elsewhere
     estimate = Estimate(
         value=difference, low=difference - half, high=difference + half, n=n_problems
     )
-    return Contrast(means[0], means[1], estimate, n_fires, n_elsewhere, problems[0])
+    return Contrast(fires, elsewhere, estimate, n_fires, n_elsewhere, problems[0])

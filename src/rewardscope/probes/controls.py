@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from rewardscope.probes.fit import fit_probe, predict_chosen
 from rewardscope.probes.linreg import Array, LinearProbe
 from rewardscope.probes.table import Table
-from rewardscope.storage.jsonl import read_rows
-from rewardscope.storage.shards import SEQUENCES, ActStore
+from rewardscope.storage.acts import ActStore
 
 # Shape legend: N rows, M rows that take part, D features.
 TOKEN, POSITION = "token", "position"
@@ -65,7 +64,7 @@ def token_columns(store: ActStore, table: Table) -> list[Column]:
     apart.
     """
     rows = table.taken
-    before = _tokens_before(store, table)[rows]
+    before = _tokens_before(store)[rows]
     training = table.train[rows]
     return [_named(codes, training) for codes in (table.token_id[rows].astype(np.int64), before)]
 
@@ -77,7 +76,7 @@ def position_columns(table: Table) -> list[Column]:
     All come from the rows alone, each as a number and in up to 16 bins of equal counts, so that
     curves are found as well.
     """
-    rows, n_traces = table.taken, len(table.traces)
+    rows, n_traces = table.taken, table.n_traces
     last_step, last_token, first_token = (np.zeros(n_traces, dtype=np.int64) for _ in range(3))
     np.maximum.at(last_step, table.trace, table.step)
     np.maximum.at(last_token, table.trace, table.token)
@@ -128,21 +127,11 @@ def fit_columns(
     return probe, predict_chosen(source, [probe], table.test[rows])[:, 0]
 
 
-def _tokens_before(store: ActStore, table: Table) -> NDArray[np.int64]:
+def _tokens_before(store: ActStore) -> NDArray[np.int64]:
     """Return a number for the text of the token before each row [N]; -1 where no text is stored."""
-    codes, texts = np.full(store.n_rows, -1, dtype=np.int64), dict[str, int]()
-    order = np.argsort(table.trace, kind="stable")
-    starts = np.searchsorted(table.trace[order], np.arange(len(table.traces) + 1))
-    for sequence in read_rows(store.folder / SEQUENCES):
-        number = table.traces.get((sequence["problem"], sequence["trace"]))
-        if number is None:
-            continue
-        for row in order[starts[number] : starts[number + 1]]:
-            position = int(table.token[row]) - 1
-            codes[row] = (
-                texts.setdefault(sequence["tokens"][position], len(texts)) if position >= 0 else -1
-            )
-    return codes
+    reader = store.sequences.text_reader()
+    parts = [reader.read(rows.sequence_N, rows.token_N - 1) for rows in store.row_groups()]
+    return np.concatenate(parts).astype(np.int64)
 
 
 def _named(value_M: NDArray[np.int64], training_M: NDArray[np.bool_]) -> Column:

@@ -5,8 +5,8 @@ one and judged on in another.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rewardscope.storage.acts import ActStore
 from rewardscope.storage.jsonl import read_rows
-from rewardscope.storage.shards import ActStore
 
 
 def same_problems(stores: Sequence[ActStore]) -> list[dict[str, str]]:
@@ -41,7 +41,7 @@ def read_questions(store: ActStore) -> Mapping[str, str]:
     """Return the question of each problem, without differences in white space; nothing where the
     generations are gone.
     """
-    path = Path(store.manifest["extra"].get("generations", ""))
+    path = Path(store.info.generations or "")
     if not path.is_file():
         return {}
     return {

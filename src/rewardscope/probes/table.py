@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.splits import deal_folds, is_test
-from rewardscope.storage.shards import ActStore
+from rewardscope.storage.acts import ActStore
+from rewardscope.storage.rows import UNKNOWN, RowTable
 
 # Shape legend: N rows of the folder.
 Target = Literal["reward", "correct"]
@@ -20,8 +21,7 @@ class Table(NamedTuple):
     """Rows [N] in the order of the shards. Rows on neither side take no part: they are no step
     ends, or have no target.
 
-    `fold` is that of a row on the training side, else -1. `problem` and `trace` count from 0;
-    `traces` gives the number of a trace.
+    `fold` is that of a row on the training side, else -1. `problem` and `trace` count from 0.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Table(NamedTuple):
     problem_ids: list[str]
     value: NDArray[np.float64]
     problem: NDArray[np.int32]
-    traces: dict[tuple[str, int], int]
+    n_traces: int
     trace: NDArray[np.int32]
     step: NDArray[np.int32]
     token: NDArray[np.int32]
@@ -68,20 +68,18 @@ def read_table(
 
     Raises: MissingInput, ConfigError where no probe can be fitted or judged on them.
     """
+    rows = store.rows
     numbers: dict[str, int] = {}
-    traces: dict[tuple[str, int], int] = {}
-    value, known = np.zeros(store.n_rows), np.zeros(store.n_rows, dtype=bool)
-    problem, trace, step, token, token_id = (
-        np.zeros(store.n_rows, dtype=np.int32) for _ in range(5)
-    )
-    for index, row in enumerate(store.iter_rows()):
-        problem_id = row.problem if same is None else same.get(row.problem, row.problem)
-        problem[index] = numbers.setdefault(problem_id, len(numbers))
-        trace[index] = traces.setdefault((row.problem, row.trace), len(traces))
-        step[index], token[index], token_id[index] = row.step, row.token, row.token_id
-        given = row.reward if target == "reward" else row.correct
-        if row.is_step_end and given is not None:
-            value[index], known[index] = float(given), True
+    stands_for = [(same or {}).get(problem_id, problem_id) for problem_id in rows.problems]
+    problem = np.array(
+        [numbers.setdefault(problem_id, len(numbers)) for problem_id in stands_for], dtype=np.int32
+    )[rows.problem_N]
+    trace, n_traces = number_traces(rows)
+    if target == "reward":
+        known, value = rows.step_end_N & rows.has_reward_N, rows.reward_N
+    else:
+        known, value = rows.step_end_N & (rows.correct_N != UNKNOWN), rows.correct_N
+    value = np.where(known, value, 0).astype(np.float64)
     if not known.any():
         raise MissingInput(
             f"{store.folder}: no step end has a {target} value, so there is nothing to fit"
@@ -100,17 +98,28 @@ def read_table(
         ids,
         value,
         problem,
-        traces,
+        n_traces,
         trace,
-        step,
-        token,
-        token_id,
+        rows.step_N,
+        rows.token_N,
+        rows.token_id_N,
         test=known & held_out[problem],
         fold=np.where(training, fold_of[problem], np.int8(-1)),
         n_folds=split.folds,
     )
     _check(table)
     return table
+
+
+def number_traces(rows: RowTable) -> tuple[NDArray[np.int32], int]:
+    """Return the trace of each row [N], counted from 0 in order of appearance, and how many there
+    are.
+    """
+    key_N = rows.problem_N.astype(np.int64) << 32 | rows.trace_N
+    _, first, code_N = np.unique(key_N, return_index=True, return_inverse=True)
+    place = np.empty(len(first), dtype=np.int32)
+    place[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
+    return place[code_N], len(first)
 
 
 def _check(table: Table) -> None:

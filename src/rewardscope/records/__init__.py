@@ -12,13 +12,12 @@ from rewardscope.records.generations import (
     SolvedProblem,
     Trace,
 )
-from rewardscope.records.inputs import ActRow, Encoded
+from rewardscope.records.inputs import Encoded
 from rewardscope.records.manifest import InputDigest, Manifest
 from rewardscope.records.results import Estimate, PatternBin, ProbeResult, TransferResult
 
 __all__ = [
     "FINISHES",
-    "ActRow",
     "Completion",
     "Cost",
     "Encoded",

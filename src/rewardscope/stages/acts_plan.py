@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from rewardscope.stages.save_acts import Config
 
 MAX_BATCH_TOKENS, CPU_BATCH_TOKENS = 16_384, 1024  # on a CPU a small batch stays in the caches
-# of rows.jsonl and sequences.jsonl, about
-_BYTES_PER_ROW, _BYTES_PER_TOKEN, _BYTES_PER_SCORE = 200, 10, 24
+# of rows.parquet and sequences.parquet, at most about
+_BYTES_PER_ROW, _BYTES_PER_TOKEN, _BYTES_PER_SCORE, _BYTES_PER_TRACE = 32, 4, 12, 40
 _BYTES_PER_MEMBER = 300  # of a shard: the headers of one layer
 
 
@@ -171,10 +171,11 @@ def check_disk(plan: Plan, missing: "list[Group]", all_groups: "list[Group]", fo
     )
     text = 0
     for item in (item for group in all_groups for item in group.items):
-        text += len(item.positions) * (_BYTES_PER_ROW + len(item.problem) + len(item.dataset))
         text += (
-            len(item.encoded.input_ids) * _BYTES_PER_TOKEN
+            len(item.positions) * _BYTES_PER_ROW
+            + len(item.encoded.input_ids) * _BYTES_PER_TOKEN
             + len(item.encoded.step_ends) * _BYTES_PER_SCORE
+            + _BYTES_PER_TRACE
         )
     need = (
         rows * len(plan.layers) * plan.width * plan.dtype.itemsize

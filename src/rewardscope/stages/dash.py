@@ -3,6 +3,7 @@ network.
 """
 
 import dataclasses
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -113,7 +114,7 @@ def _write_pages(
     """Write a page a layer; return their paths and the numbers of each layer for the index."""
     from rewardscope.features.firing import open_data_set
     from rewardscope.models.device import pick_device
-    from rewardscope.storage.shards import ActStore
+    from rewardscope.storage.acts import ActStore
 
     device = pick_device(config.device)
     stores = {folder: ActStore(folder) for folder in folders}
@@ -123,7 +124,7 @@ def _write_pages(
     pages, entries = [], []
     for layer in progress(layers, "dash", unit="layer"):
         of_layer = [row for row in diffs if row.layer == layer]
-        data = _layer(sae, layer, data_sets, of_layer, config, device=device) | {
+        data = _layer(sae, layer, data_sets, of_layer, config, out, device=device) | {
             "run": slug(sae.root),
             "layers": layers,
         }
@@ -139,25 +140,29 @@ def _layer(
     data_sets: "list[DataSet]",
     diffs: list[FeatureDiff],
     config: Config,
+    scratch: Path,
     *,
     device: "torch.device",
 ) -> dict[str, Any]:
-    """Encode the rows of a layer once and return the values of its page."""
-    from rewardscope.dashboard.layer_data import layer_data
-    from rewardscope.features.firing import encode_store
+    """Encode the rows of a layer once and return the values of its page; the firings lie in files
+    below `scratch` meanwhile.
+    """
+    from rewardscope.dashboard.layer_data import LayerFirings, layer_data
+    from rewardscope.features.firing import FiringFile, encode_store, sum_firings
     from rewardscope.sae.model.checkpoint import load_sae
 
     path = sae.layers[layer]
     model = load_sae(path, device=device)
-    firings = [encode_store(model, data.store, device=device) for data in data_sets]
-    shown = layer_data(
-        data_sets,
-        firings,
-        diffs,
-        top=config.top,
-        by_diff=config.by == "diff",
-        n_examples=config.examples,
-    )
+    encoded = []
+    with ExitStack() as files:
+        for data in data_sets:
+            file = files.enter_context(FiringFile(scratch, data.store))
+            pieces = file.keep(encode_store(model, data.store, device=device))
+            sums = sum_firings(data, pieces, n_features=model.n_features)
+            encoded.append(LayerFirings(data, sums, file))
+        shown = layer_data(
+            encoded, diffs, top=config.top, by_diff=config.by == "diff", n_examples=config.examples
+        )
     quality = (path if path.is_dir() else path.parent) / QUALITY
     return shown | {
         "layer": layer,

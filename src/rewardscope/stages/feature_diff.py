@@ -128,7 +128,7 @@ def _compare_units(units: list[Unit], sae: SaeRun, config: Config) -> tuple[list
     from rewardscope.features.diff import compare, favoured
     from rewardscope.features.firing import open_data_set
     from rewardscope.models.device import pick_device
-    from rewardscope.storage.shards import ActStore
+    from rewardscope.storage.acts import ActStore
 
     device = pick_device(config.device)
     folders = dict.fromkeys(folder for unit in units for folder in (unit.reasoning, unit.instruct))
@@ -161,8 +161,9 @@ def _sums(run: SaeRun, layer: int, data: "DataSet", *, device: "torch.device") -
     from rewardscope.features.firing import encode_store, sum_firings
     from rewardscope.sae.model.checkpoint import load_sae
 
-    firings = encode_store(load_sae(run.layers[layer], device=device), data.store, device=device)
-    return sum_firings(firings, data.rows.problems, data.rows.problem_N, data.texts.category_N)
+    sae = load_sae(run.layers[layer], device=device)
+    pieces = encode_store(sae, data.store, device=device)
+    return sum_firings(data, pieces, n_features=sae.n_features)
 
 
 def _show(rows: list[FeatureDiff]) -> str:

@@ -1,8 +1,9 @@
 """`probe-predict`: what fitted probes say of the states of another save-acts folder."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rewardscope import paths
 from rewardscope.cli import show
@@ -16,7 +17,7 @@ from rewardscope.storage.tables import read_json, write_csv
 if TYPE_CHECKING:
     import numpy as np
 
-    from rewardscope.storage.shards import ActStore
+    from rewardscope.storage.acts import ActStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ def run(config: Config, settings: Settings) -> Path:
     stage = Stage("probe-predict", config, inputs={"acts": acts, "probes": probes}, out=out)
     if stage.is_done():
         return out
-    from rewardscope.storage.shards import ActStore
+    from rewardscope.storage.acts import ActStore
 
     store, manifest = ActStore(acts), probes / "manifest.json"
     if not manifest.is_file() or read_json(manifest)["stage"] != "train-linreg":
@@ -78,21 +79,35 @@ def run(config: Config, settings: Settings) -> Path:
             for layer in progress(layers, "predict", unit="layer")
         }
         columns = {f"layer_{layer:02d}": values_N for layer, values_N in predicted.items()}
-        rows = (
-            {
-                "problem": row.problem,
-                "trace": row.trace,
-                "step": row.step,
-                "token": row.token,
-                "is_step_end": row.is_step_end,
-                **{name: f"{values_N[index]:.8g}" for name, values_N in columns.items()},
-            }
-            for index, row in enumerate(store.iter_rows())
-        )
-        write_csv(out, rows, fields=["problem", "trace", "step", "token", "is_step_end", *columns])
+        fields = ["problem", "trace", "step", "token", "is_step_end", *columns]
+        write_csv(out, _rows(store, columns), fields=fields)
         stage.finish([out], rows=store.n_rows, extra={"layers": list(layers)})
     show(f"{store.n_rows} rows, {len(layers)} layers: {out}")
     return out
+
+
+def _rows(store: "ActStore", columns: "dict[str, np.ndarray]") -> Iterator[dict[str, Any]]:
+    """Yield the rows of the table: where each state comes from, and its predictions."""
+    index = 0
+    for rows in store.row_groups():
+        places = zip(
+            rows.problem_N.tolist(),
+            rows.trace_N.tolist(),
+            rows.step_N.tolist(),
+            rows.token_N.tolist(),
+            rows.step_end_N.tolist(),
+            strict=True,
+        )
+        for problem, trace, step, token, is_end in places:
+            yield {
+                "problem": rows.problems[problem],
+                "trace": trace,
+                "step": step,
+                "token": token,
+                "is_step_end": is_end,
+                **{name: f"{values_N[index]:.8g}" for name, values_N in columns.items()},
+            }
+            index += 1
 
 
 def _predict(store: "ActStore", layer: int, probes: Path) -> "np.ndarray":

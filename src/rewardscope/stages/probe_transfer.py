@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rewardscope.probes.linreg import LinearProbe
     from rewardscope.probes.scores import Resamples
     from rewardscope.probes.table import Table
-    from rewardscope.storage.shards import ActStore
+    from rewardscope.storage.acts import ActStore
 
 # in a manifest of save-acts: what must be the same for states to be comparable
 _MODEL = ("prm", "model", "mode")
@@ -69,7 +69,7 @@ def run(config: Config, settings: Settings) -> Path:
     from rewardscope.probes.scores import resample
     from rewardscope.probes.shared_problems import same_problems
     from rewardscope.probes.table import Split, read_table
-    from rewardscope.storage.shards import ActStore
+    from rewardscope.storage.acts import ActStore
 
     stores = {paths.slug(folder).removeprefix("math-rm-"): ActStore(folder) for folder in folders}
     layers = _common_layers(list(stores.values()), config)
@@ -113,9 +113,7 @@ def _common_layers(stores: "list[ActStore]", config: Config) -> tuple[int, ...]:
     first, captured = stores[0], set(stores[0].layers)
     for store in stores[1:]:
         for what in _MODEL:
-            one, other = (
-                {**entry.settings, **entry.manifest["extra"]}.get(what) for entry in (first, store)
-            )
+            one, other = (getattr(entry.info, what) for entry in (first, store))
             if one != other:
                 raise ConfigError(
                     f"--ds-names: the {what} of {first.folder} is {one}, that of {store.folder} is"

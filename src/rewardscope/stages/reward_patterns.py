@@ -3,6 +3,7 @@ forecast the answer, what biases them.
 """
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,8 +22,11 @@ from rewardscope.storage.files import write_json
 from rewardscope.storage.tables import columns_of, show_table, write_csv
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from rewardscope.probes.patterns import ScoredTrace
     from rewardscope.records import Estimate
+    from rewardscope.storage.acts import ActStore
 
 FORECASTS = ("last", "min", "mean", "prod")
 IN_WINDOW, BEYOND = "inside", "beyond"
@@ -114,38 +118,45 @@ def read_folder(folder: Path) -> ScoredTraces:
     A first step's length is known only where the tokens before its end were kept.
     """
     from rewardscope.probes.patterns import ScoredTrace
-    from rewardscope.storage.jsonl import read_rows
-    from rewardscope.storage.shards import SEQUENCES, ActStore
+    from rewardscope.storage.acts import ActStore
 
     store = ActStore(folder)
-    first: dict[tuple[str, int], int] = {}
-    beyond: set[tuple[str, int]] = set()
-    for row in store.iter_rows():
-        key = (row.problem, row.trace)
-        first[key] = min(row.token, first.get(key, row.token))
-        if not row.in_window:
-            beyond.add(key)
+    first_S, in_window_S = _first_tokens(store)
     traces, without = [], 0
-    for row in read_rows(folder / SEQUENCES):
-        key, ends, scores = (
-            (row["problem"], row["trace"]),
-            row.get("step_ends") or [],
-            row.get("scores") or [],
-        )
-        if not scores:
+    for number, sequence in enumerate(store.sequences.without_texts()):
+        ends, before = sequence.step_ends, int(first_S[number])
+        if not sequence.scores:
             without += 1
             continue
-        before = first.get(key, ends[0])
         lengths = [
             ends[0] - before + 1 if before < ends[0] else math.nan,
             *(b - a for a, b in pairwise(ends)),
         ]
         traces.append(
             ScoredTrace(
-                row["problem"], tuple(scores), tuple(lengths), row["correct"], key not in beyond
+                sequence.problem,
+                sequence.scores,
+                tuple(lengths),
+                sequence.correct,
+                bool(in_window_S[number]),
             )
         )
     return ScoredTraces(_policy(folder), traces, without, "tokens")
+
+
+def _first_tokens(store: "ActStore") -> "tuple[np.ndarray, np.ndarray]":
+    """Return for each sequence the first position that was kept (a large number for none), and
+    whether all of them are within the window.
+    """
+    import numpy as np
+
+    n_sequences = len(store.sequences)
+    first_S, in_window_S = np.full(n_sequences, sys.maxsize), np.ones(n_sequences, dtype=bool)
+    for rows in store.row_groups():
+        known = rows.sequence_N >= 0
+        np.minimum.at(first_S, rows.sequence_N[known], rows.token_N[known])
+        in_window_S[rows.sequence_N[known & ~rows.in_window_N]] = False
+    return first_S, in_window_S
 
 
 def read_generations(path: Path) -> ScoredTraces:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rewardscope.sae.train.ranks import Team
     from rewardscope.sae.train.stream import LayerBatch, RowSource
     from rewardscope.stages.train_sae import Config
-    from rewardscope.storage.shards import ActStore
+    from rewardscope.storage.acts import ActStore
 
 
 class Rows(NamedTuple):
@@ -49,7 +49,7 @@ def open_shards(folders: list[Path], config: "Config", *, team: "Team") -> Rows:
     Raises: ConfigError where they do not go together.
     """
     from rewardscope.sae.train.stream import ShardSource, split_rows
-    from rewardscope.storage.shards import ActStore
+    from rewardscope.storage.acts import ActStore
 
     stores = [ActStore(folder) for folder in folders]
     layers = _common_layers(config, stores)
@@ -63,7 +63,7 @@ def open_shards(folders: list[Path], config: "Config", *, team: "Team") -> Rows:
         split.problems,
         split.held_out,
         [slug(folder) for folder in folders],
-        stores[0].manifest["extra"].get("prm"),
+        stores[0].info.prm,
     )
 
 

@@ -13,7 +13,6 @@ from rewardscope.errors import ConfigError
 from rewardscope.layers import check_layers
 from rewardscope.log import get_logger
 from rewardscope.prms import DEFAULT_PRM, Beyond
-from rewardscope.records import ActRow
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.stages.acts_plan import MAX_BATCH_TOKENS, Plan, check_disk, make_plan
@@ -24,6 +23,8 @@ from rewardscope.storage.tables import read_json
 
 if TYPE_CHECKING:
     from rewardscope.capture.batches import StateSource
+    from rewardscope.storage.rows import RowTable
+    from rewardscope.storage.sequences import ActSequence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,24 +253,17 @@ def _finish(stage: Stage, plan: Plan, journal: Journal, config: Config, source: 
     """Write where the rows come from, and the manifest with what each shard was when it was
     written.
     """
-    from rewardscope.capture.inputs import act_rows
-    from rewardscope.storage.shards import write_traces
+    from rewardscope.capture.inputs import act_rows, act_sequence
+    from rewardscope.storage.acts import write_traces
 
-    def traces() -> Iterator[tuple[Iterator[ActRow], dict]]:
+    def traces() -> "Iterator[tuple[RowTable, ActSequence]]":
+        count = 0
         for number, group in enumerate(plan.groups):
             for item, scores in zip(group.items, journal.done[number].scores, strict=True):
                 texts = plan.read(item.encoded.input_ids)
-                yield (
-                    act_rows(item, scores, texts, window=plan.window),
-                    {
-                        "problem": item.problem,
-                        "trace": item.trace.index,
-                        "tokens": texts,
-                        "step_ends": item.encoded.step_ends,
-                        "scores": scores,
-                        "correct": item.trace.correct,
-                    },
-                )
+                rows = act_rows(item, scores, texts, window=plan.window, sequence=count)
+                yield rows, act_sequence(item, scores, texts)
+                count += 1
 
     text_files, shards = (
         write_traces(stage.out, traces()),

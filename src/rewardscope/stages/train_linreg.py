@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rewardscope.probes.linreg import LinearProbe
     from rewardscope.probes.scores import Resamples, Scores
     from rewardscope.probes.table import Table
-    from rewardscope.storage.shards import ActStore
+    from rewardscope.storage.acts import ActStore
 
 LAYER_0 = "layer 0"
 # a probe that leads its controls by less than this r2 or AUROC does not beat them
@@ -67,7 +67,7 @@ def run(config: Config, settings: Settings) -> Path:
         return out
     from rewardscope.probes.scores import resample
     from rewardscope.probes.table import Split, read_table
-    from rewardscope.storage.shards import ActStore
+    from rewardscope.storage.acts import ActStore
 
     store = ActStore(acts)
     layers = pick_layers(config.layers, store.layers)

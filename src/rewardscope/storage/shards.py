@@ -1,5 +1,4 @@
-"""Activation shards: npz files of at most 1,024 rows with one member per layer, and `rows.jsonl` in
-the same order.
+"""Activation shards: npz files of at most 1,024 rows with one member per layer.
 
 bfloat16 has no numpy type and float16 can overflow, so bfloat16 is stored as its bits (uint16).
 Nothing is compressed: compression of hidden states saves 8 % of the space for a third of the time.
@@ -7,12 +6,10 @@ Nothing is compressed: compression of hidden states saves 8 % of the space for a
 
 import hashlib
 import io
-import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -21,17 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rewardscope.errors import BadRecord, MissingInput, UnknownName
-from rewardscope.records import ActRow
-from rewardscope.storage.files import replacing, sha256
+from rewardscope.errors import BadRecord, MissingInput
+from rewardscope.storage.files import replacing
 from rewardscope.storage.journal import HIDDENS, ShardMark
-from rewardscope.storage.jsonl import read_rows
-from rewardscope.storage.tables import read_json
 
 # Shape legend: N rows, D width.
 SHARD_ROWS = 1024
-ROWS, SEQUENCES = "rows.jsonl", "sequences.jsonl"
-_JSON = {True: "true", False: "false", None: "null"}
 
 
 def _member(layer: int) -> str:
@@ -114,6 +106,31 @@ def _hash_members(archive: zipfile.ZipFile) -> str:
     return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
 
 
+def check_shard(path: Path, *, n_bytes: int, members: str) -> None:
+    """Compare size and members of a shard with what was written, without reading the states.
+
+    What changes the states alone is found when they are read: each member has a checksum.
+    Raises: MissingInput, BadRecord that names the shard.
+    """
+    if not path.is_file():
+        raise MissingInput(f"{path} is not there; re-run invoke save-acts")
+    size = path.stat().st_size
+    if size != n_bytes:
+        raise BadRecord(
+            f"{path} is damaged ({size} bytes, {n_bytes} were written); re-run invoke save-acts"
+        )
+    try:
+        with path.open("rb") as file:
+            same = _members(file) == members
+    except (OSError, ValueError, zipfile.BadZipFile):
+        same = False
+    if not same:
+        raise BadRecord(
+            f"{path} is damaged (its members are not those that were written); delete it and"
+            " re-run invoke save-acts"
+        )
+
+
 def read_layer(path: Path, layer: int) -> Tensor:
     """Read one layer of one shard as float32 [N, D]; the other layers are not touched."""
     try:
@@ -150,171 +167,3 @@ def _read_stored(file: BinaryIO, info: zipfile.ZipInfo) -> NDArray:
     np.lib.format.read_magic(header)
     shape, by_column, dtype = np.lib.format.read_array_header_1_0(header)
     return data[header.tell() :].view(dtype).reshape(shape, order="F" if by_column else "C")
-
-
-class ActStore:
-    """A finished `save-acts` folder, read layer by layer.
-
-    Counts come from its manifest, never from a listing.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        manifest_path = folder / "manifest.json"
-        if not manifest_path.is_file():
-            raise MissingInput(
-                f"{folder} has no manifest, so it is not a finished save-acts folder; run invoke"
-                " save-acts"
-            )
-        self.folder = folder
-        self.manifest = read_json(manifest_path)
-        if not {"layers", "width"} <= self.manifest["extra"].keys():
-            raise MissingInput(
-                f"{folder} was made by {self.manifest['stage']}; name a save-acts folder"
-            )
-        self.settings: dict = self.manifest["settings"]
-        self.layers: tuple[int, ...] = tuple(self.manifest["extra"]["layers"])
-        self.width: int = self.manifest["extra"]["width"]
-        self.n_rows: int = self.manifest["rows"]
-        self.shards = [
-            folder / name for name in self.manifest["outputs"] if name.startswith(f"{HIDDENS}/")
-        ]
-        self._check_shards()
-
-    def _check_shards(self) -> None:
-        """Compare size and members of each shard with what was written, without reading the states.
-
-        What changes the states alone is found when they are read: each member has a checksum.
-        Raises: MissingInput, BadRecord that names the shard.
-        """
-        for name, (n_bytes, members) in self.manifest["extra"].get("shards", {}).items():
-            path = self.folder / name
-            if not path.is_file():
-                raise MissingInput(f"{path} is not there; re-run invoke save-acts")
-            size = path.stat().st_size
-            if size != n_bytes:
-                raise BadRecord(
-                    f"{path} is damaged ({size} bytes, {n_bytes} were written); re-run invoke"
-                    " save-acts"
-                )
-            try:
-                with path.open("rb") as file:
-                    same = _members(file) == members
-            except (OSError, ValueError, zipfile.BadZipFile):
-                same = False
-            if not same:
-                raise BadRecord(
-                    f"{path} is damaged (its members are not those that were written); delete it"
-                    " and re-run invoke save-acts"
-                )
-
-    def iter_rows(self) -> Iterator[ActRow]:
-        """Yield where each row comes from, in shard order.
-
-        Raises: BadRecord where their number is not the manifest's.
-        """
-        path, count = self.folder / ROWS, 0
-        for row in read_rows(path):
-            count += 1
-            yield ActRow(**row)
-        if count != self.n_rows:
-            raise BadRecord(
-                f"{path} has {count} rows, its manifest says {self.n_rows}; delete it and re-run"
-                " invoke save-acts"
-            )
-
-    def rows(self) -> list[ActRow]:
-        """Read where each row comes from, in shard order."""
-        return list(self.iter_rows())
-
-    def iter_problems(self) -> Iterator[str]:
-        """Yield the problem of each row, in shard order. Raises: MissingInput, BadRecord.
-
-        The lines are as `_row_line` writes them, which the checksum says; so what follows the
-        problem need not be parsed.
-        """
-        self._verify(self.folder / ROWS)
-        problems: dict[str, str] = {}
-        with (self.folder / ROWS).open(encoding="utf-8") as lines:
-            for line in lines:
-                head = line[: line.index(', "trace": ')]
-                if head not in problems:
-                    problems[head] = json.loads(head + "}")["problem"]
-                yield problems[head]
-
-    def sequences(self) -> list[dict]:
-        """Read the PRM inputs: problem, trace, tokens (the text of each token), step_ends, scores
-        and correct.
-        """
-        return list(read_rows(self.folder / SEQUENCES))
-
-    def check_layers(self, layers: Sequence[int]) -> None:
-        """Raises: UnknownName for a layer that was not captured."""
-        for layer in layers:
-            if layer not in self.layers:
-                raise UnknownName(
-                    f"layer of {self.folder}", str(layer), [str(known) for known in self.layers]
-                )
-
-    def stream_layer(self, layer: int) -> Iterator[Tensor]:
-        """Yield float32 [N, D] of one layer, shard by shard."""
-        self.check_layers([layer])
-        for shard in self.shards:
-            yield read_layer(shard, layer)
-
-    def layer(self, layer: int) -> Tensor:
-        """Read all rows of one layer, float32 [N, D]."""
-        return torch.cat(list(self.stream_layer(layer)))
-
-    def verify(self) -> None:
-        """Compare every shard with its checksum.
-
-        Raises: MissingInput, BadRecord that names the shard.
-        """
-        for shard in self.shards:
-            self._verify(shard)
-
-    def _verify(self, path: Path) -> None:
-        if not path.is_file():
-            raise MissingInput(f"{path} is not there; re-run invoke save-acts")
-        if sha256(path) != self.manifest["outputs"][str(path.relative_to(self.folder))]:
-            raise BadRecord(
-                f"{path} was altered after it was written; delete it and re-run invoke save-acts"
-            )
-
-
-def write_traces(
-    folder: Path, traces: Iterable[tuple[Iterable[ActRow], dict | None]]
-) -> tuple[Path, Path]:
-    """Write `rows.jsonl` and `sequences.jsonl` from the rows and the sequence of each trace; return
-    their paths.
-    """
-    with (
-        replacing(folder / ROWS) as rows_path,
-        replacing(folder / SEQUENCES) as sequences_path,
-        rows_path.open("w", encoding="utf-8") as rows_out,
-        sequences_path.open("w", encoding="utf-8") as sequences_out,
-    ):
-        for rows, sequence in traces:
-            rows_out.writelines(map(_row_line, rows))
-            if sequence is not None:
-                sequences_out.write(
-                    json.dumps(sequence, ensure_ascii=False, allow_nan=False) + "\n"
-                )
-    return folder / ROWS, folder / SEQUENCES
-
-
-def _row_line(row: ActRow) -> str:
-    """Write a row as JSON, by hand because there is one for each token."""
-    assert row.reward is None or abs(row.reward) < float("inf"), row
-    reward = "null" if row.reward is None else repr(float(row.reward))
-    return (
-        f'{{"problem": {_quoted(row.problem)}, "trace": {row.trace}, "step": {row.step}, "token":'
-        f' {row.token}, "token_id": {row.token_id}, "is_step_end": {_JSON[row.is_step_end]},'
-        f' "reward": {reward}, "correct": {_JSON[row.correct]}, "dataset": {_quoted(row.dataset)},'
-        f' "in_window": {_JSON[row.in_window]}, "text_start": {row.text_start}}}\n'
-    )
-
-
-@lru_cache(maxsize=4096)
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)

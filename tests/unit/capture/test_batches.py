@@ -16,6 +16,7 @@ from rewardscope.capture.batches import (
 )
 from rewardscope.capture.inputs import TraceInput
 from rewardscope.errors import UnknownName
+from tests.act_files import as_rows
 from tests.unit.capture.capturing import (
     FAMILIES,
     LAYERS,
@@ -36,9 +37,13 @@ def states_by_trace(
     for batch in stream_acts(source, items, layers, dtype=torch.float32, batch_tokens=batch_tokens):
         assert all(len(batch.rows) == len(acts_ND) for acts_ND in batch.acts.values())
         for one in items:
-            mine = [number for number, row in enumerate(batch.rows) if row.problem == one.problem]
+            mine = [
+                number
+                for number, row in enumerate(as_rows(batch.rows))
+                if row.problem == one.problem
+            ]
             if mine:
-                assert [batch.rows[number].token for number in mine] == list(one.positions)
+                assert batch.rows.token_N[mine].tolist() == list(one.positions)
                 found[one.problem] = {layer: acts_ND[mine] for layer, acts_ND in batch.acts.items()}
     return found
 
@@ -113,7 +118,7 @@ def test_rows_come_in_the_same_order_whatever_the_batches() -> None:
         batches = stream_acts(
             source, random_items(LENGTHS), (1,), dtype=torch.float32, batch_tokens=batch_tokens
         )
-        return [(row.problem, row.token) for batch in batches for row in batch.rows]
+        return [(row.problem, row.token) for batch in batches for row in as_rows(batch.rows)]
 
     # of like length: as they came
     longest_first = ["p/5", "p/8", "p/1", "p/6", "p/3", "p/4", "p/0", "p/2", "p/7"]

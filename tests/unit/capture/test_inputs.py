@@ -8,14 +8,16 @@ from rewardscope.capture.inputs import Pick, act_rows, encode_trace
 from rewardscope.capture.token_text import token_reader
 from rewardscope.records import Encoded, Problem, Trace
 from rewardscope.tiny.tokenizer import build_tokenizer
+from tests.act_files import as_rows
 from tests.unit.capture.capturing import item
 
 
 def test_each_token_belongs_to_the_step_that_it_leads_up_to() -> None:
     one = item(tuple(range(100, 108)), (3, 4, 6), range(2, 7))
-    rows = list(
-        act_rows(one, [0.1, 0.2, 0.3], ["ab", "c", "", "d", "efg", "h", "i", "j"], window=5)
-    )
+    texts = ["ab", "c", "", "d", "efg", "h", "i", "j"]
+    table = act_rows(one, [0.1, 0.2, 0.3], texts, window=5, sequence=3)
+    assert table.sequence_N.tolist() == [3] * 5
+    rows = as_rows(table)
     assert [row.token for row in rows] == [2, 3, 4, 5, 6]
     assert [row.token_id for row in rows] == [102, 103, 104, 105, 106]
     assert [row.step for row in rows] == [0, 0, 1, 2, 2]
@@ -29,7 +31,7 @@ def test_each_token_belongs_to_the_step_that_it_leads_up_to() -> None:
 
 
 def test_without_scores_no_row_has_a_reward() -> None:
-    rows = act_rows(item((1, 2), (1,), (1,)), None, ["a", "b"], window=9)
+    rows = as_rows(act_rows(item((1, 2), (1,), (1,)), None, ["a", "b"], window=9, sequence=0))
     assert [(row.is_step_end, row.reward) for row in rows] == [(True, None)]
 
 

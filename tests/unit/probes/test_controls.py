@@ -14,7 +14,9 @@ from rewardscope.probes.controls import (
 )
 from rewardscope.probes.scores import r2
 from rewardscope.probes.table import Table
-from rewardscope.storage.shards import ActStore
+from rewardscope.storage.acts import ActStore
+from rewardscope.storage.sequences import ActSequence
+from tests.act_files import ActRow, write_act_rows
 
 STEPS = 5
 
@@ -23,14 +25,14 @@ def make_table(*, problems: int = 40, traces: int = 2, tokens_a_step: int = 10) 
     """Return a table of step ends of traces with 2 to 5 steps; every fifth problem is held out;
     targets are noise.
     """
-    rng, rows, keys = np.random.default_rng(0), [], {}
+    rng, rows, n_traces = np.random.default_rng(0), [], 0
     for problem in range(problems):
-        for trace in range(traces):
-            keys[f"p/{problem}", trace] = len(keys)
+        for _ in range(traces):
             token = 30
             for step in range(int(rng.integers(2, STEPS + 1))):
                 token += int(rng.integers(1, tokens_a_step + 1))
-                rows.append((problem, len(keys) - 1, step, token))
+                rows.append((problem, n_traces, step, token))
+            n_traces += 1
     problem, trace, step, token = np.array(rows, dtype=np.int32).T
     test = problem % 5 == 0
     return Table(
@@ -39,7 +41,7 @@ def make_table(*, problems: int = 40, traces: int = 2, tokens_a_step: int = 10) 
         [f"p/{number}" for number in range(problems)],
         rng.normal(size=len(rows)),
         problem,
-        keys,
+        n_traces,
         trace,
         step,
         token,
@@ -113,7 +115,10 @@ def test_another_seed_shuffles_otherwise() -> None:
     assert not np.array_equal(one, other)
 
 
-def make_store(folder: Path, table: Table, tokens: dict[tuple[str, int], list[str]]) -> ActStore:
+def make_store(folder: Path, table: Table, texts: list[list[str]]) -> ActStore:
+    """Write the rows of a table, and a sequence for each of its traces, of which there are two a
+    problem.
+    """
     manifest = {
         "stage": "save-acts",
         "settings": {},
@@ -122,11 +127,26 @@ def make_store(folder: Path, table: Table, tokens: dict[tuple[str, int], list[st
         "extra": {"layers": [0], "width": 1},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    lines = [
-        {"problem": problem, "trace": trace, "tokens": texts}
-        for (problem, trace), texts in tokens.items()
+    rows = [
+        ActRow(
+            problem=f"p/{problem}",
+            trace=trace % 2,
+            step=step,
+            token=token,
+            token_id=token_id,
+            is_step_end=True,
+            reward=None,
+            correct=None,
+        )
+        for problem, trace, step, token, token_id in zip(
+            table.problem, table.trace, table.step, table.token, table.token_id, strict=True
+        )
     ]
-    (folder / "sequences.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sequences = [
+        ActSequence(problem=f"p/{number // 2}", trace=number % 2, tokens=tuple(tokens))
+        for number, tokens in enumerate(texts)
+    ]
+    write_act_rows(folder, rows, sequences)
     return ActStore(folder)
 
 
@@ -134,19 +154,17 @@ def test_where_every_step_ends_in_one_token_the_token_before_tells_them_apart(
     tmp_path: Path,
 ) -> None:
     table, rng = make_table(problems=100), np.random.default_rng(1)
-    texts = {
-        key: [str(word) for word in rng.choice([".", "!", "so"], size=100)] for key in table.traces
-    }
-    before = [
-        texts[f"p/{p}", t % 2][token - 1]
-        for p, t, token in zip(table.problem, table.trace, table.token, strict=True)
+    texts = [
+        [str(word) for word in rng.choice([".", "!", "so"], size=100)]
+        for _ in range(table.n_traces)
     ]
+    before = [texts[t][token - 1] for t, token in zip(table.trace, table.token, strict=True)]
     table = table._replace(
         value=np.array([{".": 0.1, "!": 0.9, "so": 0.3}[text] for text in before])
     )
     assert explained(table, token_columns(make_store(tmp_path, table, texts), table)) > 0.99
     # nothing but the end's own token is known
-    assert explained(table, token_columns(make_store(tmp_path, table, {}), table)) < 0.01
+    assert explained(table, token_columns(make_store(tmp_path, table, []), table)) < 0.01
 
 
 def test_rare_tokens_share_no_bin_with_frequent_ones(tmp_path: Path) -> None:
@@ -154,6 +172,6 @@ def test_rare_tokens_share_no_bin_with_frequent_ones(tmp_path: Path) -> None:
     ids = np.arange(len(table.step), dtype=np.int32)  # each once, but for those of token 5
     ids[::2] = 5
     table = table._replace(token_id=ids, value=(ids == 5) * 1.0)
-    own, _ = token_columns(make_store(tmp_path, table, {}), table)
+    own, _ = token_columns(make_store(tmp_path, table, []), table)
     assert own.n_codes == 256 and len(np.unique(own.code[ids[table.taken] == 5])) == 1
     assert explained(table, [own]) > 0.8

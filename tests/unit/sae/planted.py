@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rewardscope.records import ActRow
 from rewardscope.stage import Stage, StageConfig
+from rewardscope.storage.sequences import ActSequence
 from rewardscope.storage.shards import shard_file, write_shard
-from tests.act_files import write_act_rows
+from tests.act_files import ActRow, write_act_rows
 
 STEP_TAG = "<extra_0>"
 
@@ -22,7 +22,7 @@ class Acts(NamedTuple):
 
     acts: dict[int, Tensor]
     rows: list[ActRow]
-    sequences: list[dict]
+    sequences: list[ActSequence]
 
 
 def write_acts(
@@ -77,7 +77,7 @@ def make_rows(
     scores: float = 0.5,
     correct: list[bool] | None = None,
     every_token: bool = True,
-) -> tuple[list[ActRow], list[dict]]:
+) -> tuple[list[ActRow], list[ActSequence]]:
     """Return rows and sequences of one trace for each list of token texts; a step ends at each step
     tag.
     """
@@ -89,14 +89,14 @@ def make_rows(
         right = correct[number] if correct else None
         steps = [sum(end < position for end in ends) for position in range(len(texts))]
         sequences.append(
-            {
-                "problem": problem,
-                "trace": trace,
-                "tokens": texts,
-                "step_ends": ends,
-                "scores": [scores] * len(ends),
-                "correct": right,
-            }
+            ActSequence(
+                problem=problem,
+                trace=trace,
+                tokens=tuple(texts),
+                step_ends=tuple(ends),
+                scores=(scores,) * len(ends),
+                correct=right,
+            )
         )
         rows += [
             ActRow(

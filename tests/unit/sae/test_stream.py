@@ -13,8 +13,8 @@ from rewardscope.sae.train.stream import (
     shard_rows,
     split_rows,
 )
-from rewardscope.storage.rows import load_rows
-from rewardscope.storage.shards import ActStore
+from rewardscope.storage.acts import ActStore
+from tests.act_files import read_act_rows
 from tests.unit.sae.planted import STEP_TAG, Acts, make_rows, write_acts
 
 
@@ -71,7 +71,7 @@ def test_no_problem_is_on_both_sides_in_any_store(stores: list[ActStore]) -> Non
     problems = {
         row: name
         for store, first in zip(stores, (0, 1000), strict=True)
-        for row, name in enumerate((r.problem for r in store.rows()), first)
+        for row, name in enumerate((r.problem for r in read_act_rows(store)), first)
     }
     held = [n for acts, _ in ShardSource(found.held, (0,)).held() for n in numbers(acts)]
     trained = [
@@ -214,17 +214,13 @@ def test_rows_are_counted_from_the_header(stores: list[ActStore]) -> None:
 def test_problems_are_read_whatever_their_names_are(tmp_path: Path) -> None:
     names = ['a", "trace": 1, "b', 'p", "trace": ', "é\n\\", "\\", "{}"]
     store = numbered_store(tmp_path / "a", first=0, problems=names)
-    assert list(store.iter_problems()) == [name for name in names for _ in range(10)]
+    found = [store.problems[code] for code in store.rows.problem_N]
+    assert found == [name for name in names for _ in range(10)]
 
 
 def test_rows_that_were_altered_are_named(stores: list[ActStore]) -> None:
-    path = stores[1].folder / "rows.jsonl"
-    path.write_text(path.read_text(encoding="utf-8").replace('"p/3"', '"p/4"', 1), encoding="utf-8")
-    with pytest.raises(BadRecord, match=r"b/rows\.jsonl was altered after it was written"):
+    (stores[1].folder / "rows.parquet").write_bytes(
+        (stores[0].folder / "rows.parquet").read_bytes()
+    )
+    with pytest.raises(BadRecord, match=r"b/rows\.parquet was altered after it was written"):
         split(stores)
-
-
-def test_a_row_without_a_sequence_is_named(tmp_path: Path) -> None:
-    store = numbered_store(tmp_path / "a", first=0, problems=["p/0", "p/1"])
-    with pytest.raises(BadRecord, match="no sequence for trace 0 of p/1"):
-        load_rows(store, store.sequences()[:1])

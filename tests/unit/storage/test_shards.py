@@ -4,16 +4,17 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
 from rewardscope.errors import BadRecord, MissingInput, UnknownName
-from rewardscope.records import ActRow
-from rewardscope.storage.shards import ActStore, read_layer, shard_file, write_shard
-from tests.act_files import write_act_rows
+from rewardscope.storage.acts import ActStore
+from rewardscope.storage.sequences import ActSequence
+from rewardscope.storage.shards import read_layer, shard_file, write_shard
+from tests.act_files import ActRow, read_act_rows, write_act_rows
 
 WIDTH = 3
 
@@ -47,7 +48,7 @@ def make_store(
         for r in range(row)
     ]
     write_act_rows(
-        folder, rows, [{"problem": "p/0", "trace": 0, "tokens": ["a"], "step_ends": [0]}]
+        folder, rows, [ActSequence(problem="p/0", trace=0, tokens=("a",), step_ends=(0,))]
     )
     manifest = {
         "stage": "save-acts",
@@ -153,9 +154,9 @@ def test_a_store_gives_the_rows_of_a_layer_in_shard_order(tmp_path: Path) -> Non
     store = make_store(tmp_path / "acts")
     assert [len(chunk) for chunk in store.stream_layer(2)] == [4, 2]
     assert store.layer(2)[:, 0].tolist() == [200, 201, 202, 203, 204, 205]
-    assert [row.problem for row in store.iter_rows()] == [f"p/{r}" for r in range(6)]
-    assert store.sequences()[0]["tokens"] == ["a"]
-    assert store.settings == {"prm": "x"}
+    assert [row.problem for row in read_act_rows(store)] == [f"p/{r}" for r in range(6)]
+    assert next(iter(store.sequences)).tokens == ("a",)
+    assert store.manifest.settings == {"prm": "x"}
 
 
 def test_a_layer_that_was_not_captured_is_an_unknown_name(tmp_path: Path) -> None:
@@ -227,35 +228,6 @@ def test_a_mark_is_that_of_the_file(tmp_path: Path) -> None:
             ["sha256sum", path], capture_output=True, text=True, check=True
         ).stdout.split()[0]
     )
-
-
-def test_a_row_is_written_as_its_fields(tmp_path: Path) -> None:
-    place: dict[str, Any] = {"trace": 3, "step": 1, "token": 7, "token_id": 12, "text_start": 40}
-    rows = [
-        ActRow(
-            problem='a "π"\n',
-            dataset="d/\\x",
-            is_step_end=True,
-            reward=1e-7,
-            correct=None,
-            in_window=False,
-            **place,
-        ),
-        ActRow(problem="p", is_step_end=False, reward=None, correct=True, **place),
-        ActRow(problem="p", is_step_end=True, reward=1, correct=False, **place),
-    ]
-    path, _ = write_act_rows(tmp_path, rows, [])
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [
-        row._asdict() for row in rows
-    ]
-
-
-def test_rows_that_do_not_fit_the_manifest_are_refused(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "acts")
-    lines = (store.folder / "rows.jsonl").read_text().splitlines(keepends=True)
-    (store.folder / "rows.jsonl").write_text("".join(lines[:-1]))
-    with pytest.raises(BadRecord, match=r"has 5 rows, its manifest says 6"):
-        store.rows()
 
 
 def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from rewardscope import splits
 from rewardscope.errors import BadRecord, ConfigError, MissingInput
-from rewardscope.storage.shards import ActStore, read_layer
+from rewardscope.storage.acts import ActStore
+from rewardscope.storage.shards import read_layer
 
 # Shape legend: B batch, N rows, D width.
 LayerBatch = dict[int, Tensor]
@@ -47,22 +48,18 @@ def split_rows(stores: Sequence[ActStore], *, share: float, seed: int) -> Split:
 
     Raises: ConfigError with fewer than two problems; MissingInput, BadRecord.
     """
-    found: dict[str, int] = {}
-    found_N = [
-        np.fromiter(
-            (found.setdefault(name, len(found)) for name in store.iter_problems()), dtype=np.int32
-        )
-        for store in stores
-    ]
+    for store in stores:
+        store.verify_rows()
     problems, is_held_P = hold_out(
-        set(found), share=share, seed=seed, where=", ".join(str(store.folder) for store in stores)
+        {problem for store in stores for problem in store.problems},
+        share=share,
+        seed=seed,
+        where=", ".join(str(store.folder) for store in stores),
     )
     codes = {name: code for code, name in enumerate(problems)}
-    # of the problems in the order in which they were found
-    code_P = np.array([codes[name] for name in found])
     train, held = [], []
-    for store, numbers_N in zip(stores, found_N, strict=True):
-        problem_N = code_P[numbers_N]
+    for store in stores:
+        problem_N = np.array([codes[name] for name in store.problems])[store.rows.problem_N]
         train += find_shards(store, problem_N, ~is_held_P[problem_N])
         held += find_shards(store, problem_N, is_held_P[problem_N])
     return Split(
