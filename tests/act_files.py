@@ -62,7 +62,9 @@ def as_rows(table: RowTable) -> list[ActRow]:
             token_id=int(table.token_id_N[row]),
             is_step_end=bool(table.step_end_N[row]),
             reward=float(table.reward_N[row]) if table.has_reward_N[row] else None,
-            correct=None if table.correct_N[row] == UNKNOWN else bool(table.correct_N[row] == RIGHT),
+            correct=None
+            if table.correct_N[row] == UNKNOWN
+            else bool(table.correct_N[row] == RIGHT),
             dataset=table.datasets[table.dataset_N[row]],
             in_window=bool(table.in_window_N[row]),
             text_start=int(table.text_start_N[row]),

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from rewardscope.errors import BadRecord, MissingInput
+from rewardscope.storage.typed import decode
 
 MANIFEST = "manifest.json"
 
@@ -67,9 +68,9 @@ def read_acts_manifest(folder: Path) -> ActsManifest:
         )
     content = path.read_bytes()
     try:
-        named = msgspec.json.decode(content, type=_Named)
+        named = decode(content, msgspec.json.Decoder(_Named))
         if not {"layers", "width"} <= named.extra.keys():
             raise MissingInput(f"{folder} was made by {named.stage}; name a save-acts folder")
-        return msgspec.json.decode(content, type=ActsManifest)
-    except msgspec.MsgspecError as error:
+        return decode(content, msgspec.json.Decoder(ActsManifest))
+    except BadRecord as error:
         raise BadRecord(f"{path}: {error}; re-run invoke save-acts") from None

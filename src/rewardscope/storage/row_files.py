@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.storage.parquet import open_parquet, read_group, text_codes, writer
 from rewardscope.storage.rows import TYPES, UNKNOWN, RowTable, join_rows, make_rows
+from rewardscope.storage.typed import decode
 
 # Shape legend: N rows.
 ROWS, OLD_ROWS = "rows.parquet", "rows.jsonl"
@@ -218,14 +219,14 @@ class OldRows:
 
 
 def _old_pieces(path: Path, sequences: dict[tuple[str, int], int]) -> Iterator[RowTable]:
-    decode, held = msgspec.json.Decoder(_OldRow).decode, list[_OldRow]()
+    decoder, held = msgspec.json.Decoder(_OldRow), list[_OldRow]()
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                held.append(decode(line))
-            except msgspec.MsgspecError as error:
+                held.append(decode(line, decoder))
+            except BadRecord as error:
                 raise BadRecord(f"{path} line {number}: {error}") from None
             if len(held) == GROUP_ROWS:
                 yield _piece(held, sequences)

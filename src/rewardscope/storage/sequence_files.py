@@ -15,6 +15,7 @@ import pyarrow as pa
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.storage.parquet import open_parquet, read_group, text_codes, writer
 from rewardscope.storage.sequences import ActSequence, TokenTexts
+from rewardscope.storage.typed import decode
 
 SEQUENCES, OLD_SEQUENCES = "sequences.parquet", "sequences.jsonl"
 GROUP_TOKENS = 262_144  # of a row group, or one sequence
@@ -116,8 +117,8 @@ class OldSequences:
             for number in numbers:
                 lines.seek(self._begins[number])
                 try:
-                    yield decoder.decode(lines.readline())
-                except msgspec.MsgspecError as error:
+                    yield decode(lines.readline(), decoder)
+                except BadRecord as error:
                     raise BadRecord(f"{self.path}, sequence {number + 1}: {error}") from None
 
 

@@ -156,9 +156,9 @@ def test_old_lines_without_the_later_fields_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "wrong"),
     [
-        ("trace", "3", r"Expected `int`, got `str` - at `\$\.trace`"),
-        ("correct", "no", r"Expected `bool \| null`, got `str` - at `\$\.correct`"),
-        ("reward", [0.1], r"Expected `float \| null`, got `array` - at `\$\.reward`"),
+        ("trace", "3", "trace: Expected int, got str"),
+        ("correct", "no", r"correct: Expected bool \| null, got str"),
+        ("reward", [0.1], r"reward: Expected float \| null, got array"),
     ],
 )
 def test_a_wrong_field_of_an_old_line_is_named(
@@ -295,7 +295,7 @@ def test_a_torn_or_missing_file_or_one_of_other_columns_is_named(tmp_path: Path)
     with pytest.raises(MissingInput, match=r"rows\.parquet is not there; re-run invoke save-acts"):
         ParquetRows(path)
     (tmp_path / "sequences.jsonl").write_text('{"problem": "p", "trace": 0, "tokens": [1]}\n')
-    with pytest.raises(BadRecord, match=r"sequence 1: Expected `str`, got `int` - at `\$\.tokens"):
+    with pytest.raises(BadRecord, match=r"sequence 1: tokens.*: Expected str, got int"):
         OldSequences(tmp_path / "sequences.jsonl").read(0)
 
 
@@ -318,9 +318,9 @@ def test_new_files_take_the_place_of_old_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "wrong"),
     [
-        ("width", "8", r"Expected `int`, got `str` - at `\$\.extra\.width`"),
-        ("layers", [0, "1"], r"Expected `int`, got `str` - at `\$\.extra\.layers\[1\]`"),
-        ("mode", "xm", r"Invalid enum value 'xm' - at `\$\.extra\.mode`"),
+        ("width", "8", r"extra\.width: Expected int, got str"),
+        ("layers", [0, "1"], r"extra\.layers.*: Expected int, got str"),
+        ("mode", "xm", r"extra\.mode: Invalid enum value 'xm'"),
     ],
 )
 def test_a_wrong_field_of_the_manifest_is_named(
