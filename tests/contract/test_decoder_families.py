@@ -21,8 +21,9 @@ from rewardscope.models.sites import EMBED, Site, residual
 from rewardscope.models.sublayers import find_sublayers, prove_decoder
 from rewardscope.settings import Settings
 from rewardscope.stages import infer, save_acts
+from rewardscope.storage.acts import ActStore
 from rewardscope.storage.jsonl import read_solved
-from rewardscope.storage.shards import ActStore
+from tests.act_files import read_act_rows
 from tests.contract.tiny_decoders import FAMILIES, N_LAYERS, WINDOW, make_decoder
 
 LENGTHS = (33, 9, 20)
@@ -154,7 +155,7 @@ def test_problems_become_saved_states(decoder: Decoder, tmp_path: Path) -> None:
         settings,
     )
     store = ActStore(out)
-    acts_ND, rows = store.layer(N_LAYERS - 2), store.rows()
+    acts_ND, rows = store.layer(N_LAYERS - 2), read_act_rows(store)
     encoder = PolicyEncoder(AutoTokenizer.from_pretrained(name), max_positions=512)
     inputs = {
         (one.problem.id, trace.index): encoder.encode(one.problem.question, trace).input_ids

@@ -114,7 +114,7 @@ def test_states_are_those_of_the_tokens_that_were_generated(tmp_path: Path, poli
     assert ids != tokenizer(solution, add_special_tokens=False)["input_ids"]
     one = trace(0, None, token_ids=tuple(ids))
     store = save(write_traces(tmp_path / "toy.jsonl", [one]), policy, positions="all-tokens")
-    rows = store.rows()
+    rows = read_act_rows(store)
     assert [row.token_id for row in rows] == ids
     torch.testing.assert_close(
         store.layer(1), hidden_states(policy, prompt + ids)[len(prompt) :], rtol=1e-5, atol=1e-5
@@ -130,7 +130,7 @@ def test_a_text_without_ids_is_joined_by_its_own_delimiter(tmp_path: Path, polic
     prompt = tokenizer(text_of(tokenizer, ()), add_special_tokens=False)["input_ids"]
     text = text_of(tokenizer, ()) + "\n".join(STEPS[0])
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert [row.token_id for row in store.rows()] == ids[len(prompt) :]
+    assert [row.token_id for row in read_act_rows(store)] == ids[len(prompt) :]
     torch.testing.assert_close(
         store.layer(1), hidden_states(policy, ids)[len(prompt) :], rtol=1e-5, atol=1e-5
     )
