@@ -38,7 +38,7 @@ from rewardscope.storage.sequences import ActSequence
 from rewardscope.tiny.tokenizer import build_tokenizer
 
 STEP_TOKENS = 30  # of a step, on average: every 30th token is a step end
-N_SEQUENCES, ROUNDS, PEER_ROUNDS = 300, 4, 1
+N_SEQUENCES, ROUNDS, PEER_ROUNDS = 60, 3, 1
 PEER = PROJECT / ".peers" / "nnsight" / "bin" / "python"
 
 
