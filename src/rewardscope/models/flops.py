@@ -6,6 +6,7 @@ Source: Kaplan et al. 2020, arXiv 2001.08361, section 2.1; with the weights of t
 which is built without memory, in place of formulas for them.
 """
 
+import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -48,7 +49,8 @@ class Flops(NamedTuple):
 
 def flops_of(config: PreTrainedConfig) -> Flops:
     """Return the costs of the text decoder of a model."""
-    text: Any = config.get_text_config()
+    # a copy: a model made from a config writes its attention into it, and others share it
+    text: Any = copy.deepcopy(config.get_text_config())
     with torch.device("meta"):
         decoder = AutoModel.from_config(text, attn_implementation="eager")
     weights = _weights_met(find_blocks(decoder).layers, getattr(text, "num_experts_per_tok", None))

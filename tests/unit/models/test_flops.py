@@ -81,3 +81,10 @@ def test_linear_attention_costs_the_same_at_any_position() -> None:
     flops = flops_of(config)
     assert flops.per_pair == 4 * config.num_attention_heads * config.head_dim
     assert flops.per_near_pair == 0
+
+
+def test_counting_does_not_change_how_the_model_attends() -> None:
+    config = Qwen2Config(**GROUPED)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    flops_of(model.config)
+    assert model.config._attn_implementation == "sdpa"
