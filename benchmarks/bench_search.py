@@ -24,10 +24,11 @@ from rewardscope.problems.thinking import StepFormat
 from rewardscope.problems.tinymath import load_tinymath
 from rewardscope.records import Problem, SolvedProblem
 from rewardscope.search.guided import SearchConfig, guided_search
+from rewardscope.search.methods import METHODS
 
 ROUNDS, ROWS = 1, 128
 CONFIG = SearchConfig(
-    method="beam",
+    method=METHODS["beam"],
     n=16,
     width=4,
     max_steps=40,

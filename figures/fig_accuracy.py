@@ -80,7 +80,7 @@ def draw(paths: list[Path]) -> Figure:
         for bar in here:
             place = shown.index(bar.method)
             x = policies.index(bar.policy) + (place - (len(shown) - 1) / 2) * width
-            colour = COLOURS[METHODS.index(bar.method)]
+            colour = COLOURS[METHODS.index(bar.method) % len(COLOURS)]
             draw_bar(panel, x, bar.estimate, width=0.92 * width, colour=colour, label=bar.method)
             write_above(panel, x, bar.estimate, f"{bar.estimate.value:.2f}")
         panel.set_xticks(range(len(policies)), policies)

@@ -69,7 +69,7 @@ def draw(paths: list[Path]) -> Figure:
 
 def _look(method: str) -> tuple[str, str]:
     place = METHODS.index(method)
-    return COLOURS[place % len(COLOURS)], _MARKERS[place]
+    return COLOURS[place % len(COLOURS)], _MARKERS[place % len(_MARKERS)]
 
 
 def _method(row: dict) -> str:

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from rewardscope.paths import SEARCH_SUFFIXES, slug
+from rewardscope.paths import slug
+from rewardscope.search.methods import METHODS, made_by
 from rewardscope.storage.files import manifest_of
 from rewardscope.storage.jsonl import read_rows
 from rewardscope.storage.tables import read_json
 
-SEARCHES = {"beam": "beam search", "dvts": "DVTS", "best-of-n": "best of n"}
+SEARCHES = {method.name: method.title for method in METHODS.values()}
 
 
 class Made(NamedTuple):
@@ -19,7 +20,7 @@ class Made(NamedTuple):
     dataset: str
     """Empty where it is not known."""
     by: str
-    """"greedy", "samples", or the search: beam, dvts, best-of-n."""
+    """"greedy", "samples", or the name of the search."""
 
 
 def made(data_dir: Path, name: str) -> Made:
@@ -29,13 +30,10 @@ def made(data_dir: Path, name: str) -> Made:
     """
     path = data_dir / f"{name}.jsonl"
     manifest = read_json(manifest_of(path)) if manifest_of(path).is_file() else {}
-    settings, inputs = manifest.get("settings", {}), manifest.get("inputs", {})
-    suffixes = [search for search, suffix in SEARCH_SUFFIXES.items() if name.endswith(suffix)]
-    greedy = manifest.get("extra", {}).get("temperature") == 0
-    by = settings.get("search") or next(iter(suffixes), "greedy" if greedy else "samples")
+    inputs, by = manifest.get("inputs", {}), made_by(path)
     if "policy" in inputs and "dataset" in inputs:
         return Made(slug(inputs["policy"]["source"]), slug(inputs["dataset"]["source"]), by)
-    stem = name.removesuffix(SEARCH_SUFFIXES.get(by, ""))
+    stem = name.removesuffix(METHODS[by].suffix) if by in METHODS else name
     row = next(iter(read_rows(path)), None) if path.is_file() else None
     dataset = slug(row["problem"]["dataset"]) if row else ""
     return Made(stem.removesuffix(f"_{dataset}") if dataset else stem, dataset, by)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]  # the checkout: the project is run from its clone
 TINY = PROJECT / "checkpoints" / "tiny"
-SEARCH_SUFFIXES = {"beam": "_beam_search_prm", "dvts": "_dvts_prm", "best-of-n": "_best_of_n_prm"}
 
 
 def slug(name: str | Path) -> str:
@@ -19,16 +18,9 @@ def slug(name: str | Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last)
 
 
-def generations_file(
-    data_dir: Path, policy: str, dataset: str, *, search: str | None = None
-) -> Path:
-    """Return `<policy>_<dataset>.jsonl`, or for a search method such as
-    `<policy>_<dataset>_beam_search_prm.jsonl`.
-    """
-    return (
-        data_dir
-        / f"{slug(policy)}_{slug(dataset)}{SEARCH_SUFFIXES[search] if search else ''}.jsonl"
-    )
+def generations_file(data_dir: Path, policy: str, dataset: str, *, suffix: str = "") -> Path:
+    """Return `<policy>_<dataset><suffix>.jsonl`; the suffix is that of a search method."""
+    return data_dir / f"{slug(policy)}_{slug(dataset)}{suffix}.jsonl"
 
 
 def imported_file(data_dir: Path, source: Path, *, original: bool) -> Path:

@@ -18,11 +18,13 @@ from rewardscope.errors import ConfigError, MissingInput, UnknownName
 from rewardscope.prms import load_scorer
 from rewardscope.records import Problem, SolvedProblem
 from rewardscope.search import guided
+from rewardscope.search.methods import METHODS
 from rewardscope.settings import Settings
 from rewardscope.stages.infer_with_prm import Config, run
 from rewardscope.storage.files import manifest_of
 from rewardscope.storage.jsonl import read_solved
 from tests.unit.prms.tiny_prm import make_prm
+from tests.unit.search.fakes import GREEDY_STEPS
 
 SMALL: dict[str, Any] = {
     "limit": 3,
@@ -62,7 +64,7 @@ def test_scores_that_grew_step_by_step_are_those_of_the_whole_solutions(
     whole = scorer.score([scorer.encode(question, trace.steps) for question, trace in traces])
     for (_, trace), scores in zip(traces, whole, strict=True):
         assert trace.scores == pytest.approx(scores, abs=1e-5)
-        assert trace.n_tokens <= 3 * 12
+        assert trace.n_tokens is not None and trace.n_tokens <= 3 * 12
     for row in solved:
         assert row.chosen == 0 and [trace.index for trace in row.traces] == list(
             range(len(row.traces))
@@ -201,11 +203,17 @@ def test_a_killed_run_goes_on_after_the_last_whole_problem(
 
 
 @pytest.mark.parametrize(
-    ("method", "suffix"), [("dvts", "_dvts_prm"), ("best-of-n", "_best_of_n_prm")]
+    ("method", "suffix"),
+    [("dvts", "_dvts_prm"), ("best-of-n", "_best_of_n_prm"), ("greedy-steps", "_greedy_steps_prm")],
 )
 def test_each_method_has_a_file_of_its_own(
-    tmp_path: Path, config: dict[str, Any], method: str, suffix: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    config: dict[str, Any],
+    method: str,
+    suffix: str,
 ) -> None:
+    monkeypatch.setitem(METHODS, GREEDY_STEPS.name, GREEDY_STEPS)
     _search(tmp_path, config, limit=1)
     _search(tmp_path, config, limit=1, search=method)
     assert {path.name for path in tmp_path.glob("*.jsonl")} == {
@@ -287,6 +295,7 @@ def test_other_settings_for_the_same_file_need_force(
         ),
         ({"max_steps": 0}, ConfigError, "--max-steps 0: at least 1"),
         ({"part": 3, "total": 2}, ConfigError, "--part 3 --total 2"),
+        ({"search": "dts"}, UnknownName, "did you mean 'dvts'"),
         ({"aggregation": "lst"}, UnknownName, "did you mean 'last'"),
         ({"temperature": 0.0}, ConfigError, "--temperature 0.0: it must be above 0"),
         ({"top_p": 1.5}, ConfigError, "--top-p 1.5"),

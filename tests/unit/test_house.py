@@ -96,7 +96,6 @@ LONGER = {
     "e2e/test_infer_with_prm.py",
     "e2e/test_metrics.py",
     "e2e/test_train_sae.py",
-    "unit/search/test_guided.py",
 }
 
 

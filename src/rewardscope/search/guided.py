@@ -1,11 +1,9 @@
-"""Step-level search guided by a PRM: beam search and diverse verifier tree search, many problems at
-once.
+"""Step-level search guided by a PRM, many problems at once.
 
 A problem starts with n / width roots; each beam is continued `width` times a round, and the best
-candidates live on: the best n / width of all in beam search, the best one of each root's own in
-DVTS. The last round is sampled without a stop string: a solution ends there or is cut. So with
-`max_steps` 1 either is best-of-n, where every sample is a trace. A problem that ends makes room for
-the next one at once, so the engine stays full.
+candidates live on: which, the method says (see methods.py). The last round is sampled without a
+stop string: a solution ends there or is cut. So with one round any method is best-of-n, where every
+sample is a trace. A problem that ends makes room for the next one at once: the engine stays full.
 Source of DVTS: Beeching, Tunstall and Rush 2024, Scaling test-time compute with open models.
 """
 
@@ -13,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from rewardscope.capture.inputs import solution_start
 from rewardscope.engines import Engine
@@ -23,9 +21,9 @@ from rewardscope.problems.prompts import encode_prompt
 from rewardscope.problems.thinking import StepFormat
 from rewardscope.records import Completion, Cost, Encoded, Problem, SolvedProblem
 from rewardscope.search.aggregate import Aggregation
+from rewardscope.search.methods import SearchMethod
 from rewardscope.search.tree import Beam, Tree, beam_seed
 
-Method = Literal["beam", "dvts"]
 TOO_LONG_FOR_PRM = "candidate longer than the PRM's positions"
 NOT_ENCODABLE = "candidate with a text that the PRM's prompt cannot hold"
 NO_STEP = "candidate that ended without a step"
@@ -40,7 +38,7 @@ class SearchConfig:
     `max_thinking_tokens`.
     """
 
-    method: Method
+    method: SearchMethod
     n: int
     width: int
     max_steps: int
@@ -52,6 +50,10 @@ class SearchConfig:
     temperature: float
     top_p: float
     seed: int
+
+    @property
+    def rounds(self) -> int:
+        return self.max_steps if self.method.stepwise else 1
 
 
 class Searched(NamedTuple):
@@ -78,7 +80,7 @@ def guided_search(
     Raises: TooLong where a prompt alone fills the policy's positions.
     """
     waiting, active = list(reversed(problems)), list[Tree]()
-    thinks = config.form.hides_thoughts and config.max_steps > 1
+    thinks = config.form.hides_thoughts and config.rounds > 1
     roots = config.n // config.width
     while waiting or active:
         room = at_once * roots - sum(len(tree.frontier) for tree in active)
@@ -87,7 +89,7 @@ def guided_search(
             prompt = tuple(encode_prompt(engine.tokenizer, problem.question))
             active.append(
                 Tree.start(
-                    problem, prompt, roots=roots, apart=config.method == "dvts", thinks=thinks
+                    problem, prompt, roots=roots, apart=config.method.roots_apart, thinks=thinks
                 )
             )
             active[-1].cost += Cost(policy_flops=engine.flops.of(0, len(prompt)))
@@ -98,7 +100,7 @@ def guided_search(
                 yield Searched(
                     tree.solved(
                         how=config.aggregation,
-                        each_sample=config.max_steps == 1,
+                        each_sample=config.rounds == 1,
                         delimiter=config.form.delimiter,
                     ),
                     tree.dropped,
@@ -121,7 +123,7 @@ def _round(trees: Sequence[Tree], engine: Engine, *, scorer: Scorer, config: Sea
             for tree, completions in zip(group, samples, strict=True)
         ]
         ordered += group
-    keep = 1 if config.method == "dvts" else config.n // config.width
+    keep = config.method.keep(config.n, config.width)
     for tree, beams in zip(ordered, _score(ordered, candidates, scorer=scorer), strict=True):
         tree.select(beams, keep=keep, how=config.aggregation)
     seconds = time.perf_counter() - started
@@ -145,7 +147,7 @@ def _rounds(trees: Sequence[Tree], config: SearchConfig) -> Iterator[tuple[list[
     """Yield the trees that think first, those at their last step, and those between, where there
     are any.
     """
-    last = config.max_steps - 1
+    last = config.rounds - 1
     end = (config.form.end_of_thoughts,) if config.form.hides_thoughts else ()
     kinds = (
         ([tree for tree in trees if tree.depth < 0], _Sampling(1, end, config.max_thinking_tokens)),
@@ -179,7 +181,7 @@ def _sample(
             beam_seed(config.seed, tree.problem.id, beam=rank, depth=tree.depth)
             for tree, rank, _ in growing
         ],
-        reuse=config.max_steps > 1,
+        reuse=config.rounds > 1,
     )
     for (tree, _, beam), samples in zip(growing, completions, strict=True):
         context = len(tree.prompt) + len(beam.token_ids)

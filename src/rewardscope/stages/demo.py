@@ -11,6 +11,7 @@ from rewardscope.cli import show
 from rewardscope.errors import MissingInput
 from rewardscope.log import get_logger
 from rewardscope.paths import TINY, acts_dir, dash_dir, figures_dir, generations_file, slug
+from rewardscope.search.methods import METHODS
 from rewardscope.settings import Settings
 from rewardscope.stage import StageConfig, option
 from rewardscope.stages import (
@@ -30,6 +31,7 @@ from rewardscope.storage.files import manifest_of
 from rewardscope.storage.tables import read_json, show_table
 
 DATASET = "tinymath"
+SEARCH = METHODS["beam"]
 SAE_RUN = "tiny-prm-sae"
 
 
@@ -82,7 +84,8 @@ def chain(config: Config, settings: Settings) -> list[tuple[str, Callable[[], Pa
     prm, force = str(TINY / "tiny-prm"), config.force
     alone = [generations_file(settings.data_dir, policy, DATASET) for policy in policies]
     guided = [
-        generations_file(settings.data_dir, policy, DATASET, search="beam") for policy in policies
+        generations_file(settings.data_dir, policy, DATASET, suffix=SEARCH.suffix)
+        for policy in policies
     ]
     greedy_names = [f"{slug(policy)}-greedy" for policy in policies]
     greedy = [generations_file(settings.data_dir, name, DATASET) for name in greedy_names]
@@ -105,7 +108,7 @@ def chain(config: Config, settings: Settings) -> list[tuple[str, Callable[[], Pa
             (
                 "infer-with-prm",
                 infer_with_prm,
-                infer_with_prm.Config(**common, prm=prm, n=8, width=4),
+                infer_with_prm.Config(**common, prm=prm, search=SEARCH.name, n=8, width=4),
             )
         )
     planned += [

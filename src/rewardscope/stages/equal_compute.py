@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from rewardscope.errors import BadRecord
 from rewardscope.records import Cost, SolvedProblem
+from rewardscope.search.methods import are_independent, made_by
 from rewardscope.stages.measures import VOTES, amount, share
 from rewardscope.stages.votes import Judged, majority, powers_up_to, subsets
-from rewardscope.storage.files import manifest_of
-from rewardscope.storage.tables import read_json, show_table
+from rewardscope.storage.tables import show_table
 
 _BY_SCORE = ("weighted", "best_of")
 _NAMES = {
@@ -76,9 +76,9 @@ def compare(files: Sequence[Measured], *, seed: int) -> dict[str, Any]:
     points = [main]
     for group in groups.values():
         points += (
-            _of_search(group)
-            if _is_search(group[0].source)
-            else _of_samples(group, main.mean_flops, seed=seed)
+            _of_samples(group, main.mean_flops, seed=seed)
+            if are_independent(group[0].source)
+            else _of_search(group)
         )
     rows = {point.method: _row(point, main, seed=seed) for point in points}
     return {
@@ -86,7 +86,7 @@ def compare(files: Sequence[Measured], *, seed: int) -> dict[str, Any]:
         "problems": len(shared),
         "methods": list(rows.values()),
         "by_budget": [
-            {"source": name, "made_by": _made_by(group[0].source), **row}
+            {"source": name, "made_by": made_by(group[0].source), **row}
             for name, group in groups.items()
             for row in _by_budget(group, main, seed=seed)
         ],
@@ -98,7 +98,7 @@ def _by_budget(files: Sequence[Measured], main: Point, *, seed: int) -> list[dic
 
     Votes over 1, 2, 4 ... and all samples, and a search's own answer, which has one budget.
     """
-    if _is_search(files[0].source):
+    if not are_independent(files[0].source):
         return [{"vote": "answer", **_row(_whole(files, "answer"), main, seed=seed)}]
     n = min(len(row.traces) for file in files for row in file.solved)
     return [
@@ -206,18 +206,6 @@ def _point(
 
 def _total(cost: Cost) -> int:
     return cost.policy_flops + cost.prm_flops
-
-
-def _is_search(source: Path) -> bool:
-    """Say whether the traces of a file depend on one another."""
-    return _made_by(source) in ("beam", "dvts")
-
-
-def _made_by(source: Path) -> str:
-    """Return the search that made a file, or else "greedy" or "samples"."""
-    manifest = read_json(manifest_of(source)) if manifest_of(source).is_file() else {}
-    greedy = manifest.get("extra", {}).get("temperature") == 0
-    return manifest.get("settings", {}).get("search") or ("greedy" if greedy else "samples")
 
 
 def _row(point: Point, main: Point, *, seed: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rewardscope.engines import EngineName
 from rewardscope.errors import ConfigError
@@ -14,6 +14,7 @@ from rewardscope.prms import DEFAULT_PRM, Beyond, PrmEngineName
 from rewardscope.problems.steps import typed_delimiter
 from rewardscope.records import Problem
 from rewardscope.search.aggregate import AGGREGATION_HELP, Aggregation, check_aggregation
+from rewardscope.search.methods import METHODS, find_method
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, option
 from rewardscope.stages.generating import (
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from rewardscope.problems.thinking import StepFormat
     from rewardscope.search.guided import SearchConfig
 
-Method = Literal["beam", "dvts", "best-of-n"]
 GPU_SHARE = 0.5  # of the memory, for a policy in vLLM: the PRM needs room beside it
 
 
@@ -39,15 +39,16 @@ GPU_SHARE = 0.5  # of the memory, for a policy in vLLM: the PRM needs room besid
 class Config(GeneratingConfig):
     r"""Generate solutions by step-level search, guided by a PRM.
 
-    A problem starts with n samples of a first step; then n / width beams live on and each is
-    continued width times, until the best have ended: the best of all (beam), or the best one of
-    each root's own (dvts). best-of-n samples n whole solutions and takes the best. Many problems
-    advance together. Writes <model>_<data set>_beam_search_prm.jsonl, or the method's name.
+    A problem starts with n samples of a first step; then some beams live on, as --search says, and
+    each is continued width times, until the best have ended. Many problems advance together. Writes
+    <model>_<data set>_beam_search_prm.jsonl, or the method's name.
     """
 
     model_name: str = option(help="hub id or folder of the policy")
     prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM")
-    search: Method = option("beam", help="beam, dvts or best-of-n")
+    search: str = option(
+        "beam", help="; ".join(f"{each.name}: {each.summary}" for each in METHODS.values())
+    )
     n: int = option(16, help="beams; a multiple of --width")
     width: int = option(4, help="continuations of each beam that lives on; n / width live on")
     max_steps: int = option(40, help="steps; the last round runs to the end of the solution")
@@ -100,6 +101,7 @@ class Config(GeneratingConfig):
                 f"--n {self.n} --width {self.width}: n must be a multiple of width, such as"
                 f" {self.width * max(1, self.n // self.width)}"
             )
+        find_method(self.search)
         check_aggregation(self.aggregation)
         typed_delimiter(self.delimiter)
         if not self.temperature > 0:
@@ -116,7 +118,10 @@ def run(config: Config, settings: Settings) -> list[Path]:
     """
     outs = [
         generations_file(
-            settings.data_dir, config.name or config.model_name, name, search=config.search
+            settings.data_dir,
+            config.name or config.model_name,
+            name,
+            suffix=find_method(config.search).suffix,
         )
         for name in config.datasets
     ]
@@ -180,10 +185,10 @@ def _search_config(config: Config, form: "StepFormat") -> "SearchConfig":
     from rewardscope.search.guided import SearchConfig
 
     return SearchConfig(
-        method="dvts" if config.search == "dvts" else "beam",
+        method=find_method(config.search),
         n=config.n,
         width=config.width,
-        max_steps=1 if config.search == "best-of-n" else config.max_steps,
+        max_steps=config.max_steps,
         max_step_tokens=config.max_step_tokens,
         max_tokens=config.max_tokens,
         max_thinking_tokens=config.max_thinking_tokens,

@@ -13,12 +13,20 @@ from rewardscope.problems.prompts import INSTRUCTION
 from rewardscope.problems.thinking import StepFormat
 from rewardscope.records import Completion, Encoded, Finish, Problem
 from rewardscope.search.aggregate import Aggregation
-from rewardscope.search.guided import Method, SearchConfig, Searched, guided_search
+from rewardscope.search.guided import SearchConfig, Searched, guided_search
+from rewardscope.search.methods import SearchMethod, find_method
 
 Said = str | tuple[str, Finish]
 Script = Mapping[str, Sequence[Said]]
 PLAIN = StepFormat()
 FLOPS = Flops(per_token=1000, per_pair=1, head=10)
+GREEDY_STEPS = SearchMethod(
+    name="greedy-steps",
+    suffix="_greedy_steps_prm",
+    title="greedy steps",
+    summary="the best one of all lives on",
+    keep=lambda n, width: 1,
+)
 
 
 def problem(question: str) -> Problem:
@@ -33,11 +41,11 @@ def config(
     max_step_tokens: int = 100,
     aggregation: Aggregation = "last",
     seed: int = 0,
-    method: Method = "beam",
+    method: str = "beam",
     form: StepFormat = PLAIN,
 ) -> SearchConfig:
     return SearchConfig(
-        method=method,
+        method=find_method(method),
         n=n,
         width=width,
         max_steps=max_steps,
