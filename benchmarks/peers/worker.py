@@ -67,7 +67,10 @@ class Ours:
         self.trainer.step(dict(enumerate(rows)))
 
     def weights(self) -> Weights:
-        sae = self.trainer.export()[0]
+        from rewardscope.sae.train.trainer import folded
+
+        # the threshold of batchtopk is not used: FVU is measured by batch
+        sae = folded(self.trainer.layers[0], self.trainer.scales[0], layer=0, threshold=0.0)
         return Weights(sae.W_enc_DF, sae.b_enc_F, sae.W_dec_FD, sae.b_dec_D)
 
 
@@ -79,16 +82,14 @@ class OursPlain(Ours):
 
 
 def our_trainer(job: dict[str, Any], sample: dict[int, Tensor]) -> Any:
+    from rewardscope.sae.train.activations import ACTIVATIONS
     from rewardscope.sae.train.trainer import Shape, TrainOptions
     from rewardscope.sae.train.trainer import Trainer as Ours
 
     shapes = dict.fromkeys(sample, Shape(job["features"], job["k"]))
     options = TrainOptions(
         shapes=shapes,
-        activation=job["activation"],
-        prefixes=(1.0,),
-        l0_weight=1.0,
-        bandwidth=0.001,
+        activation=ACTIVATIONS[job["activation"]](),
         n_steps=10**6,
         lr=LR,
         warmup=0.0,

@@ -151,7 +151,9 @@ train_sae.run(train_sae.Config(**flags), Settings(data_dir=data, sae_checkpoint_
 """
 
 
-@pytest.mark.parametrize("flags", [{}, {"activation": "batchtopk"}])
+@pytest.mark.parametrize(
+    "flags", [{"activation": "batchtopk", "freeze": "soft-decoder", "freeze_cosine": 0.95}]
+)
 def test_a_run_that_is_killed_and_started_again_ends_with_the_same_bits(
     settings: Settings,
     acts_home: Path,
@@ -235,6 +237,29 @@ def test_every_activation_function_is_trained_saved_and_measured(
     assert quality["fvu"]["value"] < 0.3
     assert quality["l0"]["value"] == pytest.approx(2, rel=0.3)
     assert read_json(out / "manifest.json")["extra"]["activation"] == activation
+
+
+@pytest.mark.parametrize("freeze", ["decoder", "soft-decoder", "encoder"])
+def test_a_baseline_says_what_it_is_in_every_file_and_is_another_run(
+    settings: Settings, freeze: Any
+) -> None:
+    out = train(settings, freeze=freeze, layers="0")
+    metadata = read_json(out / "layer_00" / "cfg.json")["metadata"]
+    assert metadata["freeze"] == freeze
+    assert metadata.get("freeze_cosine") == (0.8 if freeze == "soft-decoder" else None)
+    assert "a baseline (arXiv 2602.14111)" in (out / "README.md").read_text(encoding="utf-8")
+    assert read_json(out / "manifest.json")["extra"]["freeze"] == freeze
+    with pytest.raises(ConfigError, match=r"freeze.*--force"):
+        train(settings, layers="0")
+
+
+def test_results_from_before_a_flag_was_there_still_stand_except_smoothed_thresholds() -> None:
+    plain, batch = (
+        train_sae.Config(ds_names=NAMES, activation=activation).result_settings()
+        for activation in ("topk", "batchtopk")
+    )
+    assert not {"freeze", "freeze_cosine", "threshold"} & set(plain)
+    assert batch["threshold"] == "of the final weights"
 
 
 def test_layers_may_differ_in_features_and_k(settings: Settings) -> None:

@@ -14,13 +14,11 @@ if not torch.cuda.is_available():
 pytest.importorskip("triton")
 
 from rewardscope.sae.train.sparse import Entries, TorchKernels, pick_kernels, starts_of
-from rewardscope.sae.train.triton_kernels import AdamRows, TritonKernels
+from rewardscope.sae.train.triton_kernels import TritonKernels
 
 pytestmark = pytest.mark.gpu
 DEVICE = torch.device("cuda")
 N, D, F, K = 8192, 3584, 28_672, 64
-# of Adam: with a tiny one, a gradient of 1e-8 that is only rounding would decide a whole step
-EPS = 1e-2
 TORCH, TRITON = TorchKernels(), TritonKernels()
 
 
@@ -118,54 +116,4 @@ def test_sums_by_feature_equal_those_of_torch_and_are_the_same_each_time(batch: 
         "sum_by_feature",
         lambda: TORCH.sum_by_feature(order, entries.values_M, entries.rows_M, x_ND),
         lambda: TRITON.sum_by_feature(order, entries.values_M, entries.rows_M, x_ND),
-    )
-
-
-def test_steps_of_adam_from_entries_equal_torchs_adam(batch: Batch) -> None:
-    entries, W_FD, x_ND = batch
-    weights_FD = W_FD.clone().requires_grad_()
-    adam = torch.optim.Adam([weights_FD], lr=1e-3, eps=EPS, fused=True)
-    order = TRITON.by_feature(entries.features_M, F)
-    state = AdamRows(
-        W_FD.clone(),
-        torch.zeros_like(W_FD),
-        torch.zeros_like(W_FD),
-        step=1,
-        lr=1e-3,
-        betas=(0.9, 0.999),
-        eps=EPS,
-    )
-
-    def plain() -> None:
-        weights_FD.grad = TRITON.sum_by_feature(order, entries.values_M, entries.rows_M, x_ND)
-        adam.step()
-
-    def mine() -> None:
-        TRITON.sum_by_feature_into_adam(order, entries.values_M, entries.rows_M, x_ND, state)
-
-    plain()
-    mine()
-    close(state.weights_FD, weights_FD.detach())
-    close(state.mean_FD, adam.state[weights_FD]["exp_avg"])
-    close(state.square_FD, adam.state[weights_FD]["exp_avg_sq"])
-    compare("sum_by_feature, then torch's fused Adam, beside sum_by_feature_into_adam", plain, mine)
-
-
-def test_errors_and_their_dots_equal_the_separate_steps(batch: Batch) -> None:
-    entries, W_FD, x_ND = batch
-    found = TRITON.decode_errors(entries, W_FD, x_ND)
-    errors_ND = TORCH.decode(entries, W_FD) - x_ND
-    close(found.errors_ND, errors_ND)
-    close(found.dots_M, TORCH.dots(entries, errors_ND, W_FD))
-    close(found.square_N, errors_ND.square().sum(dim=1))
-
-    def separate() -> None:
-        separate_ND = TRITON.decode(entries, W_FD).sub_(x_ND)
-        TRITON.dots(entries, separate_ND, W_FD)
-        separate_ND.square().sum(dim=1)
-
-    compare(
-        "decode, error, dots (triton), beside decode_errors",
-        separate,
-        lambda: TRITON.decode_errors(entries, W_FD, x_ND),
     )

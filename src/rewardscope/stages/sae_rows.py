@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rewardscope.prms.scorer import HfScorer
     from rewardscope.sae.train.ranks import Team
     from rewardscope.sae.train.stream import LayerBatch, RowSource
-    from rewardscope.stages.train_sae import Config
+    from rewardscope.stages.train_sae_flags import Config
     from rewardscope.storage.acts import ActStore
 
 

@@ -1,42 +1,56 @@
-"""The losses of `sae.bank` by dense matrices and masks, differentiated by autograd: what the sparse
-path is checked against.
+"""The losses of an SAE in training by dense matrices and masks, differentiated by autograd: what
+the sparse path is checked against.
 """
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rewardscope.sae.train.bank import BankLayer, Rule
+from rewardscope.sae.train.activations import ActivationFlags, ActivationName, activation_of
+from rewardscope.sae.train.freeze import TRAINED_WHOLE, Freeze
+from rewardscope.sae.train.layer import LayerOptions, LayerSae
 
 N, D, F, K, K_AUX = 13, 6, 20, 3, 4
 ALPHA = 1 / 32
 
 
-def make_rule(activation: Any, **changes: Any) -> Rule:
-    prefixes = (5, 12, F) if activation == "matryoshka" else (F,)
-    values: dict[str, Any] = {
-        "k": K,
-        "k_aux": K_AUX,
-        "prefixes": prefixes,
-        "l0_weight": 0.7,
-        "bandwidth": 0.9,
-        "bf16": False,
-    }
-    return Rule(activation=activation, **(values | changes))
+class Rule(NamedTuple):
+    """What the dense loss needs to know."""
+
+    activation: str
+    prefixes: tuple[int, ...]
+    k: int = K
+    k_aux: int = K_AUX
+    l0_weight: float = 0.7
+    bandwidth: float = 0.9
 
 
-def make_layer(activation: Any, **changes: Any) -> BankLayer:
+def make_rule(activation: str) -> Rule:
+    return Rule(activation, (5, 12, F) if activation == "matryoshka" else (F,))
+
+
+def make_layer(
+    name: ActivationName, *, bf16: bool = False, freeze: Freeze = TRAINED_WHOLE
+) -> LayerSae:
     """Return a layer in float64 with random weights; thresholds are above half the bandwidth."""
-    random = torch.Generator().manual_seed(3)
-    layer = BankLayer(D, F, rule=make_rule(activation, **changes), random=random).to(torch.float64)
-    layer.normalise_decoder()
+    random, rule = torch.Generator().manual_seed(3), make_rule(name)
+    flags = ActivationFlags(
+        prefixes=(5 / F, 12 / F, 1.0),
+        l0_weight=rule.l0_weight,
+        bandwidth=rule.bandwidth / math.sqrt(D),
+    )
+    options = LayerOptions(
+        activation=activation_of(name, flags), k=K, k_aux=K_AUX, bf16=bf16, freeze=freeze
+    )
+    layer = LayerSae(D, F, options=options, random=random).to(torch.float64)
+    layer.constrain()
     layer.W_enc_FD.copy_(torch.randn(F, D, generator=random, dtype=torch.float64))
     layer.b_enc_F.copy_(0.3 * torch.randn(F, generator=random, dtype=torch.float64))
     layer.b_dec_D.copy_(torch.randn(D, generator=random, dtype=torch.float64))
-    layer.log_threshold_F.copy_(
-        0.3 * torch.rand(len(layer.log_threshold_F), generator=random, dtype=torch.float64)
-    )
+    for tensor in layer.extra.values():
+        tensor.copy_(0.3 * torch.rand(len(tensor), generator=random, dtype=torch.float64))
     return layer
 
 
@@ -98,7 +112,7 @@ def _kept(z_NF: Tensor, scores_NF: Tensor, k: int, *, whole: bool = False) -> Te
 
 
 def dense_loss(p: dict[str, Tensor], rule: Rule, x_ND: Tensor, dead: Tensor | None) -> Tensor:
-    """Return the loss of parameters `p` (by the names of `BankLayer.parameters`)."""
+    """Return the loss of parameters `p` (by the names of `LayerSae.parameters`)."""
     z_NF = (x_ND - p["b_dec_D"]) @ p["W_enc_FD"].T + p["b_enc_F"]
     total = x_ND.new_zeros(())
     if rule.activation == "jumprelu":

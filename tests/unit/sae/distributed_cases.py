@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from rewardscope.errors import PipelineError
-from rewardscope.sae.train.activations import BatchTopK, encode
-from rewardscope.sae.train.distributed import Processes, joined
+from rewardscope.sae.train.activations import ActivationFlags, ActivationName, activation_of
+from rewardscope.sae.train.distributed import joined
+from rewardscope.sae.train.pickers import TopOfBatch, encode
+from rewardscope.sae.train.processes import Processes
 from rewardscope.sae.train.ranks import Alone, Team
 from rewardscope.sae.train.state import Every, RunState
 from rewardscope.sae.train.trainer import Shape, Trainer, TrainOptions
@@ -25,7 +27,8 @@ from tests.unit.sae.planted import dictionary, sparse_codes
 
 LAYERS, WIDTH, ROWS, STEPS = (0, 3, 4), 16, 33, 12
 CLIP, DEAD_AFTER = 0.2, 40
-ACTIVATIONS = ("topk", "batchtopk", "jumprelu", "matryoshka")
+FLAGS = ActivationFlags(prefixes=(0.25, 0.5, 1.0), bandwidth=0.3)
+ACTIVATIONS: tuple[ActivationName, ...] = ("topk", "batchtopk", "jumprelu", "matryoshka")
 
 
 def batch(seed: int, n: int = ROWS) -> dict[int, Tensor]:
@@ -36,10 +39,7 @@ def batch(seed: int, n: int = ROWS) -> dict[int, Tensor]:
 def trainer_of(team: Team, activation: Any) -> Trainer:
     options = TrainOptions(
         shapes={layer: Shape(32 + 4 * layer, 3) for layer in team.own_layers(LAYERS)},
-        activation=activation,
-        prefixes=(0.25, 0.5, 1.0),
-        l0_weight=1.0,
-        bandwidth=0.3,
+        activation=activation_of(activation, FLAGS),
         n_steps=STEPS,
         lr=1e-3,
         warmup=0.2,
@@ -112,15 +112,15 @@ def ties(team: Team) -> dict[str, Any]:
     values_NF = torch.tensor([[1.0, 1.0, 1.0, 1.0]] * 5 + [[1.0, 2.0, 3.0, 1.0]])
     eye_FF, zero_F = torch.eye(4), torch.zeros(4)
 
-    def chosen(x_NF: Tensor, picker: BatchTopK) -> list[list[int]]:
+    def chosen(x_NF: Tensor, picker: TopOfBatch) -> list[list[int]]:
         (found,) = encode(x_NF, eye_FF, zero_F, [picker], bf16=False)
         return [
             [int(row), int(feature)]
             for row, feature in zip(found.rows_M, found.features_M, strict=True)
         ]
 
-    own = chosen(team.own_rows({0: values_NF})[0], BatchTopK(2, 6, ranks=team.ranks))
-    return {"alone": chosen(values_NF, BatchTopK(2, 6)), "own": own}
+    own = chosen(team.own_rows({0: values_NF})[0], TopOfBatch(2, 6, ranks=team.ranks))
+    return {"alone": chosen(values_NF, TopOfBatch(2, 6)), "own": own}
 
 
 def main(folder: Path) -> None:
@@ -128,7 +128,7 @@ def main(folder: Path) -> None:
     launch = launched()
     assert launch is not None
     with joined("rows", device="cpu") as rows:
-        layers = Processes("layers", launch, "cpu", rows._ending)
+        layers = Processes("layers", launch, "cpu", rows.ending)
         found: dict[str, Any] = {"ties": ties(rows), "layers": {}, "rows": {}}
         for activation in ACTIVATIONS:
             found["rows"][activation] = compared(rows, activation, folder / f"rows-{activation}")

@@ -1,4 +1,4 @@
-"""What training finds where the truth is known: 512 features in 128 dimensions, five of them active
+"""What training finds where the truth is known: 256 features in 64 dimensions, four of them active
 in each row.
 """
 
@@ -7,10 +7,11 @@ from typing import Literal
 import pytest
 import torch
 
+from rewardscope.sae.train.activations import ACTIVATIONS
 from rewardscope.sae.train.trainer import Shape, Trainer, TrainOptions
 from tests.unit.sae.planted import dictionary, sparse_codes
 
-WIDTH, N_TRUE, ACTIVE, BATCH, STEPS = 128, 512, 5, 512, 400
+WIDTH, N_TRUE, ACTIVE, BATCH, STEPS = 64, 256, 4, 256, 400
 
 
 @pytest.mark.parametrize("activation", ["topk", "batchtopk"])
@@ -21,10 +22,7 @@ def test_nine_in_ten_planted_features_are_found_with_a_cosine_above_095(
     pool_ND = sparse_codes(40 * BATCH, N_TRUE, k=ACTIVE, seed=2) @ truth_FD
     options = TrainOptions(
         shapes={0: Shape(2 * N_TRUE, ACTIVE)},
-        activation=activation,
-        prefixes=(1.0,),
-        l0_weight=1.0,
-        bandwidth=0.02,
+        activation=ACTIVATIONS[activation](),
         n_steps=STEPS,
         lr=4e-3,
         warmup=0.05,
@@ -42,6 +40,6 @@ def test_nine_in_ten_planted_features_are_found_with_a_cosine_above_095(
     for step in range(STEPS):
         chosen = torch.randperm(len(pool_ND), generator=torch.Generator().manual_seed(step))[:BATCH]
         trainer.step({0: pool_ND[chosen]})
-    found_F = (truth_FD @ trainer.export()[0].W_dec_FD.T).max(dim=1).values
+    found_F = (truth_FD @ trainer.layers[0].W_dec_FD.T).max(dim=1).values
     assert before_F.max() < 0.6
     assert (found_F > 0.95).float().mean() >= 0.9

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from rewardscope.sae.measure.quality import QualitySums
-from rewardscope.sae.train.bank import BankLayer, Rule
+from rewardscope.sae.model.inference import Sae
+from rewardscope.sae.train.activations import ActivationFlags, ActivationName, activation_of
+from rewardscope.sae.train.layer import LayerOptions, LayerSae
 from rewardscope.sae.train.optimizer import LayerOptimizer, Schedule
 from rewardscope.sae.train.trainer import (
     Shape,
@@ -23,13 +25,14 @@ CPU = torch.device("cpu")
 WIDTH, N_TRUE, N_FEATURES, K = 16, 20, 32, 2
 
 
-def options(**changes: Any) -> TrainOptions:
+NESTED: tuple[ActivationName, ...] = ("topk", "matryoshka")
+FLAGS = ActivationFlags(prefixes=(0.25, 0.5, 1.0), bandwidth=0.02)
+
+
+def options(*, activation: ActivationName = "topk", **changes: Any) -> TrainOptions:
     values: dict[str, Any] = {
         "shapes": {0: Shape(N_FEATURES, K), 3: Shape(N_FEATURES, K)},
-        "activation": "topk",
-        "prefixes": (0.25, 0.5, 1.0),
-        "l0_weight": 1.0,
-        "bandwidth": 0.02,
+        "activation": activation_of(activation, FLAGS),
         "n_steps": 300,
         "lr": 5e-3,
         "warmup": 0.05,
@@ -59,34 +62,55 @@ def trained(steps: int | None = None, **changes: Any) -> Trainer:
     return trainer
 
 
-@pytest.mark.parametrize(
-    ("activation", "n_steps"), [("topk", 300), ("batchtopk", 600), ("jumprelu", 400)]
-)
-def test_training_finds_a_planted_dictionary_at_every_layer(activation: str, n_steps: int) -> None:
-    for layer, sae in trained(activation=activation, n_steps=n_steps).export().items():
+def exported(trainer: Trainer) -> dict[int, Sae]:
+    """Return the SAEs, with thresholds from rows that a run would have trained on."""
+    return trainer.export([batch(1000, seed=step) for step in range(4)], n_rows=4000)
+
+
+@pytest.mark.parametrize("activation", ["topk", "jumprelu"])
+def test_training_finds_a_planted_dictionary_at_every_layer(activation: ActivationName) -> None:
+    for layer, sae in exported(trained(activation=activation)).items():
         cosine_FF = dictionary(N_TRUE, WIDTH, seed=layer) @ sae.W_dec_FD.T
         assert (cosine_FF.max(dim=1).values > 0.9).float().mean() >= 0.9
         torch.testing.assert_close(sae.W_dec_FD.norm(dim=1), torch.ones(N_FEATURES))
 
 
-@pytest.mark.parametrize("activation", ["batchtopk", "jumprelu"])
-def test_a_threshold_keeps_about_k_features_active_on_new_rows(activation: str) -> None:
-    trainer = trained(activation=activation, n_steps=400)
-    x_ND = batch(1000, seed=12345)[0]
-    sae = trainer.export()[0]
-    assert sae.k is None and sae.activation == activation
-    active = float((sae.encode(x_ND).values_NK > 0).sum() / len(x_ND))
-    assert active == pytest.approx(K, rel=0.25)
-    error = (x_ND - sae.reconstruct(x_ND)).square().sum() / (x_ND - x_ND.mean(dim=0)).square().sum()
-    assert error < 0.15
+def left_of(x_ND: Tensor, sae: Sae) -> float:
+    """Return the fraction of variance unexplained."""
+    error_ND = x_ND - sae.reconstruct(x_ND)
+    return float(error_ND.square().sum() / (x_ND - x_ND.mean(dim=0)).square().sum())
+
+
+def active_in(x_ND: Tensor, sae: Sae) -> float:
+    return float((sae.encode(x_ND).values_NK > 0).sum() / len(x_ND))
+
+
+def test_a_threshold_keeps_about_k_features_active_on_new_rows() -> None:
+    trainer = trained(activation="jumprelu")
+    x_ND, sae = batch(1000, seed=12345)[0], trainer.export()[0]
+    assert sae.k is None and sae.activation == "jumprelu"
+    assert active_in(x_ND, sae) == pytest.approx(K, rel=0.25)
+    assert left_of(x_ND, sae) < 0.15
+
+
+def test_a_batchtopk_sae_has_k_active_features_on_new_rows_and_loses_nothing_by_its_threshold() -> (
+    None
+):
+    trainer = trained(activation="batchtopk")
+    x_ND, sae = batch(4000, seed=12345)[0], exported(trainer)[0]
+    assert sae.k is None and sae.activation == "batchtopk"
+    assert active_in(x_ND, sae) == pytest.approx(K, rel=0.03)
+    pre_NF = (x_ND - sae.b_dec_D) @ sae.W_enc_DF + sae.b_enc_F
+    least = pre_NF.flatten().topk(K * len(x_ND)).values[-1]
+    by_batch_ND = torch.where(pre_NF >= least, pre_NF, 0.0) @ sae.W_dec_FD + sae.b_dec_D
+    variance = (x_ND - x_ND.mean(dim=0)).square().sum()
+    assert left_of(x_ND, sae) <= 1.01 * float((x_ND - by_batch_ND).square().sum() / variance)
 
 
 def test_the_smallest_prefix_of_matryoshka_reconstructs_better_than_that_of_topk() -> None:
     x_ND, left = batch(1000, seed=777)[0], {}
-    for activation in ("topk", "matryoshka"):
-        sae = trained(
-            activation=activation, n_steps=400, shapes={0: Shape(N_FEATURES, 4)}
-        ).export()[0]
+    for activation in NESTED:
+        sae = trained(activation=activation, shapes={0: Shape(N_FEATURES, 4)}).export()[0]
         codes = sae.encode(x_ND)
         codes = codes._replace(values_NK=codes.values_NK * (codes.indices_NK < N_FEATURES // 4))
         left[activation] = float(
@@ -132,7 +156,7 @@ def test_dead_features_come_back_with_the_auxiliary_loss_and_stay_dead_without()
             options(aux_alpha=aux_alpha, dead_after=500, shapes={0: Shape(N_FEATURES, K)}),
         )
         trainer.layers[0].b_enc_F[:16] = -3.0  # half of the features cannot win
-        for step in range(200):
+        for step in range(150):
             report = trainer.step(batch(128, seed=step))[0]
         shares.append(float(report.dead))
     assert shares[0] < 0.4
@@ -149,17 +173,11 @@ def test_the_schedule_rises_stays_and_falls() -> None:
     assert {flat.at(step) for step in range(100)} == {2.0}
 
 
-def layer_of(width: int, n_features: int, k: int) -> BankLayer:
-    rule = Rule(
-        activation="topk",
-        k=k,
-        k_aux=0,
-        prefixes=(n_features,),
-        l0_weight=0.0,
-        bandwidth=1.0,
-        bf16=False,
-    )
-    return BankLayer(width, n_features, rule=rule, random=torch.Generator().manual_seed(0))
+def layer_of(width: int, n_features: int, k: int, *, name: ActivationName = "topk") -> LayerSae:
+    flags = ActivationFlags(bandwidth=0.1)
+    options = LayerOptions(activation=activation_of(name, flags), k=k, k_aux=0, bf16=False)
+    random = torch.Generator().manual_seed(0)
+    return LayerSae(width, n_features, options=options, random=random)
 
 
 def test_the_optimizer_is_adam_on_the_projected_gradient_with_unit_rows() -> None:
@@ -206,21 +224,13 @@ def test_clipping_bounds_the_norm_and_leaves_smaller_gradients_alone() -> None:
 
 @pytest.mark.parametrize("activation", ["topk", "jumprelu", "batchtopk"])
 def test_folding_the_scale_gives_the_same_reconstruction_of_raw_states(activation: Any) -> None:
-    random = torch.Generator().manual_seed(0)
-    rule = Rule(
-        activation=activation,
-        k=3,
-        k_aux=0,
-        prefixes=(20,),
-        l0_weight=0.0,
-        bandwidth=0.1,
-        bf16=False,
-    )
-    layer = BankLayer(6, 20, rule=rule, random=random)
+    random = torch.Generator().manual_seed(7)
+    layer = layer_of(6, 20, 3, name=activation)
     layer.b_enc_F.copy_(torch.randn(20, generator=random))
     layer.b_dec_D.copy_(torch.randn(6, generator=random))
-    layer.log_threshold_F.copy_(0.3 * torch.randn(len(layer.log_threshold_F), generator=random))
-    layer.batch_threshold = torch.tensor(0.8)
+    for tensor in layer.extra.values():
+        tensor.copy_(0.3 * torch.randn(len(tensor), generator=random))
+    threshold = 0.8 if activation == "batchtopk" else None
     x_ND, scale = 40 * torch.randn(11, 6, generator=random), 0.037
     pre_NF = (scale * x_ND - layer.b_dec_D) @ layer.W_enc_FD.T + layer.b_enc_F
     if activation == "topk":
@@ -229,10 +239,10 @@ def test_folding_the_scale_gives_the_same_reconstruction_of_raw_states(activatio
         )
     else:
         kept_NF = pre_NF * (
-            pre_NF > (layer.log_threshold_F.exp() if activation == "jumprelu" else 0.8)
+            pre_NF > (layer.extra["log_threshold_F"].exp() if activation == "jumprelu" else 0.8)
         )
     expected_ND = (kept_NF @ layer.W_dec_FD + layer.b_dec_D) / scale
-    sae = folded(layer, scale, layer=0)
+    sae = folded(layer, scale, layer=0, threshold=threshold)
     torch.testing.assert_close(sae.decode(sae.encode(x_ND)), expected_ND, rtol=1e-4, atol=1e-4)
 
 

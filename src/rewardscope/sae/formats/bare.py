@@ -7,7 +7,7 @@ the file.
 from rewardscope.errors import BadRecord
 from rewardscope.sae.formats import CONFIG, Found
 from rewardscope.sae.formats.weights import build_sae, read_weights
-from rewardscope.sae.model.inference import Activation, Sae
+from rewardscope.sae.model.inference import Sae
 from rewardscope.storage.tables import read_json
 
 
@@ -17,7 +17,7 @@ def read(found: Found) -> Sae:
     config = read_json(beside) if beside.is_file() else {}
     state = read_weights(found.weights)
     k, threshold = config.get("k"), state.get("threshold")
-    activation: Activation = "topk"
+    activation: str = "topk"
     # below 0: dictionary_learning's mark for one never set
     if k is None and threshold is not None and float(threshold.max()) >= 0:
         activation = "batchtopk" if threshold.ndim == 0 else "jumprelu"

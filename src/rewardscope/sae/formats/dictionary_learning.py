@@ -14,11 +14,11 @@ import torch
 from rewardscope.errors import BadRecord
 from rewardscope.sae.formats import DICTIONARY_CONFIG, DICTIONARY_WEIGHTS, Found
 from rewardscope.sae.formats.weights import State, build_sae, read_weights, ungate, write_weights
-from rewardscope.sae.model.inference import Activation, Sae
+from rewardscope.sae.model.inference import Sae
 from rewardscope.storage.files import write_json
 from rewardscope.storage.tables import read_json
 
-_ACTIVATIONS: dict[str, Activation] = {
+_ACTIVATIONS: dict[str, str] = {
     "AutoEncoder": "standard",
     "AutoEncoderNew": "standard",
     "GatedAutoEncoder": "gated",

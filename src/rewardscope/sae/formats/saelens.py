@@ -11,11 +11,11 @@ from typing import Any
 from rewardscope.errors import BadRecord
 from rewardscope.sae.formats import CONFIG, SAELENS_WEIGHTS, Found
 from rewardscope.sae.formats.weights import State, build_sae, read_weights, ungate, write_weights
-from rewardscope.sae.model.inference import Activation, Sae
+from rewardscope.sae.model.inference import Sae
 from rewardscope.storage.files import write_json
 from rewardscope.storage.tables import read_json
 
-_TRAINED: dict[str, Activation] = {
+_TRAINED: dict[str, str] = {
     "batchtopk": "batchtopk",
     "matryoshka_batchtopk": "matryoshka",
     "gated": "gated",

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rewardscope.errors import BadRecord
-from rewardscope.sae.model.inference import Activation, Sae
+from rewardscope.sae.model.inference import Sae
 from rewardscope.storage.files import replacing
 
 # Shape legend: D width, F features.
@@ -69,7 +69,7 @@ def build_sae(
     where: Path,
     *,
     layer: int,
-    activation: Activation,
+    activation: str,
     info: dict[str, Any],
     k: int | None = None,
     threshold: Tensor | float | None = None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from rewardscope.sae.formats import CONFIG
 from rewardscope.sae.model.runs import QUALITY
+from rewardscope.sae.train.freeze import shown
 from rewardscope.storage.files import write_text
 from rewardscope.storage.tables import read_json
 
@@ -65,6 +66,8 @@ def _facts(configs: Mapping[int, dict[str, Any]], info: Mapping[str, Any]) -> li
         f"- activation: {activation}; {fires}",
         f"- width {first['d_in']}, {first['d_sae']} features, float32",
     ]
+    if info.get("freeze"):
+        facts.append(f"- a baseline (arXiv 2602.14111), not a trained SAE: {shown(info)}")
     if info.get("trained_on"):
         facts.append(f"- trained on: {', '.join(info['trained_on'])}")
     if info.get("imported_from"):

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +12,6 @@ from rewardscope.sae.model.codes import Codes, decode, top_pre_activations
 
 # Shape legend: N rows, D width, F features, K active features a row, E firings.
 _PRE_ACTIVATIONS = 1 << 22  # at most this many are held at once: 16 MiB
-Activation = Literal["topk", "batchtopk", "jumprelu", "matryoshka", "standard", "gated"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,7 @@ class Sae:
     b_dec_D: Tensor
     k: int | None = None
     threshold_F: Tensor | None = None
-    activation: Activation = "topk"
+    activation: str = "topk"
     layer: int
     info: dict[str, Any]
 

@@ -21,7 +21,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from rewardscope.errors import PipelineError, ToldElsewhere
 from rewardscope.paths import PROJECT
-from rewardscope.sae.train.distributed import GO_ON, is_first_to_tell
+from rewardscope.sae.train.ending import GO_ON, is_first_to_tell
 from rewardscope.settings import own_run_id
 
 _HERE = "127.0.0.1"

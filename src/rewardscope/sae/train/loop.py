@@ -4,6 +4,7 @@ disk.
 
 from rewardscope.log import RunLog, progress_bar
 from rewardscope.sae.model.inference import Sae
+from rewardscope.sae.train.calibration import CALIBRATION_ROWS
 from rewardscope.sae.train.ranks import Team
 from rewardscope.sae.train.state import RunState
 from rewardscope.sae.train.stream import ActStream
@@ -42,7 +43,10 @@ def train_saes(
             if state.is_due(trainer.n_done) and trainer.n_done < options.n_steps:
                 state.save(trainer)
             bar.update(len(next(iter(batch.values()))))
-    return trainer.export()
+    n_calibration = min(CALIBRATION_ROWS, stream.n_rows)
+    # every process that exports a layer does so from all of these rows, so that the number of
+    # processes does not matter
+    return trainer.export(stream.batches(0, n_calibration), n_rows=n_calibration)
 
 
 def _metrics(reports: dict[int, StepReport]) -> dict[str, float]:

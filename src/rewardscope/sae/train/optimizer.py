@@ -1,5 +1,5 @@
-"""Adam over the weights of one layer, with a schedule, clipping, and decoder rows that keep length
-1.
+"""Adam over the trained tensors of one layer, with a schedule, clipping, and decoder rows that keep
+length 1.
 
 Adam is the dense fused one: at 256 x 4096 it is one hundredth of a step, since a batch touches
 almost every feature.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rewardscope.sae.train.bank import BankLayer
+from rewardscope.sae.train.layer import LayerSae
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class LayerOptimizer:
     `clip` bounds their norm, after the decoder's was projected; 0: no bound.
     """
 
-    def __init__(self, layer: BankLayer, *, clip: float) -> None:
+    def __init__(self, layer: LayerSae, *, clip: float) -> None:
         self._layer, self._clip = layer, clip
         self._named = layer.parameters()
         self._adam = torch.optim.Adam(
@@ -47,7 +47,7 @@ class LayerOptimizer:
     @torch.no_grad()
     def step(self, grads: dict[str, Tensor], *, lr: float) -> Tensor:
         """Take one step; return the norm of the gradient before clipping."""
-        self._layer.project_gradient(grads["W_dec_FD"])
+        self._layer.project_gradient(grads)
         norm = torch.stack([torch.linalg.vector_norm(grads[name]) for name in self._named]).norm()
         for name, parameter in self._named.items():
             if self._clip:
@@ -56,7 +56,7 @@ class LayerOptimizer:
         self._adam.param_groups[0]["lr"] = lr
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
-        self._layer.normalise_decoder()
+        self._layer.constrain()
         return norm
 
     def tensors(self) -> dict[str, Tensor]:

@@ -43,11 +43,11 @@ class Ranks(Protocol):
         """Add up a tensor over the processes, in place, and return it."""
         ...
 
-    def least_(self, tensor: "Tensor") -> "Tensor":
+    def minimum_(self, tensor: "Tensor") -> "Tensor":
         """Take the smallest over the processes, in place, and return it."""
         ...
 
-    def same_(self, tensor: "Tensor") -> "Tensor":
+    def copy_first_(self, tensor: "Tensor") -> "Tensor":
         """Replace a tensor by that of the first process, in place, and return it."""
         ...
 
@@ -64,10 +64,10 @@ class OneProcess:
     def sum_(self, tensor: "Tensor") -> "Tensor":
         return tensor
 
-    def least_(self, tensor: "Tensor") -> "Tensor":
+    def minimum_(self, tensor: "Tensor") -> "Tensor":
         return tensor
 
-    def same_(self, tensor: "Tensor") -> "Tensor":
+    def copy_first_(self, tensor: "Tensor") -> "Tensor":
         return tensor
 
     def gather(self, values_M: "Tensor") -> "tuple[Tensor, int]":

@@ -3,14 +3,13 @@ layers.
 
     trainer = Trainer(sample, options)      # sample: some rows of each layer, for scales and biases
     trainer.step({layer: x_ND, ...})        # one optimizer step on raw activations
-    saes = trainer.export()
+    saes = trainer.export(batches, n_rows=65_536)   # some training rows, for thresholds
 
-Source: Gao et al. 2024, arXiv 2406.04093, sections 2.3 (TopK) and A (initialisation, dead
-features).
+Source: Gao et al. 2024, arXiv 2406.04093, section A (initialisation, dead features).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,10 +17,13 @@ import torch
 from torch import Tensor
 
 from rewardscope.sae.model.inference import Sae
-from rewardscope.sae.train.activations import BatchTopK, TopK, encode
-from rewardscope.sae.train.bank import ActivationName, BankLayer, Rule
+from rewardscope.sae.train.activations import Activation
+from rewardscope.sae.train.calibration import batch_thresholds
+from rewardscope.sae.train.freeze import TRAINED_WHOLE, Freeze
+from rewardscope.sae.train.layer import LayerOptions, LayerSae
 from rewardscope.sae.train.memory import keep_freed_memory
 from rewardscope.sae.train.optimizer import LayerOptimizer, Schedule
+from rewardscope.sae.train.pickers import TopOfRow
 from rewardscope.sae.train.ranks import OneProcess, Ranks
 from rewardscope.sae.train.sparse import Kernels, pick_kernels
 
@@ -40,18 +42,13 @@ class Shape(NamedTuple):
 class TrainOptions:
     """What training needs besides the rows.
 
-    shapes: by layer. prefixes: Matryoshka's nested dictionaries as shares of the features, up to 1.
-    l0_weight: JumpReLU's weight of (L0 / k - 1)^2. bandwidth: the width of its kernel for rows of
-    length 1. warmup, decay: shares of the steps. clip: bound of a layer's gradient norm, 0 for
-    none. aux_alpha: weight of AuxK, 0 for none. k_aux: dead features a row, None for half the
+    shapes: by layer. warmup, decay: shares of the steps. clip: bound of a layer's gradient norm, 0
+    for none. aux_alpha: weight of AuxK, 0 for none. k_aux: dead features a row, None for half the
     width. dead_after: rows without firing. bf16: encoder products in bfloat16.
     """
 
     shapes: Mapping[int, Shape]
-    activation: ActivationName
-    prefixes: tuple[float, ...]
-    l0_weight: float
-    bandwidth: float
+    activation: Activation
     n_steps: int
     lr: float
     warmup: float
@@ -63,6 +60,7 @@ class TrainOptions:
     bf16: bool
     seed: int
     device: torch.device
+    freeze: Freeze = TRAINED_WHOLE
 
 
 class StepReport(NamedTuple):
@@ -99,7 +97,7 @@ class Trainer:
             lr=options.lr, n_steps=options.n_steps, warmup=options.warmup, decay=options.decay
         )
         self.scales: dict[int, float] = {}
-        self.layers: dict[int, BankLayer] = {}
+        self.layers: dict[int, LayerSae] = {}
         for layer in options.shapes:
             x_ND = sample[layer].to(options.device)
             median_D = geometric_median(x_ND)
@@ -115,10 +113,10 @@ class Trainer:
     def _agree(self, layer: int) -> None:
         """Start from the same weights to the last bit, whatever the processes' devices are."""
         self.scales[layer] = float(
-            self._ranks.same_(torch.tensor(self.scales[layer], dtype=torch.float64))
+            self._ranks.copy_first_(torch.tensor(self.scales[layer], dtype=torch.float64))
         )
         for tensor in self.layers[layer].tensors().values():
-            self._ranks.same_(tensor)
+            self._ranks.copy_first_(tensor)
 
     @torch.no_grad()
     def step(self, batch: LayerBatch) -> dict[int, StepReport]:
@@ -144,12 +142,32 @@ class Trainer:
         self.n_done += 1
         return reports
 
-    def export(self) -> dict[int, Sae]:
-        """Return the SAEs for raw, unscaled activations, on the CPU."""
+    def export(self, batches: Iterable[LayerBatch] = (), *, n_rows: int = 0) -> dict[int, Sae]:
+        """Return the SAEs for raw, unscaled activations, on the CPU.
+
+        An activation function that needs it finds its threshold on the raw training rows of
+        `batches`, `n_rows` in all.
+        """
+        thresholds = self.calibrated(batches, n_rows=n_rows)
         return {
-            layer: folded(sae, self.scales[layer], layer=layer)
+            layer: folded(sae, self.scales[layer], layer=layer, threshold=thresholds.get(layer))
             for layer, sae in self.layers.items()
         }
+
+    @torch.no_grad()
+    def calibrated(self, batches: Iterable[LayerBatch], *, n_rows: int) -> dict[int, float]:
+        """Return the thresholds, for scaled rows, of the layers that have one by calibration."""
+        if not self.options.activation.calibrates:
+            return {}
+        assert n_rows > 0, "rows are needed"
+        scaled = (
+            {
+                layer: batch[layer].to(self.options.device) * self.scales[layer]
+                for layer in self.layers
+            }
+            for batch in batches
+        )
+        return batch_thresholds(self.layers, scaled, n_rows=n_rows)
 
     def tensors(self, layer: int) -> dict[str, Tensor]:
         """Return all of a layer's state: weights, counts, scale and optimizer."""
@@ -193,57 +211,48 @@ def _scale(centred_ND: Tensor) -> float:
     return float((centred_ND.shape[1] / spread.clamp_min(1e-12)).sqrt())
 
 
-def _initial(x_ND: Tensor, median_D: Tensor, options: TrainOptions, *, layer: int) -> BankLayer:
+def _initial(x_ND: Tensor, median_D: Tensor, options: TrainOptions, *, layer: int) -> LayerSae:
     """Make an SAE whose encoder is its decoder transposed, as long as makes the reconstruction of
     `x_ND` the right size.
-
-    JumpReLU's thresholds start where k features are active a row.
     """
     (n_features, k), width = options.shapes[layer], x_ND.shape[1]
-    k_aux = min(options.k_aux or width // 2, n_features - k) if options.aux_alpha else 0
-    nested = tuple(max(1, round(share * n_features)) for share in options.prefixes)
-    rule = Rule(
+    layer_options = LayerOptions(
         activation=options.activation,
         k=k,
-        k_aux=k_aux,
-        prefixes=nested if options.activation == "matryoshka" else (n_features,),
-        l0_weight=options.l0_weight,
-        bandwidth=options.bandwidth * math.sqrt(width),
+        k_aux=min(options.k_aux or width // 2, n_features - k) if options.aux_alpha else 0,
         bf16=options.bf16,
+        freeze=options.freeze,
     )
     random = torch.Generator().manual_seed(1_000_003 * options.seed + layer)
-    sae = BankLayer(width, n_features, rule=rule, random=random).to(x_ND.device)
+    sae = LayerSae(width, n_features, options=layer_options, random=random).to(x_ND.device)
     sae.b_dec_D.copy_(median_D)
     centred_ND, kernels = x_ND - median_D, pick_kernels(x_ND.device)
-    (active,) = encode(centred_ND, sae.W_enc_FD, sae.b_enc_F, [TopK(k)], bf16=False)
-    guess_ND = kernels.decode(active, sae.W_dec_FD)
+    guess_ND = kernels.decode(sae.picked(centred_ND, TopOfRow(k)), sae.W_dec_FD)
     sae.W_enc_FD.mul_((centred_ND * guess_ND).sum() / guess_ND.square().sum().clamp_min(1e-12))
-    if options.activation == "jumprelu":
-        (active,) = encode(
-            centred_ND, sae.W_enc_FD, sae.b_enc_F, [BatchTopK(k, len(x_ND))], bf16=False
-        )
-        sae.log_threshold_F.fill_(float(active.values_M.min().log()))
+    options.activation.start(sae, centred_ND)
     return sae
 
 
 @torch.no_grad()
-def folded(sae: BankLayer, scale: float, *, layer: int) -> Sae:
+def folded(sae: LayerSae, scale: float, *, layer: int, threshold: float | None = None) -> Sae:
     """Return the SAE of raw activations: every rule commutes with a positive factor, so biases and
     thresholds are divided by it.
+
+    `threshold`: of all features, where it is calibrated.
     """
-    rule, threshold_F = sae.rule, None
-    if rule.activation == "batchtopk":
-        threshold_F = sae.batch_threshold.expand(len(sae.b_enc_F))
-    elif rule.activation == "jumprelu":
-        threshold_F = sae.log_threshold_F.exp()
+    activation = sae.options.activation
+    threshold_F = activation.threshold(sae.extra)
+    if activation.calibrates:
+        assert threshold is not None, activation
+        threshold_F = sae.b_enc_F.new_full((len(sae.b_enc_F),), threshold)
     return Sae(
         W_enc_DF=sae.W_enc_FD.T.contiguous().cpu(),
         b_enc_F=(sae.b_enc_F / scale).cpu(),
         W_dec_FD=sae.W_dec_FD.clone().cpu(),
         b_dec_D=(sae.b_dec_D / scale).cpu(),
-        k=rule.k if threshold_F is None else None,
-        activation=rule.activation,
+        k=sae.k if threshold_F is None else None,
+        activation=activation.name,
         threshold_F=None if threshold_F is None else (threshold_F / scale).cpu(),
         layer=layer,
-        info={},
+        info=sae.options.freeze.info(),
     )

@@ -2,26 +2,30 @@ import pytest
 import torch
 from torch import Tensor
 
-from rewardscope.sae.train.bank import BankLayer
+from rewardscope.sae.train.activations import ActivationName
+from rewardscope.sae.train.activations.jumprelu import LOG_THRESHOLD
+from rewardscope.sae.train.layer import LayerSae
 from rewardscope.sae.train.ranks import OneProcess
 from rewardscope.sae.train.sparse import TorchKernels
-from tests.unit.sae.dense import ALPHA, D, F, K, N, dense_loss, make_layer, rows
+from tests.unit.sae.dense import ALPHA, D, F, K, N, dense_loss, make_layer, make_rule, rows
 
-ACTIVATIONS = ("topk", "batchtopk", "jumprelu", "matryoshka")
+ACTIVATIONS: tuple[ActivationName, ...] = ("topk", "batchtopk", "jumprelu", "matryoshka")
 
 
-def gradients(layer: BankLayer, x_ND: Tensor, dead: Tensor | None = None, *, alpha: float = ALPHA):
+def gradients(layer: LayerSae, x_ND: Tensor, dead: Tensor | None = None, *, alpha: float = ALPHA):
     return layer.gradients(x_ND, dead=dead, alpha=alpha, kernels=TorchKernels(), ranks=OneProcess())
 
 
 @pytest.mark.parametrize("n_dead", [None, 2, 9])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_gradients_equal_those_of_the_dense_loss(activation: str, n_dead: int | None) -> None:
+def test_gradients_equal_those_of_the_dense_loss(
+    activation: ActivationName, n_dead: int | None
+) -> None:
     x_ND, dead = rows(), None if n_dead is None else torch.arange(n_dead)
     layer = make_layer(activation)
     dense = {name: tensor.clone().requires_grad_() for name, tensor in layer.parameters().items()}
     grads, report = gradients(layer, x_ND, dead)
-    reference = dense_loss(dense, layer.rule, x_ND, dead)
+    reference = dense_loss(dense, make_rule(activation), x_ND, dead)
     reference.backward()
     assert report.loss.item() == pytest.approx(reference.item(), rel=1e-12)
     assert set(grads) == set(dense)
@@ -64,11 +68,11 @@ def test_the_auxiliary_loss_reaches_the_encoder_as_finite_differences_say(name: 
 
 
 def test_a_batch_in_small_chunks_gives_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rewardscope.sae.train import activations
+    from rewardscope.sae.train import pickers
 
     for activation in ACTIVATIONS:
         whole = gradients(make_layer(activation), rows(), torch.arange(5))[0]
-        monkeypatch.setitem(activations._CHUNK, "cpu", 3 * F)
+        monkeypatch.setitem(pickers._CHUNK, "cpu", 3 * F)
         chunked = gradients(make_layer(activation), rows(), torch.arange(5))[0]
         monkeypatch.undo()
         for name in whole:
@@ -94,28 +98,19 @@ def test_rows_since_a_feature_fired_are_counted_in_rows() -> None:
 def test_a_closed_gate_near_its_threshold_does_not_count_as_firing() -> None:
     layer, x_ND = make_layer("jumprelu"), rows()
     z_NF = (x_ND - layer.b_dec_D) @ layer.W_enc_FD.T + layer.b_enc_F
-    open_NF = z_NF > layer.log_threshold_F.exp()
+    open_NF = z_NF > layer.extra[LOG_THRESHOLD].exp()
     report = gradients(layer, x_ND)[1]
     assert report.l0.item() == pytest.approx(float(open_NF.sum()) / N)
     assert layer.rows_since_fired_F.tolist() == [0 if fired else N for fired in open_NF.any(dim=0)]
 
 
-def test_the_threshold_of_batchtopk_follows_the_smallest_active_value() -> None:
-    layer, least = make_layer("batchtopk"), []
-    for seed in (1, 2):
-        x_ND = rows(seed=seed)
-        z_NF = (x_ND - layer.b_dec_D) @ layer.W_enc_FD.T + layer.b_enc_F
-        least.append(float(z_NF.flatten().sort(descending=True).values[K * N - 1]))
-        gradients(layer, x_ND)
-    assert layer.batch_threshold.item() == pytest.approx(0.99 * least[0] + 0.01 * least[1])
-
-
 def test_the_projected_gradient_leaves_the_decoder_rows_length_alone() -> None:
     layer = make_layer("topk")
-    gradient_FD = layer.project_gradient(gradients(layer, rows())[0]["W_dec_FD"])
-    assert (gradient_FD * layer.W_dec_FD).sum(dim=1).abs().max() < 1e-12
+    grads = gradients(layer, rows())[0]
+    layer.project_gradient(grads)
+    assert (grads["W_dec_FD"] * layer.W_dec_FD).sum(dim=1).abs().max() < 1e-12
     layer.W_dec_FD *= 3.0
-    layer.normalise_decoder()
+    layer.constrain()
     torch.testing.assert_close(layer.W_dec_FD.norm(dim=1), torch.ones(F, dtype=torch.float64))
 
 

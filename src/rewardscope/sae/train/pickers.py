@@ -1,5 +1,5 @@
-"""Which features are active: the k largest of a row (TopK), of a batch (BatchTopK), or those above
-their threshold (JumpReLU).
+"""Which entries of a batch are active: the largest of each row, of all rows together, or those
+above a floor. The activation functions choose among these pickers.
 
 The pre-activations [n, F] exist for a few rows at a time, small enough for the cache. Each chunk is
 cut at a floor that surely keeps what is wanted and little more; the survivors of all chunks are
@@ -18,7 +18,7 @@ from rewardscope.sae.train.sparse import Entries, starts_of
 
 # Shape legend: N rows, n rows of a chunk, D width, F features, M stored entries.
 _CHUNK = {"cpu": 1 << 22, "cuda": 1 << 27}  # pre-activations held at once
-# BatchTopK: survivors wanted per entry needed, where the floor is guessed from the first chunk
+# TopOfBatch: survivors wanted per entry needed, where the floor is guessed from the first chunk
 _MARGIN = 1.2
 
 
@@ -40,7 +40,7 @@ class Picker(Protocol):
         ...
 
 
-class TopK:
+class TopOfRow:
     """The `k` largest pre-activations of each row."""
 
     def __init__(self, k: int) -> None:
@@ -51,7 +51,7 @@ class TopK:
         them, so k entries do.
         """
         k = min(self.k, pre_nF.shape[1])
-        return _positive(_kth_largest(_group_maxima(pre_nF, at_least=4 * k), k))[:, None]
+        return _positive(kth_largest(_group_maxima(pre_nF, at_least=4 * k), k))[:, None]
 
     def trim(self, found: Entries) -> Entries:
         count_N = found.starts_N.diff()
@@ -64,7 +64,7 @@ class TopK:
         )
         padded_NC = found.values_M.new_full((len(count_N), widest), -torch.inf)
         padded_NC.view(-1).index_copy_(0, slot_M, found.values_M)
-        keep_M = found.values_M >= _kth_largest(padded_NC, self.k).index_select(0, found.rows_M)
+        keep_M = found.values_M >= kth_largest(padded_NC, self.k).index_select(0, found.rows_M)
         # equal values at the border: one of them has to go
         if int(keep_M.sum()) != int(count_N.clamp(max=self.k).sum()):
             chosen_NC = torch.zeros_like(padded_NC, dtype=torch.bool).scatter_(
@@ -74,7 +74,7 @@ class TopK:
         return keep(found, keep_M)
 
 
-class BatchTopK:
+class TopOfBatch:
     """The `k` N largest pre-activations of N rows together, which `ranks` may share; of equal ones
     the first.
 
@@ -89,7 +89,7 @@ class BatchTopK:
     def floor(self, pre_nF: Tensor) -> Tensor:
         if self._floor is None:
             wanted = min(int(self._margin * self.k * len(pre_nF)), pre_nF.numel())
-            self._floor = self._ranks.least_(_positive(_kth_largest(pre_nF.flatten(), wanted)))
+            self._floor = self._ranks.minimum_(_positive(kth_largest(pre_nF.flatten(), wanted)))
         return self._floor
 
     def trim(self, found: Entries) -> Entries | None:
@@ -101,7 +101,7 @@ class BatchTopK:
                 return found  # no more are positive
             self._floor, self._margin = None, 2 * self._margin
             return None
-        least = _kth_largest(everywhere, wanted)
+        least = kth_largest(everywhere, wanted)
         keep_M = everywhere >= least
         if int(keep_M.sum()) != wanted:
             above_M, equal_M = everywhere > least, everywhere == least
@@ -109,7 +109,7 @@ class BatchTopK:
         return keep(found, keep_M[start : start + len(found.values_M)])
 
 
-class Above:
+class AboveFloor:
     """Every pre-activation that reaches its feature's floor.
 
     A floor at or below 0 means above 0.
@@ -125,13 +125,13 @@ class Above:
         return found
 
 
-class Among:
+class OnSubset:
     """Another picker's choice among the features at `indices` alone, on every `stride`-th row of
     the batch from the first.
     """
 
-    def __init__(self, picker: Picker, indices: Tensor, *, stride: int) -> None:
-        self.picker, self.indices, self.stride = picker, indices, stride
+    def __init__(self, picker: Picker, features: Tensor, *, row_stride: int) -> None:
+        self.picker, self.features, self.row_stride = picker, features, row_stride
 
 
 @torch.no_grad()
@@ -139,7 +139,7 @@ def encode(
     x_ND: Tensor,
     W_enc_FD: Tensor,
     b_enc_F: Tensor,
-    pickers: Sequence[Picker | Among],
+    pickers: Sequence[Picker | OnSubset],
     *,
     bf16: bool,
 ) -> list[Entries]:
@@ -152,12 +152,12 @@ def encode(
     while any(entries is None for entries in found):
         missing = [index for index, entries in enumerate(found) if entries is None]
         parts: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {index: [] for index in missing}
-        for start, pre_nF in _pre_activations(x_ND, W_enc_FD, b_enc_F, bf16=bf16):
+        for start, pre_nF in pre_activations(x_ND, W_enc_FD, b_enc_F, bf16=bf16):
             for index in missing:
                 parts[index].append(_above_floor(pre_nF, pickers[index], start))
         for index in missing:
             chosen = pickers[index]
-            found[index] = (chosen.picker if isinstance(chosen, Among) else chosen).trim(
+            found[index] = (chosen.picker if isinstance(chosen, OnSubset) else chosen).trim(
                 _join(parts[index], len(x_ND))
             )
     return [entries for entries in found if entries is not None]
@@ -170,7 +170,7 @@ def keep(entries: Entries, mask_M: Tensor) -> Entries:
     return Entries(values_M, features_M, rows_M, starts_of(rows_M, len(entries.starts_N) - 1))
 
 
-def _pre_activations(
+def pre_activations(
     x_ND: Tensor, W_enc_FD: Tensor, b_enc_F: Tensor, *, bf16: bool
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield the first row and the pre-activations [n, F] of each chunk, in one buffer that the next
@@ -188,19 +188,19 @@ def _pre_activations(
 
 
 def _above_floor(
-    pre_nF: Tensor, picker: Picker | Among, start: int
+    pre_nF: Tensor, picker: Picker | OnSubset, start: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return values, features and rows of the entries that reach the floor, row after row."""
-    if isinstance(picker, Among):
-        first = -start % picker.stride
-        some_nF = pre_nF[first :: picker.stride]
+    if isinstance(picker, OnSubset):
+        first = -start % picker.row_stride
+        some_nF = pre_nF[first :: picker.row_stride]
         # half the time of index_select
-        chosen_nF = some_nF.gather(1, picker.indices.expand(len(some_nF), -1))
+        chosen_nF = some_nF.gather(1, picker.features.expand(len(some_nF), -1))
         values, features, rows = _above_floor(chosen_nF, picker.picker, 0)
         return (
             values,
-            picker.indices.index_select(0, features).int(),
-            rows * picker.stride + (start + first),
+            picker.features.index_select(0, features).int(),
+            rows * picker.row_stride + (start + first),
         )
     at = _reached(pre_nF, picker.floor(pre_nF))
     n_features = pre_nF.shape[1]
@@ -234,7 +234,7 @@ def _flat_nonzero(mask: Tensor) -> Tensor:
     )
 
 
-def _kth_largest(values: Tensor, k: int) -> Tensor:
+def kth_largest(values: Tensor, k: int) -> Tensor:
     """Return the k-th largest along the last dimension; numpy's selection is many times faster than
     a sort or torch's topk.
     """

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rewardscope.sae.train import activations
-from rewardscope.sae.train.activations import Above, Among, BatchTopK, TopK, encode
+from rewardscope.sae.train import pickers
+from rewardscope.sae.train.pickers import AboveFloor, OnSubset, TopOfBatch, TopOfRow, encode
 from rewardscope.sae.train.sparse import Entries
 
 D = 8
@@ -42,9 +42,9 @@ def largest(pre_NF: Tensor, k: int) -> Tensor:
 def test_topk_is_what_a_full_sort_finds(
     monkeypatch: pytest.MonkeyPatch, n_features: int, k: int, shift: float
 ) -> None:
-    monkeypatch.setitem(activations._CHUNK, "cpu", 7 * n_features)
+    monkeypatch.setitem(pickers._CHUNK, "cpu", 7 * n_features)
     x_ND, W_FD, b_F = inputs(50, n_features, shift=shift)
-    (entries,) = encode(x_ND, W_FD, b_F, [TopK(k)], bf16=False)
+    (entries,) = encode(x_ND, W_FD, b_F, [TopOfRow(k)], bf16=False)
     torch.testing.assert_close(
         dense(entries, n_features), largest(pre_activations(x_ND, W_FD, b_F), k)
     )
@@ -53,7 +53,7 @@ def test_topk_is_what_a_full_sort_finds(
 def test_features_that_tie_at_the_border_leave_k_and_no_more() -> None:
     x_ND, W_FD, b_F = inputs(20, 64)
     W_FD[32:], b_F[32:] = W_FD[:32], b_F[:32]  # every pre-activation occurs twice
-    (entries,) = encode(x_ND, W_FD, b_F, [TopK(3)], bf16=False)
+    (entries,) = encode(x_ND, W_FD, b_F, [TopOfRow(3)], bf16=False)
     pre_NF = pre_activations(x_ND, W_FD, b_F)
     assert torch.equal(entries.starts_N.diff().long(), (pre_NF > 0).sum(dim=1).clamp(max=3))
     torch.testing.assert_close(
@@ -65,9 +65,9 @@ def test_features_that_tie_at_the_border_leave_k_and_no_more() -> None:
 def test_batchtopk_is_the_largest_of_all_rows_together(
     monkeypatch: pytest.MonkeyPatch, shift: float
 ) -> None:
-    monkeypatch.setitem(activations._CHUNK, "cpu", 10 * 96)
+    monkeypatch.setitem(pickers._CHUNK, "cpu", 10 * 96)
     x_ND, W_FD, b_F = inputs(100, 96, shift=shift)
-    (entries,) = encode(x_ND, W_FD, b_F, [BatchTopK(4, 100)], bf16=False)
+    (entries,) = encode(x_ND, W_FD, b_F, [TopOfBatch(4, 100)], bf16=False)
     pre_NF = pre_activations(x_ND, W_FD, b_F)
     threshold = pre_NF.flatten().sort(descending=True).values[399]
     torch.testing.assert_close(
@@ -78,17 +78,17 @@ def test_batchtopk_is_the_largest_of_all_rows_together(
 def test_batchtopk_tries_again_with_a_lower_floor_where_the_first_rows_deceive(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(activations._CHUNK, "cpu", 10 * 96)
+    monkeypatch.setitem(pickers._CHUNK, "cpu", 10 * 96)
     x_ND, W_FD, b_F = inputs(100, 96)
     x_ND[:10] *= 30  # the floor is guessed from these
     tries: list[float] = []
-    real = BatchTopK.trim
+    real = TopOfBatch.trim
     monkeypatch.setattr(
-        BatchTopK,
+        TopOfBatch,
         "trim",
         lambda self, found: tries.append(len(found.values_M)) or real(self, found),
     )
-    (entries,) = encode(x_ND, W_FD, b_F, [BatchTopK(4, 100)], bf16=False)
+    (entries,) = encode(x_ND, W_FD, b_F, [TopOfBatch(4, 100)], bf16=False)
     pre_NF = pre_activations(x_ND, W_FD, b_F)
     threshold = pre_NF.flatten().sort(descending=True).values[399]
     assert len(tries) > 1 and tries[0] < 400 <= tries[-1]
@@ -98,7 +98,7 @@ def test_batchtopk_tries_again_with_a_lower_floor_where_the_first_rows_deceive(
 def test_every_feature_has_a_floor_of_its_own() -> None:
     x_ND, W_FD, b_F = inputs(30, 50)
     floor_F = torch.linspace(-1, 3, 50)
-    (entries,) = encode(x_ND, W_FD, b_F, [Above(floor_F)], bf16=False)
+    (entries,) = encode(x_ND, W_FD, b_F, [AboveFloor(floor_F)], bf16=False)
     pre_NF = pre_activations(x_ND, W_FD, b_F)
     torch.testing.assert_close(
         dense(entries, 50), torch.where(pre_NF >= floor_F, pre_NF.relu(), 0.0)
@@ -109,11 +109,11 @@ def test_every_feature_has_a_floor_of_its_own() -> None:
 def test_a_choice_among_some_features_leaves_the_others_out_and_skips_rows(
     monkeypatch: pytest.MonkeyPatch, stride: int
 ) -> None:
-    monkeypatch.setitem(activations._CHUNK, "cpu", 7 * 50)
+    monkeypatch.setitem(pickers._CHUNK, "cpu", 7 * 50)
     x_ND, W_FD, b_F = inputs(30, 50)
     among = torch.tensor([3, 4, 17, 30, 49])
     every, some = encode(
-        x_ND, W_FD, b_F, [TopK(2), Among(TopK(3), among, stride=stride)], bf16=False
+        x_ND, W_FD, b_F, [TopOfRow(2), OnSubset(TopOfRow(3), among, row_stride=stride)], bf16=False
     )
     pre_NF = pre_activations(x_ND, W_FD, b_F)
     expected_NF = torch.zeros(30, 50)
@@ -125,7 +125,7 @@ def test_a_choice_among_some_features_leaves_the_others_out_and_skips_rows(
 
 def test_rows_on_which_nothing_is_positive_store_nothing() -> None:
     x_ND, W_FD, b_F = inputs(5, 20, shift=-1000.0)
-    for picker in (TopK(3), BatchTopK(3, 5), Above(torch.zeros(20))):
+    for picker in (TopOfRow(3), TopOfBatch(3, 5), AboveFloor(torch.zeros(20))):
         (entries,) = encode(x_ND, W_FD, b_F, [picker], bf16=False)
         assert len(entries.values_M) == 0
         assert entries.starts_N.tolist() == [0] * 6
