@@ -29,7 +29,8 @@ from rewardscope.capture.saving import number_groups, save_groups
 from rewardscope.capture.token_text import token_reader
 from rewardscope.paths import PROJECT
 from rewardscope.prms.scorer import padded_ids
-from rewardscope.problems.tinymath import LEVELS, instruct_steps, make_problem
+from rewardscope.problems.tinymath import LEVELS, make_problem
+from rewardscope.problems.tinymath_instruct import instruct_steps
 from rewardscope.records import Encoded, Trace
 from rewardscope.storage.acts import write_traces
 from rewardscope.storage.journal import Journal

@@ -1,13 +1,12 @@
-"""tinymath: multi-step arithmetic word problems, their solutions in two styles, and a checker of
-single steps.
+"""tinymath: multi-step arithmetic word problems.
 
 A problem is a chain of operations on one running quantity. The chain is the ground truth, so every
-step of a solution in the instruct style can be judged right or wrong without a grader model.
+step of a solution in the instruct style can be judged right or wrong without a grader model. The
+two styles of solutions are in tinymath_instruct.py and tinymath_reasoner.py.
 """
 
 import hashlib
 import random
-import re
 from dataclasses import dataclass, replace
 
 from rewardscope.errors import UnknownName
@@ -46,7 +45,6 @@ ITEMS = (
     "cookies",
     "stones",
 )
-_NUMBER_OR_SIGN = re.compile(r"\d+|[-+*/=]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,78 +228,3 @@ def with_equations(problem: TinyProblem, equations: list[Equation]) -> TinyProbl
         for operation in problem.operations
     )
     return replace(problem, operations=operations)
-
-
-def instruct_steps(problem: TinyProblem, rng: random.Random) -> list[str]:
-    """Write the solution in the instruct style: the start, one short step per equation, the boxed
-    answer.
-    """
-    steps = [
-        rng.choice(
-            (
-                f"{problem.person} starts with {problem.start} {problem.item}.",
-                f"At first there are {problem.start} {problem.item}.",
-            )
-        )
-    ]
-    for operation in problem.operations:
-        for equation in operation.equations:
-            steps.append(
-                rng.choice(_INSTRUCT_PHRASES[equation.sign]).format(
-                    e=equation, item=problem.item, person=problem.person
-                )
-            )
-    answer = rf"\boxed{{{problem.answer}}}"
-    steps.append(
-        rng.choice(
-            (f"The answer is {answer}.", f"So {problem.person} has {answer} {problem.item}.")
-        )
-    )
-    return steps
-
-
-_INSTRUCT_PHRASES = {
-    "+": ("Adding gives {e}.", "Now {person} has {e}.", "The new total is {e}."),
-    "-": ("Taking away gives {e}.", "Now {person} has {e}.", "What is left is {e}."),
-    "*": ("Multiplying gives {e}.", "That is {e}.", "The product is {e}."),
-    "/": ("Dividing gives {e}.", "Each part has {e}.", "One share is {e}."),
-}
-
-
-def judge_steps(problem: TinyProblem, steps: list[str]) -> list[bool]:
-    """Say for each instruct-style step whether it and all steps before it are right.
-
-    A step is right when its numbers and signs are those of the true solution at its place; the
-    wording is free.
-    """
-    truth = _truth(problem)
-    verdicts, so_far = [], True
-    for index, step in enumerate(steps):
-        so_far = (
-            so_far and index < len(truth) and tuple(_NUMBER_OR_SIGN.findall(step)) == truth[index]
-        )
-        so_far = so_far and (r"\boxed" in step) == (index == len(truth) - 1)
-        verdicts.append(so_far)
-    return verdicts
-
-
-def first_mistake(problem: TinyProblem, index: int, step: str) -> tuple[int, int]:
-    """Return where in the text of step `index` its first wrong number or sign starts and ends; its
-    whole end where none is.
-    """
-    truth = _truth(problem)
-    expected = truth[index] if index < len(truth) else ()
-    found = list(_NUMBER_OR_SIGN.finditer(step))
-    for place, match in enumerate(found):
-        if place >= len(expected) or match[0] != expected[place]:
-            return match.span()
-    return len(step), len(step)
-
-
-def _truth(problem: TinyProblem) -> list[tuple[str, ...]]:
-    """Return the numbers and signs of each step of the true solution."""
-    truth: list[tuple[str, ...]] = [(str(problem.start),)]
-    truth += [
-        tuple(_NUMBER_OR_SIGN.findall(str(e))) for op in problem.operations for e in op.equations
-    ]
-    return [*truth, (str(problem.answer),)]

@@ -111,7 +111,8 @@ def _step_auroc(solved: Sequence[SolvedProblem], prm: str) -> Estimate:
 
     from rewardscope.prms import load_scorer
     from rewardscope.probes.scores import auroc
-    from rewardscope.problems.tinymath import judge_steps, make_problems
+    from rewardscope.problems.tinymath import make_problems
+    from rewardscope.problems.tinymath_instruct import judge_steps
     from rewardscope.statistics.intervals import bootstrap
 
     scorer = load_scorer(prm, engine="hf")

@@ -16,14 +16,8 @@ from rewardscope.engines import Engine
 from rewardscope.prms.qwen import QwenAdapter
 from rewardscope.problems.prompts import encode_prompt
 from rewardscope.problems.steps import split_steps
-from rewardscope.problems.tinymath import (
-    Equation,
-    TinyProblem,
-    first_mistake,
-    instruct_steps,
-    judge_steps,
-    with_equations,
-)
+from rewardscope.problems.tinymath import Equation, TinyProblem, with_equations
+from rewardscope.problems.tinymath_instruct import first_mistake, instruct_steps, judge_steps
 from rewardscope.tiny.policy import train_problem
 
 UNKNOWN = -100

@@ -12,13 +12,8 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
 from rewardscope.log import progress
 from rewardscope.problems.prompts import encode_prompt
-from rewardscope.problems.tinymath import (
-    LEVELS,
-    STEP_SEPARATOR,
-    TinyProblem,
-    instruct_steps,
-    make_problem,
-)
+from rewardscope.problems.tinymath import LEVELS, STEP_SEPARATOR, TinyProblem, make_problem
+from rewardscope.problems.tinymath_instruct import instruct_steps
 from rewardscope.problems.tinymath_reasoner import reasoner_text
 from rewardscope.tiny.muon import optimizers
 

@@ -15,7 +15,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AddedToken, Qwen2Tokenizer
 
 from rewardscope.problems.prompts import INSTRUCTION
-from rewardscope.problems.tinymath import LEVELS, instruct_steps, make_problem
+from rewardscope.problems.tinymath import LEVELS, make_problem
+from rewardscope.problems.tinymath_instruct import instruct_steps
 from rewardscope.problems.tinymath_reasoner import reasoner_text
 
 END, START_TURN, END_TURN, STEP_TAG = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<extra_0>"

@@ -12,12 +12,11 @@ from rewardscope.errors import UnknownName
 from rewardscope.problems.tinymath import (
     LEVELS,
     MAX_VALUE,
-    instruct_steps,
-    judge_steps,
     load_tinymath,
     make_problem,
     make_problems,
 )
+from rewardscope.problems.tinymath_instruct import instruct_steps, judge_steps
 from rewardscope.problems.tinymath_reasoner import near_miss, reasoner_text
 
 

@@ -9,7 +9,8 @@ import re
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from rewardscope.problems.tinymath import judge_steps, make_problems
+from rewardscope.problems.tinymath import make_problems
+from rewardscope.problems.tinymath_instruct import judge_steps
 from rewardscope.tiny.judged import UNKNOWN, drill, drill_steps, judge
 from rewardscope.tiny.muon import Muon, optimizers, orthogonalise
 from rewardscope.tiny.policy import train_policy, train_problem
