@@ -3,6 +3,7 @@ formatting tokens.
 """
 
 from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -12,9 +13,9 @@ from matplotlib.lines import Line2D
 from figures.style import (
     COLOURS,
     GREY,
-    Drawn,
     canvas,
     draw_bar,
+    drawn,
     finish,
     symlog_axis,
     whole_number_axis,
@@ -115,7 +116,7 @@ def _draw_shares(panel: Axes, rows: list[dict[str, str]]) -> None:
             by_layer[int(row["layer"])].append(float(row["share_formatting"]) > 0.5)
     for layer, formatting in sorted(by_layer.items()):
         found = wilson(sum(formatting), len(formatting))
-        share = Drawn(found.value, found.low, found.high)
+        share = drawn(asdict(found))
         draw_bar(panel, layer, share, width=0.8, colour=FAVOURS["reasoning"], label="_share")
         write_above(panel, layer, share, str(len(formatting)))
     panel.set(title="reasoning features on formatting", xlabel="layer", ylim=(0, 1.1))

@@ -184,7 +184,9 @@ def _numbers(
 
 def _contrast(found: Contrast) -> dict[str, Any]:
     d = found.difference
-    interval = None if d is None else [short(d.value), short(d.low), short(d.high), d.n]
+    interval = None  # also where there are too few problems for bounds
+    if d is not None and d.low is not None and d.high is not None:
+        interval = [short(d.value), short(d.low), short(d.high), d.n]
     sides = [None if mean is None else short(mean) for mean in (found.fires, found.elsewhere)]
     counts = {
         "n_fires": found.n_fires,

@@ -1,8 +1,8 @@
 """Which features fire more on one data set than on another, with intervals and tests over problems.
 
 The statistic is the difference of firing rates, rate = rows in which the feature fires / rows. Rows
-of a problem depend on one another, so problems are what is drawn: the interval is a percentile
-bootstrap over problems and the test is a z test with a variance clustered by problem. A problem on
+of a problem depend on one another, so problems are what is left out and drawn: the interval is that
+of `statistics`, and the test is a t test with a variance clustered by problem. A problem on
 both sides counts as one cluster, so that its difficulty cancels.
 """
 
@@ -13,9 +13,12 @@ from scipy.special import stdtr
 
 from rewardscope.features.categories import CATEGORIES, FORMATTING, Category
 from rewardscope.features.firing import FiringSums
+from rewardscope.statistics.draws import draw
+from rewardscope.statistics.intervals import MIN_PROBLEMS, spreads
 
-# Shape legend: P problems (of both sides together), F features, R resamples, C token categories.
+# Shape legend: P problems (of both sides together), U units of them, F features, C categories.
 _FEATURES_AT_ONCE = 4096
+MIN_FIRING = 5  # problems where a feature fires on either side, for an interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +26,9 @@ class Comparison:
     """Two data sets compared feature by feature; `fires_F` says which features fire on either, the
     rest has p 1.
 
-    difference_F: rate on the first side less rate on the second, bounded by low_F and high_F (95
-    %). log2_ratio_F: of the rates, half a firing added to each count. effect_F: Cohen's h, 2 asin
-    sqrt rate less the same, in [-pi, pi].
+    difference_F: rate on the first side less rate on the second, bounded by low_F and high_F (95 %;
+    NaN where too few problems say anything). log2_ratio_F: of the rates, half a firing added to
+    each count. effect_F: Cohen's h, 2 asin sqrt rate less the same, in [-pi, pi].
     mass_share_FC: share of a feature's activation, over both sides, on tokens of each category.
     """
 
@@ -53,9 +56,7 @@ def compare(first: FiringSums, second: FiringSums, *, n_resamples: int, seed: in
     rates_2F = np.stack([side.rate_F for side in sides])
     counts_2F = np.stack([side.count_PF.sum(axis=0, dtype=np.float64) for side in sides])
     fires_F = counts_2F.sum(axis=0) > 0
-    low_F, high_F = bootstrap_difference_of_rates(
-        rows_2P, count_2PF, n_resamples=n_resamples, seed=seed
-    )
+    low_F, high_F = rate_intervals(rows_2P, count_2PF, n_resamples=n_resamples, seed=seed)
     p_F = clustered_p_values(rows_2P, count_2PF)
     q_F = np.ones_like(p_F)
     q_F[fires_F] = benjamini_hochberg(p_F[fires_F])
@@ -96,31 +97,47 @@ def align(first: FiringSums, second: FiringSums) -> tuple[np.ndarray, list[np.nd
     return rows_2P, counts
 
 
-def bootstrap_difference_of_rates(
+def rate_intervals(
     rows_2P: np.ndarray, count_2PF: list[np.ndarray], *, n_resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends [F] of the 95 % percentile interval over resamples of problems.
+    """Return the ends [F] of the 95 % intervals of the differences of rates, over problems.
 
-    Problems on both sides, only on the first and only on the second are drawn each among
-    themselves, so neither side is empty.
+    NaN where a side has fewer than `MIN_PROBLEMS` problems, or a feature fires in fewer than
+    `MIN_FIRING` of them.
     """
-    rng = np.random.default_rng(seed)
-    has_2P = rows_2P > 0
-    weight_RP = np.zeros((n_resamples, rows_2P.shape[1]), dtype=np.float32)
-    for group_P in (has_2P[0] & has_2P[1], has_2P[0] & ~has_2P[1], ~has_2P[0] & has_2P[1]):
-        n = int(group_P.sum())
-        if n:
-            weight_RP[:, group_P] = rng.multinomial(n, np.full(n, 1 / n), size=n_resamples)
-    drawn_rows_2R = [weight_RP @ rows_P for rows_P in rows_2P]
-    low_F, high_F = np.zeros((2, count_2PF[0].shape[1]))
-    for start in range(0, len(low_F), _FEATURES_AT_ONCE):
+    n_features = count_2PF[0].shape[1]
+    low_F, high_F = np.full((2, n_features), np.nan)
+    n_smaller = int((rows_2P > 0).sum(axis=1).min())
+    if n_smaller < MIN_PROBLEMS:
+        return low_F, high_F
+    draws = draw(np.arange(rows_2P.shape[1]), seed=seed, n_resamples=n_resamples)
+    rows_2U = [draws.sums(rows_P)[:, 0].astype(np.float32) for rows_P in rows_2P]
+    for start in range(0, n_features, _FEATURES_AT_ONCE):
         part = slice(start, start + _FEATURES_AT_ONCE)
-        rates = [
-            (weight_RP @ count_PF[:, part]) / rows_R[:, None]
-            for count_PF, rows_R in zip(count_2PF, drawn_rows_2R, strict=True)
-        ]
-        low_F[part], high_F[part] = np.quantile(rates[0] - rates[1], [0.025, 0.975], axis=0)
+        counts = [count_PF[:, part] for count_PF in count_2PF]
+        fires_F = ((counts[0] + counts[1]) > 0).sum(axis=0) >= MIN_FIRING
+        if not fires_F.any():
+            continue
+        rates = []  # of each side: on all problems, and without each unit
+        for rows_U, count_PF in zip(rows_2U, counts, strict=True):
+            count_UF = _by_unit(count_PF[:, fires_F], draws.unit_N, draws.n_units)
+            total_F, n_rows = count_UF.sum(axis=0), rows_U.sum()
+            rates.append((total_F / n_rows, (total_F - count_UF) / (n_rows - rows_U)[:, None]))
+        (first_F, first_UF), (second_F, second_UF) = rates
+        value_F, spread = first_F - second_F, spreads(first_UF - second_UF, draws, n=n_smaller)
+        places = start + np.flatnonzero(fires_F)
+        low_F[places] = value_F - spread.upper_K * spread.error_K
+        high_F[places] = value_F - spread.lower_K * spread.error_K
     return low_F, high_F
+
+
+def _by_unit(count_PF: np.ndarray, unit_P: np.ndarray, n_units: int) -> np.ndarray:
+    """Return the sums over the problems of each unit."""
+    if len(count_PF) == n_units:
+        return count_PF
+    count_UF = np.zeros((n_units, count_PF.shape[1]), dtype=count_PF.dtype)
+    np.add.at(count_UF, unit_P, count_PF)
+    return count_UF
 
 
 def clustered_p_values(rows_2P: np.ndarray, count_2PF: list[np.ndarray]) -> np.ndarray:

@@ -2,6 +2,7 @@
 and read back as one.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ class FeatureDiff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """One CSV row: a feature on a reasoning and on an instruct data set.
 
     rate: share of rows where it fires; mean: activation over all rows; difference: of the rates,
-    with its 95 % interval;
+    with its 95 % interval, None where too few problems say anything;
     log2_ratio: of the rates; effect_h: Cohen's h; favours: reasoning, instruct or neither;
     share_...: of its activation, by the category of the token.
     """
@@ -37,8 +38,8 @@ class FeatureDiff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mean_reasoning: float
     mean_instruct: float
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     log2_ratio: float
     effect_h: float
     p_value: float
@@ -88,8 +89,8 @@ def diff_rows(
             mean_reasoning=_short(c.means_2F[0, feature]),
             mean_instruct=_short(c.means_2F[1, feature]),
             difference=_short(c.difference_F[feature]),
-            low=_short(c.low_F[feature]),
-            high=_short(c.high_F[feature]),
+            low=_short_or_none(float(c.low_F[feature])),
+            high=_short_or_none(float(c.high_F[feature])),
             log2_ratio=_short(c.log2_ratio_F[feature]),
             effect_h=_short(c.effect_F[feature]),
             p_value=_short(c.p_F[feature]),
@@ -168,3 +169,7 @@ def _origin(path: Path) -> tuple[dict[str, Any], list[str]]:
 def _short(value: Any) -> float:
     """Keep six digits: a table is read by people, and is a third of the size."""
     return float(f"{value:.6g}")
+
+
+def _short_or_none(value: float) -> float | None:
+    return None if math.isnan(value) else _short(value)

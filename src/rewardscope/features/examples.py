@@ -7,13 +7,11 @@ import numpy as np
 
 from rewardscope.features.contexts import ShownFirings
 from rewardscope.records import Estimate
-from rewardscope.statistics.intervals import Z_95
 
 # Shape legend: N rows, E firings, T features that are shown, P problems, S step bins, H histogram
 # bins.
 HISTOGRAM_BINS = 24
 STEP_BINS = 16  # steps 1 to 15, then all later ones
-MIN_PROBLEMS = 10
 
 
 class Contrast(NamedTuple):
@@ -135,26 +133,3 @@ class StepEndSums:
         """Return the sums of one feature."""
         fires_P, n_fires_P = self._fires_TP[place], self._n_fires_TP[place]
         return StepEnds(fires_P, n_fires_P, self._sum_P - fires_P, self._n_P - n_fires_P)
-
-
-def contrast(ends: StepEnds) -> Contrast:
-    """Compare the quantity where a feature fires with the rest.
-
-    The interval is normal, its variance clustered by problem.
-    """
-    n_fires, n_elsewhere = int(ends.n_fires_P.sum()), int(ends.n_elsewhere_P.sum())
-    fires = float(ends.fires_P.sum()) / n_fires if n_fires else None
-    elsewhere = float(ends.elsewhere_P.sum()) / n_elsewhere if n_elsewhere else None
-    problems = [int((n_P > 0).sum()) for n_P in (ends.n_fires_P, ends.n_elsewhere_P)]
-    if fires is None or elsewhere is None or min(problems) < MIN_PROBLEMS:
-        return Contrast(fires, elsewhere, None, n_fires, n_elsewhere, problems[0])
-    influence_P = (ends.fires_P - fires * ends.n_fires_P) / n_fires - (
-        ends.elsewhere_P - elsewhere * ends.n_elsewhere_P
-    ) / n_elsewhere
-    n_problems = int((ends.n_fires_P + ends.n_elsewhere_P > 0).sum())
-    half = Z_95 * float(np.sqrt((influence_P**2).sum() * n_problems / (n_problems - 1)))
-    difference = fires - elsewhere
-    estimate = Estimate(
-        value=difference, low=difference - half, high=difference + half, n=n_problems
-    )
-    return Contrast(fires, elsewhere, estimate, n_fires, n_elsewhere, problems[0])

@@ -10,21 +10,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardscope.probes.scores import (
-    N_BINS,
-    Resamples,
-    auroc,
-    auroc_draws,
-    bin_of,
-    ece,
-    interval,
-    pearson,
-    ranks,
-    resample,
-)
 from rewardscope.records import Estimate, PatternBin
+from rewardscope.statistics.calibration import N_BINS, bin_of, calibration_error
+from rewardscope.statistics.draws import draw
+from rewardscope.statistics.intervals import (
+    CORRELATION,
+    PLAIN,
+    UNIT,
+    auroc_estimate,
+    interval,
+    share,
+)
+from rewardscope.statistics.measures import auroc_measure, mean, spearman_measure
 
-# Shape legend: N rows (steps or traces), P problems, R resamples, B bins.
+# Shape legend: N rows (steps or traces).
+_RANKED_CELLS = 5_000_000  # rows by units that are ranked anew
 Array = NDArray[np.float64]
 POSITION, LENGTH, COUNT = "position", "step length", "step count"
 ANSWERS = {True: "right", False: "wrong", None: "unknown"}
@@ -120,12 +120,16 @@ def mean_scores(
     """Return the mean score in each bin that has steps, with intervals over problems."""
     value_N = steps.by(what)
     bin_N = np.searchsorted(edges, value_N, side="right") - 1
-    drawn, found = resample(steps.problem, seed=seed) if len(value_N) else None, []
+    inside_01 = bool(np.all((steps.score >= 0) & (steps.score <= 1)))
+    found = []
     for number in range(len(edges) - 1):
         inside = (bin_N == number) & np.isfinite(value_N)
-        if drawn is None or not inside.any():
+        if not inside.any():
             continue
-        bounds = _mean(steps.score, inside, drawn)
+        draws = draw(steps.problem[inside], seed=seed)
+        bounds = interval(
+            mean(steps.score[inside], draws), draws, scale=UNIT if inside_01 else PLAIN
+        )
         found.append(
             PatternBin(
                 policy=policy,
@@ -135,8 +139,8 @@ def mean_scores(
                 start=float(edges[number]),
                 end=float(edges[number + 1]),
                 mean=bounds.value,
-                low=bounds.low if bounds.n > 1 else None,
-                high=bounds.high if bounds.n > 1 else None,
+                low=bounds.low,
+                high=bounds.high,
                 n_steps=int(inside.sum()),
                 n_traces=len(np.unique(steps.trace[inside])),
                 n_problems=bounds.n,
@@ -149,74 +153,39 @@ def rank_correlation(a_N: Array, b_N: Array, problem_N: NDArray, *, seed: int) -
     """Return Spearman's correlation with its interval over problems; None where one side is
     constant.
 
-    Ranks are those among all rows also in a resample, so that a resample costs O(problems).
+    Of many rows the problems are left out in groups, so that ranking them anew stays cheap.
     """
     known = np.isfinite(a_N) & np.isfinite(b_N)
     if not known.any() or np.ptp(a_N[known]) == 0 or np.ptp(b_N[known]) == 0:
         return None
-    a_N, b_N = (ranks(values[known]) - (known.sum() + 1) / 2 for values in (a_N, b_N))
-    drawn = resample(problem_N[known], seed=seed)
-    sums = [
-        _sum_draws(value, drawn)
-        for value in (np.ones_like(a_N), a_N, b_N, a_N**2, b_N**2, a_N * b_N)
-    ]
-    n, a, b, aa, bb, ab = sums
-    spread_R = (aa - a**2 / n) * (bb - b**2 / n)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        draws_R = np.where(spread_R > 0, (ab - a * b / n) / np.sqrt(spread_R), np.nan)
-    return interval(pearson(a_N, b_N), draws_R, n=drawn.n_problems)
+    max_units = int(np.clip(_RANKED_CELLS // known.sum(), 60, 500))
+    draws = draw(problem_N[known], seed=seed, max_units=max_units)
+    return interval(spearman_measure(a_N[known], b_N[known], draws), draws, scale=CORRELATION)
 
 
 def calibrate(chance_N: Array, right_N: Array, problem_N: NDArray, *, seed: int) -> Calibration:
     """Compare forecasts between 0 and 1 with answers that are right (1) or wrong (0)."""
-    drawn, bin_N = resample(problem_N, seed=seed), bin_of(chance_N)
-    n_R = _sum_draws(np.ones_like(chance_N), drawn)
-    gap_BR = [
-        np.abs(_sum_draws((chance_N - right_N) * (bin_N == number), drawn))
-        for number in range(N_BINS)
-    ]
-    brier_N = (chance_N - right_N) ** 2
-    both = 0 < right_N.sum() < len(right_N)
+    draws, bin_N = draw(problem_N, seed=seed), bin_of(chance_N)
     curve = []
     for number in np.unique(bin_N):
         inside = bin_N == number
-        forecast, right = float(chance_N[inside].mean()), _mean(right_N, inside, drawn)
         curve.append(
-            Reliability(number / N_BINS, (number + 1) / N_BINS, forecast, right, int(inside.sum()))
-        )
-    return Calibration(
-        ece=interval(ece(chance_N, right_N), np.sum(gap_BR, axis=0) / n_R, n=drawn.n_problems),
-        brier=interval(float(brier_N.mean()), _sum_draws(brier_N, drawn) / n_R, n=drawn.n_problems),
-        auroc=(
-            interval(
-                auroc(chance_N, right_N), auroc_draws(right_N, chance_N, drawn), n=drawn.n_problems
+            Reliability(
+                start=number / N_BINS,
+                end=(number + 1) / N_BINS,
+                forecast=float(chance_N[inside].mean()),
+                right=share(right_N[inside], draws.among(inside)),
+                n_rows=int(inside.sum()),
             )
+        )
+    both = 0 < right_N.sum() < len(right_N)
+    return Calibration(
+        ece=calibration_error(chance_N, right_N, draws),
+        brier=interval(mean((chance_N - right_N) ** 2, draws), draws, scale=UNIT),
+        auroc=(
+            auroc_estimate(auroc_measure(right_N, chance_N, draws), right_N, draws)
             if both
             else None
         ),
         curve=curve,
     )
-
-
-def _sum_draws(value_N: Array, drawn: Resamples) -> Array:
-    """Return the sum over rows in each resample."""
-    return drawn.times_RP @ np.bincount(
-        drawn.problem_N, weights=value_N, minlength=drawn.n_problems
-    ).astype(np.float64)
-
-
-def _mean(value_N: Array, inside_N: NDArray[np.bool_], drawn: Resamples) -> Estimate:
-    """Return the mean of some rows with its interval;
-
-    `n` counts the problems that have such rows.
-    """
-    sum_R, n_R = (
-        _sum_draws(value_N * inside_N, drawn),
-        _sum_draws(inside_N.astype(np.float64), drawn),
-    )
-    with np.errstate(invalid="ignore"):
-        return interval(
-            float(value_N[inside_N].mean()),
-            sum_R / n_R,
-            n=len(np.unique(drawn.problem_N[inside_N])),
-        )

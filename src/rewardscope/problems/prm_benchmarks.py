@@ -6,7 +6,7 @@ its authors publish.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +14,9 @@ import numpy as np
 
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.records import Estimate
-from rewardscope.statistics.intervals import bootstrap, wilson
+from rewardscope.statistics.draws import draw
+from rewardscope.statistics.intervals import UNIT, interval, wilson
+from rewardscope.statistics.measures import of_sums
 from rewardscope.storage.jsonl import read_rows
 
 Benchmark = Literal["processbench", "prmbench"]
@@ -222,13 +224,13 @@ def _processbench(
         counts_GK = _of_category(counts_GCK, index)
         n_errors, found, n_correct, kept = counts_GK.sum(axis=0).astype(int).tolist()
         subsets[name] = {
-            "f1": _estimate(counts_GK, lambda drawn: processbench_f1(drawn.sum(axis=0)), seed),
+            "f1": _estimate(counts_GK, processbench_f1, seed),
             "error_accuracy": wilson(found, n_errors) if n_errors else None,
             "correct_accuracy": wilson(kept, n_correct) if n_correct else None,
         }
     average = _estimate(
         counts_GCK,
-        lambda drawn: float(np.mean([processbench_f1(row) for row in drawn.sum(axis=0)])),
+        lambda totals_CK: float(np.mean([processbench_f1(row) for row in totals_CK])),
         seed,
     )
     return {"subsets": subsets, "average_f1": average}
@@ -241,20 +243,19 @@ def _prmbench(
         scored, [prmbench_counts(item, scores, threshold) for item, scores in scored]
     )
 
-    def of_dimension(drawn_GCK: np.ndarray, categories: Sequence[str]) -> float:
-        totals_CK = drawn_GCK.sum(axis=0)
+    def of_dimension(totals_CK: np.ndarray, categories: Sequence[str]) -> float:
         return float(
             np.mean([prm_score(totals_CK[names.index(name)], category=name) for name in categories])
         )
 
     return {
         "prm_score": _estimate(
-            counts_GCK, lambda drawn: prm_score(drawn.sum(axis=(0, 1)), category=None), seed
+            counts_GCK, lambda totals_CK: prm_score(totals_CK.sum(axis=0), category=None), seed
         ),
         "categories": {
             name: _estimate(
                 _of_category(counts_GCK, index),
-                lambda drawn, name=name: prm_score(drawn.sum(axis=0), category=name),
+                lambda totals_K, name=name: prm_score(totals_K, category=name),
                 seed,
             )
             for index, name in enumerate(names)
@@ -262,7 +263,7 @@ def _prmbench(
         "dimensions": {
             dimension: _estimate(
                 counts_GCK,
-                lambda drawn, categories=categories: of_dimension(drawn, categories),
+                lambda totals_CK, categories=categories: of_dimension(totals_CK, categories),
                 seed,
             )
             for dimension, categories in DIMENSIONS.items()
@@ -293,8 +294,17 @@ def _of_category(counts_GCK: np.ndarray, index: int) -> np.ndarray:
     return counts_GK[counts_GK.sum(axis=1) > 0]
 
 
-def _estimate(entries: np.ndarray, statistic: Any, seed: int) -> Estimate | None:
-    """Return the bootstrap's estimate, None where the statistic is undefined, as without any wrong
-    step.
+def _estimate(
+    counts: np.ndarray, function: Callable[[np.ndarray], float], seed: int
+) -> Estimate | None:
+    """Return a function of total counts, from counts [G, ...] by question, with its interval; None
+    where it is undefined, as without any wrong step.
     """
-    return bootstrap(entries, statistic, seed=seed) if np.isfinite(statistic(entries)) else None
+    draws = draw(np.arange(len(counts)), seed=seed)
+    sums_UK = draws.sums(*counts.reshape(len(counts), -1).T)
+
+    def of_totals(totals: np.ndarray) -> np.ndarray:
+        return np.array([function(total.reshape(counts.shape[1:])) for total in totals])
+
+    measured = of_sums(of_totals, sums_UK, draws)
+    return interval(measured, draws, scale=UNIT) if np.isfinite(measured.value) else None

@@ -7,28 +7,38 @@ import msgspec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A number with its 95 % interval and the count behind it (problems, unless said otherwise)."""
+    """A number with its 95 % interval and the count behind it (problems, unless said otherwise).
+
+    `low` and `high` are None where there are too few problems for an interval, or nothing varies.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.n}"
+        return f"{self.value:.3f} {self.bounds()} n={self.n}"
+
+    def bounds(self, form: str = ".3f") -> str:
+        """Return the interval as text, `-` where there is none."""
+        if self.low is None or self.high is None:
+            return "-"
+        return f"[{self.low:{form}}, {self.high:{form}}]"
 
 
 class ProbeResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One CSV row of `train-linreg`: a probe, or a control that stands beside it on the same rows.
 
     `probe` is `states`, or the control's name; `layer` is None for a control that reads no states.
-    `low` and `high` bound the headline metric: r2 for reward, auroc for correct. `ridge` is the
-    penalty that was taken. `mse` of a target of two classes is the Brier score, `majority` the
-    accuracy of always saying the commoner class, `ece` the calibration error in 10 bins.
+    `low` and `high` bound the headline metric: r2 for reward, auroc for correct; None where there
+    are too few problems. `ridge` is the penalty that was taken. `mse` of a target of two classes is
+    the Brier score, `majority` the accuracy of always saying the commoner class, `ece` the
+    calibration error in 10 bins.
 
     Of `states` alone: `best_control` is the strongest control, `margin` the headline less that of
-    the best control, bounded by `margin_low` and `margin_high`, and `beats_controls` whether
-    `margin_low` is above what is worth the name (0.01).
+    the best control, bounded by `margin_low` and `margin_high`, which allow for the choice among
+    the controls, and `beats_controls` whether `margin_low` is above what is worth the name (0.01).
     """
 
     layer: int | None
@@ -46,8 +56,8 @@ class ProbeResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     accuracy: float | None = None
     majority: float | None = None
     ece: float | None = None
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     best_control: str | None = None
     margin: float | None = None
     margin_low: float | None = None
@@ -73,13 +83,13 @@ class TransferResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     n_test: int
     n_test_problems: int
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     pearson: float
     spearman: float
     loss: float
-    loss_low: float
-    loss_high: float
+    loss_low: float | None
+    loss_high: float | None
     seed: int
 
 
@@ -88,7 +98,7 @@ class PatternBin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     count) is in a bin.
 
     `answer` is right, wrong or unknown, `window` says whether the trace fitted the PRM's positions.
-    `low` and `high` bound the mean, None where one problem alone is in the bin.
+    `low` and `high` bound the mean, None where too few problems are in the bin.
     """
 
     policy: str

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from rewardscope.errors import BadRecord
 from rewardscope.records import Cost, SolvedProblem
 from rewardscope.search.methods import are_independent, made_by
-from rewardscope.stages.measures import VOTES, amount, share
+from rewardscope.stages.measures import VOTES, paired, share
 from rewardscope.stages.votes import Judged, majority, powers_up_to, subsets
-from rewardscope.storage.tables import show_table
+from rewardscope.storage.tables import show_table, shown
 
 _BY_SCORE = ("weighted", "best_of")
 _NAMES = {
@@ -216,7 +216,7 @@ def _row(point: Point, main: Point, *, seed: int) -> dict[str, Any]:
         "flops": point.mean_flops,
         "share_of_budget": point.mean_flops / main.mean_flops,
         "accuracy": asdict(share(right, seed=seed)),
-        "difference": asdict(amount([a - b for a, b in zip(right, best, strict=True)], seed=seed)),
+        "difference": asdict(paired(right, best, seed=seed)),
     }
 
 
@@ -247,8 +247,8 @@ def show_comparison(found: dict[str, Any]) -> str:
     rows = []
     for row in found["methods"]:
         a, d = row["accuracy"], row["difference"]
-        shown = [
-            f"{value:.3f}"
+        cells = [
+            shown(value)
             for value in (a["value"], a["low"], a["high"], d["value"], d["low"], d["high"])
         ]
         rows.append(
@@ -257,7 +257,7 @@ def show_comparison(found: dict[str, Any]) -> str:
                 row["k"],
                 f"{row['flops'] / 1e9:.2f}",
                 f"{row['share_of_budget']:.2f}",
-                *shown,
+                *cells,
                 a["n"],
             )
         )

@@ -18,7 +18,7 @@ from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.stages.work_parts import check_part, deal
-from rewardscope.storage.tables import show_table, write_csv
+from rewardscope.storage.tables import show_table, shown, write_csv
 
 if TYPE_CHECKING:
     import torch
@@ -186,7 +186,7 @@ def _show(rows: list[FeatureDiff]) -> str:
             f"{r.rate_reasoning:.4f}",
             f"{r.rate_instruct:.4f}",
             f"{r.difference:+.4f}",
-            f"{r.low:+.4f} {r.high:+.4f}",
+            f"{shown(r.low, '+.4f')} {shown(r.high, '+.4f')}",
             f"{r.q_value:.2g}",
             r.favours,
             r.top_category,

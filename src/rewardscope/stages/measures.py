@@ -28,26 +28,33 @@ def estimated(values: Mapping[str, Sequence[float]], *, seed: int) -> dict[str, 
 
 
 def share(values: Sequence[float], *, seed: int) -> Estimate:
-    """Return the mean of one share a problem:
+    """Return the mean of one share a problem, with Wilson's interval."""
+    import numpy as np
 
-    Wilson's interval where each is 0 or 1, else the bootstrap's.
-    """
-    from rewardscope.statistics.intervals import wilson
+    from rewardscope.statistics import intervals
+    from rewardscope.statistics.draws import draw
 
-    return (
-        wilson(round(sum(values)), len(values))
-        if set(values) <= {0.0, 1.0}
-        else amount(values, seed=seed)
-    )
+    return intervals.share(values, draw(np.arange(len(values)), seed=seed))
 
 
 def amount(values: Sequence[float], *, seed: int) -> Estimate:
-    """Return the mean of one number a problem with the bootstrap's interval."""
+    """Return the mean of one number a problem, such as a cost, with its interval."""
     import numpy as np
 
-    from rewardscope.statistics.intervals import bootstrap
+    from rewardscope.statistics.draws import draw
+    from rewardscope.statistics.intervals import AMOUNT, PLAIN, interval
+    from rewardscope.statistics.measures import mean
 
-    return bootstrap(np.asarray(values), np.mean, seed=seed)
+    draws = draw(np.arange(len(values)), seed=seed)
+    measured = mean(np.asarray(values, dtype=np.float64), draws)
+    return interval(measured, draws, scale=AMOUNT if min(values) >= 0 else PLAIN)
+
+
+def paired(values: Sequence[float], others: Sequence[float], *, seed: int) -> Estimate:
+    """Return how far one method's share is above another's, from one share a problem of each."""
+    from rewardscope.statistics.intervals import paired_share
+
+    return paired_share([a - b for a, b in zip(values, others, strict=True)], seed=seed)
 
 
 def of_traces(

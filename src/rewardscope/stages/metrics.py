@@ -17,12 +17,12 @@ from rewardscope.paths import find_input, metrics_file, slug
 from rewardscope.problems.answers import Attempt, Grader
 from rewardscope.problems.extraction import EXTRACTION_HELP, ExtractionRule
 from rewardscope.problems.judgement import GRADINGS, Grading, Judgement
-from rewardscope.records import Estimate, SolvedProblem
+from rewardscope.records import SolvedProblem
 from rewardscope.search.aggregate import AGGREGATION_HELP, Aggregation, aggregate, check_aggregation
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.stages import answer_sources
-from rewardscope.stages.equal_compute import Measured, compare, show_comparison
+from rewardscope.stages.equal_compute import Measured, compare
 from rewardscope.stages.measures import (
     estimated,
     of_costs,
@@ -31,10 +31,11 @@ from rewardscope.stages.measures import (
     share,
     verdict_values,
 )
+from rewardscope.stages.metrics_tables import metrics_table
 from rewardscope.stages.votes import Judged
 from rewardscope.storage.files import manifest_of, write_json
 from rewardscope.storage.jsonl import read_solved
-from rewardscope.storage.tables import read_json, show_table
+from rewardscope.storage.tables import read_json
 
 UNKNOWN = "problem with neither a gold answer nor a verdict"
 
@@ -124,7 +125,7 @@ def run(config: Config, settings: Settings) -> Path:
             }
             write_json(out, report)
             stage.finish([out], rows=len(solved), skipped=skipped)
-    show(_table(out))
+    show(metrics_table(out))
     return out
 
 
@@ -336,93 +337,3 @@ def _against_published(
         return None
     agreement = share([values.count(True) / len(values) for values in agreed], seed=seed)
     return {"traces": sum(map(len, agreed)), "agreement": asdict(agreement), "different": different}
-
-
-def _table(path: Path) -> str:
-    report = read_json(path)
-    low, high = report["traces_per_problem"]
-    traces = str(low) if low == high else f"{low} to {high}"
-    named = {None: "no PRM scores", "reward": "rewards that came with them"}
-    scores = named.get(report["aggregation"], f"scores aggregated by {report['aggregation']}")
-    others = report["gradings"]
-    rows = []
-    for name, e in report["metrics"].items():
-        rest = [
-            cell
-            for metrics in others.values()
-            for cell in (_bounds(name, metrics[name]) if name in metrics else ("", "", ""))
-        ]
-        rows.append((name, *_bounds(name, e), e["n"], *rest))
-    verdicts = report["verdicts"]
-    for name, count in verdicts["strict"].items():
-        rows.append(
-            (
-                f"traces {name}",
-                count,
-                "",
-                "",
-                "",
-                *(cell for other in others for cell in (verdicts[other][name], "", "")),
-            )
-        )
-    header = (
-        "metric",
-        "strict",
-        "95 % low",
-        "high",
-        "n",
-        *(cell for other in others for cell in (other, "low", "high")),
-    )
-    heading = f"{path}: {report['problems']} problems, {traces} traces each, {scores}"
-    lines = [
-        heading,
-        show_table(header, rows),
-        *answer_sources.lines(report),
-        _cost_table(report["cost"]),
-        *_window_lines(report["windows"]),
-    ]
-    if report["equal_compute"]:
-        lines.append(show_comparison(report["equal_compute"]))
-    return "\n".join([*lines, *_published_lines(report["published"])])
-
-
-def _cost_table(costs: Mapping[str, Any]) -> str:
-    rows = []
-    for name, e in costs.items():
-        scale, unit = 1e9 if name.endswith("_flops") else 1, name.replace("_flops", "_gflops")
-        rows.append(
-            (unit, *(f"{e[bound] / scale:.2f}" for bound in ("value", "low", "high")), e["n"])
-        )
-    return show_table(("cost of a problem", "mean", "95 % low", "high", "n"), rows)
-
-
-def _window_lines(windows: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for name, found in windows.items():
-        accuracy, score = (Estimate(**found[which]) for which in ("mean_accuracy", "mean_score"))
-        lines.append(
-            f"traces {name} the PRM's window: {found['traces']}, accuracy {accuracy}, score {score}"
-        )
-    return lines
-
-
-def _bounds(name: str, estimate: Mapping[str, float]) -> tuple[str, ...]:
-    digits = 1 if name in ("mean_tokens", "mean_steps") else 3
-    return tuple(f"{estimate[bound]:.{digits}f}" for bound in ("value", "low", "high"))
-
-
-def _published_lines(published: Mapping[str, Any] | None) -> list[str]:
-    if published is None:
-        return []
-    e, different = published["agreement"], published["different"]
-    verdicts = f"{published['traces'] - len(different)} of {published['traces']} traces"
-    lines = [
-        f"strict verdicts agree with the published ones on {verdicts}: {e['value']:.3f}"
-        f" [{e['low']:.3f}, {e['high']:.3f}] n={e['n']}"
-    ]
-    words = {True: "right", False: "wrong"}
-    return lines + [
-        f"  {d['problem']} trace {d['trace']}: gold {d['gold']}, answer {d['answer']}, published as"
-        f" {words[d['published']]}"
-        for d in different
-    ]

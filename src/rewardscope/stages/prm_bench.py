@@ -1,12 +1,10 @@
-"""`prm-bench`: how well a PRM finds wrong steps, on ProcessBench and PRMBench, with their published
-metrics.
-"""
+"""`prm-bench`: how well a PRM finds wrong steps, on ProcessBench and PRMBench."""
 
 import dataclasses
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +17,10 @@ from rewardscope.prms import DEFAULT_PRM, Beyond, PrmEngineName
 from rewardscope.records import Cost, Estimate, Problem, SolvedProblem, Trace
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, distinct, given_files, option
+from rewardscope.stages.prm_bench_tables import benchmark_table
 from rewardscope.storage.files import manifest_of, write_json
 from rewardscope.storage.jsonl import PartialRows, read_solved
-from rewardscope.storage.tables import read_json, show_table
+from rewardscope.storage.tables import read_json
 
 if TYPE_CHECKING:
     from rewardscope.prms import Scorer
@@ -277,7 +276,7 @@ def _report(outs: Sequence[Path], read: Sequence["Items"], *, config: Config, ou
             found["within_window"] = _as_json(report(within, threshold=threshold, seed=config.seed))
         write_json(out, found)
         stage.finish([out], rows=len(scored))
-    show(_table(found, out))
+    show(benchmark_table(found, out))
     return out
 
 
@@ -297,43 +296,4 @@ def _with_scores(
 def _as_json(value: Any) -> Any:
     if isinstance(value, Estimate):
         return dataclasses.asdict(value)
-    return (
-        {key: _as_json(each) for key, each in value.items()} if isinstance(value, dict) else value
-    )
-
-
-def _table(found: Mapping[str, Any], path: Path) -> str:
-    left_out = sum(len(refused) for refused in found["left_out"].values())
-    counts = (
-        f"{found['solutions']} solutions scored, {found['beyond_window']} of them beyond the PRM's"
-        f" window, {left_out} left out"
-    )
-    tables = [f"{path}: {found['prm']}, {counts}, threshold {found['threshold']:g}", _rows(found)]
-    if within := found.get("within_window"):
-        tables += ["within the window alone", _rows(within)]
-    return "\n".join(tables)
-
-
-def _rows(found: Mapping[str, Any]) -> str:
-    rows = []
-    if processbench := found.get("processbench"):
-        for subset, metrics in processbench["subsets"].items():
-            rows += [
-                (f"ProcessBench {subset}", name, *_cells(estimate))
-                for name, estimate in metrics.items()
-            ]
-        rows.append(("ProcessBench", "average_f1", *_cells(processbench["average_f1"])))
-    if prmbench := found.get("prmbench"):
-        for part in ("categories", "dimensions"):
-            rows += [
-                (f"PRMBench {name}", "prm_score", *_cells(estimate))
-                for name, estimate in prmbench[part].items()
-            ]
-        rows.append(("PRMBench", "prm_score", *_cells(prmbench["prm_score"])))
-    return show_table(("benchmark", "metric", "value", "95 % low", "high", "n"), rows)
-
-
-def _cells(estimate: Mapping[str, float] | None) -> tuple[str, ...]:
-    if estimate is None:
-        return ("-", "-", "-", "-")
-    return (*(f"{estimate[bound]:.3f}" for bound in ("value", "low", "high")), f"{estimate['n']}")
+    return {k: _as_json(v) for k, v in value.items()} if isinstance(value, dict) else value

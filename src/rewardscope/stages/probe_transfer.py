@@ -15,12 +15,12 @@ from rewardscope.records import TransferResult
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, distinct, option, require
 from rewardscope.stages.probing import ProbeConfig
-from rewardscope.storage.tables import columns_of, show_table, write_csv
+from rewardscope.storage.tables import columns_of, show_table, shown, write_csv
 
 if TYPE_CHECKING:
     from rewardscope.probes.linreg import LinearProbe
-    from rewardscope.probes.scores import Resamples
     from rewardscope.probes.table import Table
+    from rewardscope.statistics.draws import Draws
     from rewardscope.storage.acts import ActStore
 
 # in a manifest of save-acts: what must be the same for states to be comparable
@@ -66,9 +66,9 @@ def run(config: Config, settings: Settings) -> Path:
     )
     if stage.is_done():
         return out
-    from rewardscope.probes.scores import resample
     from rewardscope.probes.shared_problems import same_problems
     from rewardscope.probes.table import Split, read_table
+    from rewardscope.statistics.draws import draw
     from rewardscope.storage.acts import ActStore
 
     stores = {paths.slug(folder).removeprefix("math-rm-"): ActStore(folder) for folder in folders}
@@ -85,8 +85,8 @@ def run(config: Config, settings: Settings) -> Path:
         for (name, store), ids in zip(stores.items(), same, strict=True)
     }
     with stage:
-        drawn = {
-            name: resample(table.problem[table.test], seed=config.seed)
+        draws = {
+            name: draw(table.problem[table.test], seed=config.seed)
             for name, table in tables.items()
         }
         results = []
@@ -95,7 +95,7 @@ def run(config: Config, settings: Settings) -> Path:
                 name: _fit(store, layer, tables[name], config) for name, store in stores.items()
             }
             for name, store in stores.items():
-                results += _score(name, store, layer, tables, drawn[name], probes, config)
+                results += _score(name, store, layer, tables, draws[name], probes, config)
         results_file = paths.linreg_results_file(out)
         write_csv(results_file, results, fields=columns_of(TransferResult))
         show(_show(results))
@@ -151,7 +151,7 @@ def _score(
     store: "ActStore",
     layer: int,
     tables: "dict[str, Table]",
-    drawn: "Resamples",
+    draws: "Draws",
     probes: "dict[str, LinearProbe]",
     config: Config,
 ) -> list[TransferResult]:
@@ -166,12 +166,12 @@ def _score(
         lambda: state_blocks(store, layer), list(probes.values()), table.test
     )
     scores = {
-        train: score(value_N, predicted_N, drawn, classes=table.classes)
+        train: score(value_N, predicted_N, draws, classes=table.classes)
         for train, predicted_N in zip(probes, predicted.T, strict=True)
     }
     results = []
     for train, probe in probes.items():
-        found, loss = scores[train], difference(scores[name], scores[train])
+        found, loss = scores[train], difference(scores[name], scores[train], draws)
         results.append(
             TransferResult(
                 train=train,
@@ -219,8 +219,7 @@ def _show(results: list[TransferResult]) -> str:
     for r in sorted(results, key=lambda r: (r.test, r.train != r.test, r.train)):
         if r.layer == best[r.test].layer:
             numbers = [
-                f"{value:.3f}"
-                for value in (r.value, r.low, r.high, r.loss, r.loss_low, r.loss_high)
+                shown(value) for value in (r.value, r.low, r.high, r.loss, r.loss_low, r.loss_high)
             ]
             rows.append([r.test, r.train, r.layer, *numbers, r.n_test_problems])
     return show_table(header, rows)

@@ -2,14 +2,11 @@
 forecast the answer, what biases them.
 """
 
-import math
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rewardscope import paths
 from rewardscope.cli import show
@@ -18,15 +15,13 @@ from rewardscope.records import PatternBin
 from rewardscope.search.aggregate import aggregate
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, distinct, option, require
+from rewardscope.stages.patterns_tables import patterns_tables
+from rewardscope.stages.scored_traces import ScoredTraces, policy_of, read_folder, read_generations
 from rewardscope.storage.files import write_json
-from rewardscope.storage.tables import columns_of, show_table, write_csv
+from rewardscope.storage.tables import columns_of, write_csv
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from rewardscope.probes.patterns import ScoredTrace
-    from rewardscope.records import Estimate
-    from rewardscope.storage.acts import ActStore
 
 FORECASTS = ("last", "min", "mean", "prod")
 IN_WINDOW, BEYOND = "inside", "beyond"
@@ -61,15 +56,6 @@ class Config(StageConfig):
             raise ConfigError(f"--bins {self.bins}: it must be 2 to 100")
 
 
-class ScoredTraces(NamedTuple):
-    """The scored traces of one policy, and how many had no scores."""
-
-    policy: str
-    traces: "list[ScoredTrace]"
-    without_scores: int
-    unit: str
-
-
 def run(config: Config, settings: Settings) -> Path:
     """Read, count and write; return the folder."""
     base = config.base_dir or settings.data_dir
@@ -77,10 +63,10 @@ def run(config: Config, settings: Settings) -> Path:
         require(paths.find_input(name, base, suffix=".jsonl"), name, "save-acts")
         for name in config.ds_names
     ]
-    distinct("--ds-names", config.ds_names, [Path(_policy(path)) for path in found])
+    distinct("--ds-names", config.ds_names, [Path(policy_of(path)) for path in found])
     out = paths.reward_patterns_dir(base, found)
     stage = Stage(
-        "reward-patterns", config, inputs={_policy(path): path for path in found}, out=out
+        "reward-patterns", config, inputs={policy_of(path): path for path in found}, out=out
     )
     if stage.is_done():
         return out
@@ -101,7 +87,7 @@ def run(config: Config, settings: Settings) -> Path:
         patterns, summary = out / "patterns.csv", out / "report.json"
         write_csv(patterns, bins, fields=columns_of(PatternBin))
         write_json(summary, report)
-        show(_show(report))
+        show(patterns_tables(report))
         skipped = {"traces without scores": sum(source.without_scores for source in sources)}
         stage.finish(
             [patterns, summary],
@@ -110,81 +96,6 @@ def run(config: Config, settings: Settings) -> Path:
             extra={"unit": sources[0].unit},
         )
     return out
-
-
-def read_folder(folder: Path) -> ScoredTraces:
-    """Read a folder of save-acts.
-
-    A first step's length is known only where the tokens before its end were kept.
-    """
-    from rewardscope.probes.patterns import ScoredTrace
-    from rewardscope.storage.acts import ActStore
-
-    store = ActStore(folder)
-    first_S, in_window_S = _first_tokens(store)
-    traces, without = [], 0
-    for number, sequence in enumerate(store.sequences.without_texts()):
-        ends, before = sequence.step_ends, int(first_S[number])
-        if not sequence.scores:
-            without += 1
-            continue
-        lengths = [
-            ends[0] - before + 1 if before < ends[0] else math.nan,
-            *(b - a for a, b in pairwise(ends)),
-        ]
-        traces.append(
-            ScoredTrace(
-                sequence.problem,
-                sequence.scores,
-                tuple(lengths),
-                sequence.correct,
-                bool(in_window_S[number]),
-            )
-        )
-    return ScoredTraces(_policy(folder), traces, without, "tokens")
-
-
-def _first_tokens(store: "ActStore") -> "tuple[np.ndarray, np.ndarray]":
-    """Return for each sequence the first position that was kept (a large number for none), and
-    whether all of them are within the window.
-    """
-    import numpy as np
-
-    n_sequences = len(store.sequences)
-    first_S, in_window_S = np.full(n_sequences, sys.maxsize), np.ones(n_sequences, dtype=bool)
-    for rows in store.row_groups():
-        known = rows.sequence_N >= 0
-        np.minimum.at(first_S, rows.sequence_N[known], rows.token_N[known])
-        in_window_S[rows.sequence_N[known & ~rows.in_window_N]] = False
-    return first_S, in_window_S
-
-
-def read_generations(path: Path) -> ScoredTraces:
-    """Read the scored traces of a generations file."""
-    from rewardscope.probes.patterns import ScoredTrace
-    from rewardscope.storage.jsonl import read_solved
-
-    traces, without = [], 0
-    for solved in read_solved(path):
-        for trace in solved.traces:
-            if not trace.scores:
-                without += 1
-                continue
-            lengths = tuple(float(len(step)) for step in trace.steps)
-            traces.append(
-                ScoredTrace(
-                    solved.problem.id,
-                    trace.scores,
-                    lengths,
-                    trace.correct,
-                    trace.in_window is not False,
-                )
-            )
-    return ScoredTraces(_policy(path), traces, without, "characters")
-
-
-def _policy(path: Path) -> str:
-    return paths.slug(path).removeprefix("math-rm-")
 
 
 def _groups(source: ScoredTraces) -> "list[tuple[str, list[ScoredTrace]]]":
@@ -334,57 +245,3 @@ def _bias(traces: "list[ScoredTrace]", config: Config) -> list[dict[str, Any]]:
                     }
                 )
     return found
-
-
-def _show(report: dict[str, Any]) -> str:
-    """Lay out calibration and bias as two tables."""
-
-    def text(e: "dict[str, float] | Estimate | None") -> str:
-        return (
-            "" if not isinstance(e, dict) else f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]"
-        )
-
-    forecasts = [
-        [
-            row["policy"],
-            row["window"],
-            row["forecast"],
-            row["rows"],
-            f"{row['share_right']:.3f}",
-            *map(text, (row["ece"], row["brier"], row["auroc"])),
-        ]
-        for row in report["calibration"]
-    ]
-    biases = [
-        [
-            row["policy"],
-            row["window"],
-            row["answer"],
-            row["against"],
-            row["steps"],
-            text(row["spearman"]),
-        ]
-        for row in report["bias"]
-    ]
-    counts = [list(row.values()) for row in report["counts"]]
-    return "\n\n".join(
-        [
-            show_table(list(report["counts"][0]), counts),
-            show_table(
-                [
-                    "policy",
-                    "window",
-                    "forecast",
-                    "rows",
-                    "right",
-                    "calibration error",
-                    "Brier",
-                    "AUROC",
-                ],
-                forecasts,
-            ),
-            show_table(
-                ["policy", "window", "answer", "score against", "steps", "Spearman"], biases
-            ),
-        ]
-    )

@@ -23,7 +23,8 @@ def evaluate(home: Path, *, limit: int, force: bool, settings: Settings) -> list
     """Print each measure with its 95 % interval and its target; write them to `<data
     dir>/tiny-eval/evaluation.json`.
     """
-    from rewardscope.statistics.intervals import bootstrap_difference, wilson
+    from rewardscope.stages.measures import paired
+    from rewardscope.statistics.intervals import wilson
 
     for name in ("tiny-instruct", "tiny-reasoner", "tiny-prm"):
         require(home / name, home / name, "tiny")
@@ -44,7 +45,7 @@ def evaluate(home: Path, *, limit: int, force: bool, settings: Settings) -> list
             infer_with_prm.run(infer_with_prm.Config(**common, prm=prm, n=16, width=4), settings)[0]
         )
         right_alone, right_guided = _right(alone), _right(guided)
-        lift = bootstrap_difference(right_guided, right_alone, _mean, seed=0)
+        lift = paired(right_guided, right_alone, seed=0)
         required = policy == "tiny-instruct"
         measures += [
             (
@@ -99,10 +100,6 @@ def _right(solved: Sequence[SolvedProblem]) -> list[int]:
     return [int(row.traces[row.chosen].correct is True) for row in solved]
 
 
-def _mean(values: Sequence[int]) -> float:
-    return sum(values) / len(values)
-
-
 def _step_auroc(solved: Sequence[SolvedProblem], prm: str) -> Estimate:
     """Return the AUROC over all steps, pooled; the truth of each step comes from the chain that
     made its problem.
@@ -110,14 +107,15 @@ def _step_auroc(solved: Sequence[SolvedProblem], prm: str) -> Estimate:
     import numpy as np
 
     from rewardscope.prms import load_scorer
-    from rewardscope.probes.scores import auroc
     from rewardscope.problems.tinymath import make_problems
     from rewardscope.problems.tinymath_instruct import judge_steps
-    from rewardscope.statistics.intervals import bootstrap
+    from rewardscope.statistics.draws import draw
+    from rewardscope.statistics.intervals import auroc_estimate
+    from rewardscope.statistics.measures import auroc_measure
 
     scorer = load_scorer(prm, engine="hf")
     truths = make_problems(len(solved), split="test", seed=0)
-    per_problem = []
+    scored, rights, problems = [], [], []
     for row, truth in zip(solved, truths, strict=True):
         assert row.problem.question == truth.question, (row.problem.id, truth.question)
         traces = [trace for trace in row.traces if trace.steps]
@@ -125,14 +123,8 @@ def _step_auroc(solved: Sequence[SolvedProblem], prm: str) -> Estimate:
             [scorer.encode(row.problem.question, trace.steps) for trace in traces]
         )
         right = [verdict for trace in traces for verdict in judge_steps(truth, list(trace.steps))]
-        per_problem.append(
-            np.array(
-                [[score for trace_scores in scores for score in trace_scores], right], dtype=float
-            )
-        )
-
-    def pooled(groups: Sequence[np.ndarray]) -> float:
-        score_N, right_N = np.concatenate(groups, axis=1)
-        return auroc(score_N, right_N)
-
-    return bootstrap(per_problem, pooled, seed=0, n_resamples=400)
+        scored += [score for trace_scores in scores for score in trace_scores]
+        rights += right
+        problems += [row.problem.id] * len(right)
+    right_N, draws = np.array(rights, dtype=float), draw(np.array(problems), seed=0)
+    return auroc_estimate(auroc_measure(right_N, np.array(scored), draws), right_N, draws)

@@ -2,7 +2,7 @@
 beside what it must beat.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,18 +10,21 @@ import msgspec
 
 from rewardscope import paths
 from rewardscope.cli import show
-from rewardscope.layers import pick_layers, show_layers
-from rewardscope.log import get_logger, progress
+from rewardscope.layers import pick_layers
+from rewardscope.log import progress
 from rewardscope.records import ProbeResult
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, option, require
+from rewardscope.stages.probe_tables import probe_table, warn_of_ends
 from rewardscope.stages.probing import ProbeConfig
-from rewardscope.storage.tables import columns_of, show_table, write_csv
+from rewardscope.storage.tables import columns_of, write_csv
 
 if TYPE_CHECKING:
     from rewardscope.probes.linreg import LinearProbe
-    from rewardscope.probes.scores import Resamples, Scores
+    from rewardscope.probes.scores import Scores
     from rewardscope.probes.table import Table
+    from rewardscope.statistics.draws import Draws
+    from rewardscope.statistics.measures import Measured
     from rewardscope.storage.acts import ActStore
 
 LAYER_0 = "layer 0"
@@ -65,8 +68,9 @@ def run(config: Config, settings: Settings) -> Path:
     stage = Stage("train-linreg", config, inputs={"acts": acts}, out=out)
     if stage.is_done():
         return out
-    from rewardscope.probes.scores import resample
     from rewardscope.probes.table import Split, read_table
+    from rewardscope.statistics.draws import draw
+    from rewardscope.statistics.selection import best_of
     from rewardscope.storage.acts import ActStore
 
     store = ActStore(acts)
@@ -77,10 +81,11 @@ def run(config: Config, settings: Settings) -> Path:
         Split(test_share=config.test_share, seed=config.seed, folds=config.n_folds),
     )
     with stage:
-        drawn = resample(table.problem[table.test], seed=config.seed)
-        results, common = _score_columns(store, table, drawn, config)
+        draws = draw(table.problem[table.test], seed=config.seed)
+        results, common = _score_columns(store, table, draws, config)
         files = [paths.linreg_probe_file(out, layer) for layer in layers]
         keep = dict(zip(layers, files, strict=True))
+        by_layer: dict[str, Measured] = {}
         for layer in progress(
             [0, *layers[layers[0] == 0 :]] if 0 in store.layers else layers, "probes", unit="layer"
         ):
@@ -88,30 +93,37 @@ def run(config: Config, settings: Settings) -> Path:
                 store,
                 layer,
                 table,
-                drawn,
+                draws,
                 config,
                 (keep[layer], stage.key) if layer in keep else None,
             )
             if layer in keep:
-                results += _compare(layer, fitted, common, table, config)
+                results += _compare(layer, fitted, common, table, draws, config)
+                by_layer[str(layer)] = fitted["states"][1].measured
             if layer == 0:  # a control of all that follow
                 probe, common[LAYER_0] = fitted["states"]
                 results.append(_result(None, LAYER_0, probe, common[LAYER_0], table, config))
         results_file = paths.linreg_results_file(out)
         write_csv(results_file, results, fields=columns_of(ProbeResult))
-        show(_show(results))
-        _warn_of_ends(results, config.penalties)
+        best, headline = best_of(by_layer, draws)
+        show(probe_table(results, best=best, headline=headline))
+        warn_of_ends(results, config.penalties)
         counts = {"n_train": int(table.train.sum()), "n_test": int(table.test.sum())}
         stage.finish(
             [results_file, *files],
             rows=len(results),
-            extra={"layers": list(layers), "width": store.width, **counts},
+            extra={
+                "layers": list(layers),
+                "width": store.width,
+                **counts,
+                "best_layer": {"layer": int(best), **asdict(headline)},
+            },
         )
     return out
 
 
 def _score_columns(
-    store: "ActStore", table: "Table", drawn: "Resamples", config: Config
+    store: "ActStore", table: "Table", draws: "Draws", config: Config
 ) -> "tuple[list[ProbeResult], dict[str, Scores]]":
     """Fit and score the controls that read no states; return their rows and their scores by
     name.
@@ -131,7 +143,7 @@ def _score_columns(
         (POSITION, position_columns(table)),
     ):
         probe, predicted_N = fit_columns(columns, table, penalties=config.penalties)
-        scores[name] = score(table.value[table.test], predicted_N, drawn, classes=table.classes)
+        scores[name] = score(table.value[table.test], predicted_N, draws, classes=table.classes)
         results.append(_result(None, name, probe, scores[name], table, config))
     return results, scores
 
@@ -140,7 +152,7 @@ def _score_layer(
     store: "ActStore",
     layer: int,
     table: "Table",
-    drawn: "Resamples",
+    draws: "Draws",
     config: Config,
     keep: tuple[Path, str] | None,
 ) -> "dict[str, tuple[LinearProbe, Scores]]":
@@ -173,7 +185,7 @@ def _score_layer(
     predicted = predict_chosen(source, list(probes.values()), table.test)
     value_N = table.value[table.test]
     scored = [
-        score(value_N, predicted_N, drawn, classes=table.classes) for predicted_N in predicted.T
+        score(value_N, predicted_N, draws, classes=table.classes) for predicted_N in predicted.T
     ]
     found: dict[str, list[tuple[LinearProbe, Scores]]] = {}
     for name, probe, scores in zip(probes, probes.values(), scored, strict=True):
@@ -181,7 +193,7 @@ def _score_layer(
             (probe, scores)
         )
     return {
-        name: (parts[0][0], mean_of([scores for _, scores in parts]))
+        name: (parts[0][0], mean_of([scores for _, scores in parts], draws))
         for name, parts in found.items()
     }
 
@@ -191,6 +203,7 @@ def _compare(
     fitted: "dict[str, tuple[LinearProbe, Scores]]",
     common: "dict[str, Scores]",
     table: "Table",
+    draws: "Draws",
     config: Config,
 ) -> list[ProbeResult]:
     """Return the rows of a layer: its probe with the margin over its best control, then the
@@ -199,12 +212,13 @@ def _compare(
     from rewardscope.probes.scores import margin
 
     own, *controls = fitted
-    best, lead = margin(fitted[own][1], {**common, **{name: fitted[name][1] for name in controls}})
+    beside = {**common, **{name: fitted[name][1] for name in controls}}
+    best, lead = margin(fitted[own][1], beside, draws)
     states, *others = (
         _result(layer, name, probe, scores, table, config)
         for name, (probe, scores) in fitted.items()
     )
-    beats = lead.low > WORTH_THE_NAME
+    beats = lead.low is not None and lead.low > WORTH_THE_NAME
     found = {
         "best_control": best,
         "margin": lead.value,
@@ -243,76 +257,3 @@ def _result(
         high=scores.headline.high,
         seed=config.seed,
     )
-
-
-def _warn_of_ends(results: list[ProbeResult], penalties: tuple[float, ...]) -> None:
-    """Log where the chosen penalty is an end of the path, so that a better one may lie outside."""
-    ends = [
-        r.layer
-        for r in results
-        if r.layer is not None and r.probe == "states" and r.ridge in (penalties[0], penalties[-1])
-    ]
-    if len(penalties) > 1 and ends:
-        get_logger().info(
-            f"train-linreg: at layers {show_layers(ends)} the chosen penalty is an end of --ridge;"
-            " a wider range may do better"
-        )
-
-
-def _show(results: list[ProbeResult]) -> str:
-    """Lay out one line a layer, with the headline of each control beside it, then a line on what
-    does not beat its controls.
-    """
-    states = [r for r in results if r.probe == "states"]
-    classes = states[0].auroc is not None
-    metrics = (
-        ("auroc", "accuracy", "majority", "ece")
-        if classes
-        else ("r2", "pearson", "spearman", "mse")
-    )
-    controls = dict.fromkeys(r.probe for r in results if r.probe != "states")
-    value = {(r.layer, r.probe): f"{r.auroc if classes else r.r2:.3f}" for r in results}
-    header = [
-        "layer",
-        "ridge",
-        *metrics,
-        "95 % low",
-        "95 % high",
-        *controls,
-        "margin",
-        "margin low",
-        "beats controls",
-    ]
-    rows = []
-    for r in states:
-        beside = [value.get((r.layer, name)) or value[None, name] for name in controls]
-        numbers = [
-            f"{getattr(r, name):{'.2e' if name == 'mse' else '.3f'}}"
-            for name in (*metrics, "low", "high")
-        ]
-        rows.append(
-            [
-                r.layer,
-                f"{r.ridge:.3g}",
-                *numbers,
-                *beside,
-                f"{r.margin:.3f}",
-                f"{r.margin_low:.3f}",
-                str(r.beats_controls).lower(),
-            ]
-        )
-    lines = [show_table(header, rows)]
-    one = states[0]
-    lines.append(
-        f"{one.n_train} rows to fit, {one.n_test} rows of {one.n_test_problems} problems to score;"
-        " margin: to the best control"
-    )
-    for control in dict.fromkeys(r.best_control for r in states):
-        beaten = [
-            r.layer
-            for r in states
-            if r.best_control == control and not r.beats_controls and r.layer is not None
-        ]
-        if beaten:
-            lines.append(f"layers {show_layers(beaten)} do not beat their best control: {control}")
-    return "\n".join(lines)

@@ -46,7 +46,7 @@ def show_qualities(qualities: "list[Quality]") -> str:
     header = ("layer", "FVU", "95 % interval", "L0", "dead", "rows", "problems")
     rows = []
     for q in qualities:
-        fvu = (f"{q.fvu.value:.4f}", f"{q.fvu.low:.4f}-{q.fvu.high:.4f}")
+        fvu = (f"{q.fvu.value:.4f}", q.fvu.bounds(".4f"))
         rows.append(
             (
                 q.layer,

@@ -106,6 +106,11 @@ def read_manifest(path: Path) -> Manifest:
     return read_json_as(path, Manifest)
 
 
+def shown(value: float | None, form: str = ".3f") -> str:
+    """Return a number as a cell, `-` where there is none."""
+    return "-" if value is None else f"{value:{form}}"
+
+
 def show_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Lay cells out in aligned columns, numbers to the right."""
     cells = [[str(cell) for cell in header], *([str(cell) for cell in row] for row in rows)]

@@ -5,11 +5,11 @@ from scipy import stats
 from rewardscope.features.categories import CATEGORIES
 from rewardscope.features.diff import (
     benjamini_hochberg,
-    bootstrap_difference_of_rates,
     clustered_p_values,
     compare,
     favoured,
     formatting_share,
+    rate_intervals,
 )
 from rewardscope.features.firing import FiringSums
 
@@ -94,25 +94,33 @@ def test_p_is_bounded_by_what_so_few_problems_can_show() -> None:
     assert clustered_p_values(rows_2P[:, :1], [always[:1], never[:1]]) == pytest.approx([1.0])
 
 
-def test_the_interval_is_that_of_a_loop_over_resamples() -> None:
+def test_the_interval_is_that_of_problems_left_out() -> None:
     rng = np.random.default_rng(3)
-    rows_2P = rng.integers(5, 30, size=(2, 12)).astype(float)
+    rows_2P = rng.integers(5, 30, size=(2, 24)).astype(float)
     rows_2P[0, :2], rows_2P[1, 2:4] = 0, 0  # problems of one side only
     counts = [
-        rng.binomial(rows_P[:, None].astype(int), 0.3, size=(12, 3)).astype(np.float32)
+        rng.binomial(rows_P[:, None].astype(int), 0.3, size=(24, 3)).astype(np.float32)
         for rows_P in rows_2P
     ]
-    low_F, high_F = bootstrap_difference_of_rates(rows_2P, counts, n_resamples=4000, seed=0)
-    groups, drawn = ([4, 5, 6, 7, 8, 9, 10, 11], [2, 3], [0, 1]), []
-    for _ in range(4000):
-        take = np.concatenate([rng.choice(group, size=len(group)) for group in groups])
-        rates = [
-            c[take].sum(axis=0) / rows_P[take].sum()
-            for c, rows_P in zip(counts, rows_2P, strict=True)
-        ]
-        drawn.append(rates[0] - rates[1])
-    expected = np.quantile(drawn, [0.025, 0.975], axis=0)
-    assert np.stack([low_F, high_F]) == pytest.approx(expected, abs=0.012)
+    low_F, high_F = rate_intervals(rows_2P, counts, n_resamples=4000, seed=0)
+    left_out = []
+    for problem in range(24):
+        kept = np.arange(24) != problem
+        first, second = (
+            c[kept].sum(axis=0) / r[kept].sum() for c, r in zip(counts, rows_2P, strict=True)
+        )
+        left_out.append(first - second)
+    wide = 2 * stats.t.ppf(0.975, 21) * np.sqrt(23 * np.var(left_out, axis=0))
+    assert np.all(high_F - low_F >= wide * 0.999) and high_F - low_F == pytest.approx(wide, rel=0.2)
+
+
+def test_a_feature_of_few_problems_has_no_interval() -> None:
+    rows_2P, fires = np.full((2, 20), 10.0), np.zeros((20, 2), dtype=np.float32)
+    fires[:4, 0], fires[:5, 1] = 3, 3
+    low_F, _ = rate_intervals(rows_2P, [fires, fires * 0], n_resamples=200, seed=0)
+    assert np.isnan(low_F).tolist() == [True, False]
+    low_F, _ = rate_intervals(rows_2P[:, :9], [fires[:9], fires[:9] * 0], n_resamples=200, seed=0)
+    assert np.isnan(low_F).all()
 
 
 def test_a_comparison_reports_rates_ratios_effects_and_counts() -> None:

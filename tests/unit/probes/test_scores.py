@@ -1,6 +1,4 @@
-"""Metrics against scikit-learn and scipy, intervals against a bootstrap that really repeats the
-rows.
-"""
+"""Metrics against scikit-learn and scipy, intervals against problems that are really left out."""
 
 import math
 
@@ -9,19 +7,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
-from rewardscope.probes.scores import (
-    auroc,
-    difference,
-    ece,
-    margin,
-    mean_of,
-    pearson,
-    r2,
-    ranks,
-    resample,
-    score,
-    spearman,
-)
+from rewardscope.probes.scores import difference, margin, mean_of, score
+from rewardscope.statistics.calibration import ece
+from rewardscope.statistics.draws import draw
+from rewardscope.statistics.measures import auroc, pearson, r2, ranks, spearman
 
 N, PROBLEMS = 400, 40
 
@@ -63,69 +52,55 @@ def test_constant_predictions_have_no_correlation() -> None:
     assert pearson(target, np.full(N, 0.3)) == 0 and spearman(target, np.full(N, 0.3)) == 0
 
 
-def slow_interval(
-    statistic, problem: np.ndarray, *arrays: np.ndarray, seed: int, n_resamples: int = 1000
-) -> tuple[float, float]:
-    """Draw problems and concatenate their rows, one resample after the other, with the generator
-    that the project uses.
-    """
-    rows_of = [np.flatnonzero(problem == number) for number in np.unique(problem)]
-    rng, drawn = np.random.default_rng(seed), []
-    for _ in range(n_resamples):
-        rows = np.concatenate([rows_of[p] for p in rng.integers(len(rows_of), size=len(rows_of))])
-        drawn.append(statistic(*(array[rows] for array in arrays)))
-    return tuple(np.quantile(drawn, [0.025, 0.975]))
+def jackknife_error(statistic, problem: np.ndarray, *arrays: np.ndarray) -> float:
+    """Return the standard error from leaving out the rows of each problem in turn."""
+    left_out = [
+        statistic(*(array[problem != number] for array in arrays)) for number in np.unique(problem)
+    ]
+    return float(np.sqrt((len(left_out) - 1) * np.var(left_out)))
 
 
 def explained(target: np.ndarray, predicted: np.ndarray) -> float:
     return 1 - np.mean((target - predicted) ** 2) / np.var(target)
 
 
-def share_of_pairs(positive: np.ndarray, scores: np.ndarray) -> float:
-    above, below = scores[positive][:, None], scores[~positive][None, :]
-    return float(np.mean((above > below) + 0.5 * (above == below)))
-
-
-def test_the_interval_of_r2_is_that_of_resampled_rows() -> None:
+def test_the_interval_of_r2_is_that_of_problems_left_out() -> None:
     target, predicted, problem = make_rows()
     target = target + 1000  # a large mean must not cost precision
     predicted = predicted + 1000
-    found = score(target, predicted, resample(problem, seed=5), classes=False).headline
-    low, high = slow_interval(explained, problem, target, predicted, seed=5)
-    assert (found.value, found.low, found.high) == pytest.approx(
-        (r2_score(target, predicted), low, high), abs=1e-9
+    found = score(target, predicted, draw(problem, seed=5), classes=False).headline
+    wide = (
+        2 * stats.t.ppf(0.975, found.n - 1) * jackknife_error(explained, problem, target, predicted)
     )
+    assert found.low is not None and found.high is not None
+    assert found.value == pytest.approx(r2_score(target, predicted), abs=1e-9)
+    assert wide <= found.high - found.low <= 1.3 * wide
     assert found.n == len(np.unique(problem))
 
 
-@pytest.mark.parametrize("cells", [10, 4_000_000])  # a problem at a time, or all at once
-def test_the_interval_of_auroc_is_that_of_resampled_rows(
-    cells: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_interval_of_auroc_is_that_of_problems_left_out() -> None:
     target, predicted, problem = make_rows()
-    drawn = resample(problem, seed=5)
-    monkeypatch.setattr("rewardscope.probes.scores._CELLS", cells)
-    found = score((target > 0).astype(float), predicted, drawn, classes=True).headline
-    low, high = slow_interval(share_of_pairs, problem, target > 0, predicted, seed=5)
-    assert (found.value, found.low, found.high) == pytest.approx(
-        (roc_auc_score(target > 0, predicted), low, high), abs=1e-9
-    )
+    found = score(
+        (target > 0).astype(float), predicted, draw(problem, seed=5), classes=True
+    ).headline
+    error = jackknife_error(roc_auc_score, problem, target > 0, predicted)
+    assert found.low is not None and found.high is not None
+    assert found.value == pytest.approx(roc_auc_score(target > 0, predicted), abs=1e-9)
+    wide = 2 * stats.t.ppf(0.975, found.n - 1) * error
+    assert found.high - found.low == pytest.approx(wide, rel=0.05)
 
 
-def test_resamples_with_one_class_only_are_left_out() -> None:
-    # Two problems: every fourth resample draws one of them twice and has one class.
-    drawn = resample(np.array([0, 0, 1, 1]), seed=0)
-    found = score(np.array([0.0, 0, 1, 1]), np.array([0.1, 0.2, 0.8, 0.9]), drawn, classes=True)
-    assert (found.headline.value, found.headline.low, found.headline.high) == (1.0, 1.0, 1.0)
-    # of 1000; each of two problems alone has one class
-    assert 300 < np.isnan(found.draws_R).sum() < 700
+def test_two_problems_have_no_interval() -> None:
+    draws = draw(np.array([0, 0, 1, 1]), seed=0)
+    found = score(np.array([0.0, 0, 1, 1]), np.array([0.1, 0.2, 0.8, 0.9]), draws, classes=True)
+    assert (found.headline.value, found.headline.low, found.headline.high) == (1.0, None, None)
 
 
 def test_score_fills_what_belongs_to_classes_for_classes_only() -> None:
     target, predicted, problem = make_rows()
-    drawn = resample(problem, seed=0)
-    reward = score(target, predicted, drawn, classes=False)
-    correct = score((target > 0).astype(float), predicted, drawn, classes=True)
+    draws = draw(problem, seed=0)
+    reward = score(target, predicted, draws, classes=False)
+    correct = score((target > 0).astype(float), predicted, draws, classes=True)
     assert (reward.auroc, reward.accuracy, reward.majority, reward.ece) == (None,) * 4
     assert reward.headline.value == pytest.approx(reward.r2) and reward.mse == pytest.approx(
         np.mean((target - predicted) ** 2)
@@ -144,52 +119,45 @@ def test_the_calibration_error_is_that_of_bins_counted_by_hand() -> None:
     assert ece(right, right) == 0
 
 
-def test_differences_are_drawn_on_the_same_resamples() -> None:
+def test_differences_are_taken_on_the_same_problems() -> None:
     target, predicted, problem = make_rows()
-    drawn = resample(problem, seed=5)
-    good, poor = (score(target, p, drawn, classes=False) for p in (predicted, 0.1 * predicted))
-    found = difference(good, poor)
-    low, high = slow_interval(
+    draws = draw(problem, seed=5)
+    good, poor = (score(target, p, draws, classes=False) for p in (predicted, 0.1 * predicted))
+    found = difference(good, poor, draws)
+    error = jackknife_error(
         lambda t, a, b: explained(t, a) - explained(t, b),
         problem,
         target,
         predicted,
         0.1 * predicted,
-        seed=5,
     )
-    assert (found.value, found.low, found.high) == pytest.approx(
-        (good.r2 - poor.r2, low, high), abs=1e-9
-    )
-    assert difference(good, good).high == 0
+    assert found.low is not None and found.high is not None
+    assert found.value == pytest.approx(good.r2 - poor.r2, abs=1e-9)
+    wide = 2 * stats.t.ppf(0.975, found.n - 1) * error
+    assert wide <= found.high - found.low <= 1.3 * wide
+    assert difference(good, good, draws).high == 0
 
 
-def test_the_margin_is_that_to_the_best_control_of_each_resample() -> None:
+def test_the_margin_is_that_to_the_best_control_and_no_surer_than_over_each() -> None:
     target, predicted, problem = make_rows()
-    drawn = resample(problem, seed=5)
+    draws = draw(problem, seed=5)
     predictors = {"own": predicted, "a": 0.4 * predicted, "b": np.zeros(N)}
-    own, a, b = (score(target, p, drawn, classes=False) for p in predictors.values())
-    name, found = margin(own, {"b": b, "a": a})
-
-    def lead(t: np.ndarray, *p: np.ndarray) -> float:
-        return explained(t, p[0]) - max(explained(t, p[1]), explained(t, p[2]))
-
-    low, high = slow_interval(lead, problem, target, *predictors.values(), seed=5)
-    assert name == "a"
-    assert (found.value, found.low, found.high) == pytest.approx(
-        (own.r2 - a.r2, low, high), abs=1e-9
-    )
+    own, a, b = (score(target, p, draws, classes=False) for p in predictors.values())
+    name, found = margin(own, {"b": b, "a": a}, draws)
+    assert name == "a" and found.value == pytest.approx(own.r2 - a.r2, abs=1e-9)
+    lows = [difference(own, control, draws).low for control in (a, b)]
+    assert found.low == pytest.approx(min(low for low in lows if low is not None))
 
 
-def test_the_mean_of_predictors_is_that_of_their_metrics_and_of_each_resample() -> None:
+def test_the_mean_of_predictors_is_that_of_their_metrics_and_of_each_draw() -> None:
     target, predicted, problem = make_rows()
-    drawn = resample(problem, seed=5)
+    draws = draw(problem, seed=5)
     a, b = (
-        score((target > 0).astype(float), p, drawn, classes=True) for p in (predicted, -predicted)
+        score((target > 0).astype(float), p, draws, classes=True) for p in (predicted, -predicted)
     )
-    found = mean_of([a, b])
-    assert found.auroc == found.headline.value == pytest.approx(0.5) and (
-        found.headline.low,
-        found.headline.high,
-    ) == pytest.approx((0.5, 0.5))
+    found = mean_of([a, b], draws)
+    assert found.auroc == found.headline.value == pytest.approx(0.5)
+    # one is as much above as the other is below, without every problem
+    assert found.measured.without_U == pytest.approx(np.full(found.headline.n, 0.5))
     assert found.mse == pytest.approx((a.mse + b.mse) / 2) and found.majority == a.majority
-    assert mean_of([score(target, predicted, drawn, classes=False)]).auroc is None
+    assert mean_of([score(target, predicted, draws, classes=False)], draws).auroc is None

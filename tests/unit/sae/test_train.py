@@ -264,8 +264,8 @@ def test_the_learning_rate_follows_the_scaling_law_and_is_larger_for_short_runs(
 def test_quality_is_the_dense_computation_on_all_rows() -> None:
     sae = folded(layer_of(6, 20, 3), 1.0, layer=0)
     x_ND = torch.randn(50, 6, generator=torch.Generator().manual_seed(1)) + 3
-    problem_N = np.repeat(np.arange(5), 10)
-    sums = QualitySums(sae, n_problems=9)
+    problem_N = np.repeat(np.arange(10), 5)
+    sums = QualitySums(sae, n_problems=12)
     sums.add(x_ND[:20], problem_N[:20])
     sums.add(x_ND[20:], problem_N[20:])
     quality = sums.quality(seed=0)
@@ -278,8 +278,8 @@ def test_quality_is_the_dense_computation_on_all_rows() -> None:
     assert quality.dead_share.value == 1 - len(codes.indices_NK[codes.values_NK > 0].unique()) / 20
     assert (quality.n_rows, quality.n_problems, quality.fvu.n, quality.dead_share.n) == (
         50,
-        5,
-        5,
+        10,
+        10,
         20,
     )
     assert quality.fvu.low < quality.fvu.value < quality.fvu.high

@@ -2,8 +2,11 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from rewardscope.statistics.intervals import bootstrap, bootstrap_difference, wilson
+from rewardscope.statistics.draws import MAX_UNITS, draw
+from rewardscope.statistics.intervals import AMOUNT, interval, paired_share, share, wilson
+from rewardscope.statistics.measures import mean
 
 
 @pytest.mark.parametrize(
@@ -38,67 +41,103 @@ def test_wilson_of_nothing_is_a_broken_invariant():
         wilson(0, 0)
 
 
-def test_bootstrap_interval_of_a_mean_is_near_the_normal_one():
+def mean_of(values, *, seed=0, problem=None):
+    problem = np.arange(len(values)) if problem is None else problem
+    draws = draw(problem, seed=seed)
+    return interval(mean(np.asarray(values, dtype=float), draws), draws)
+
+
+def test_the_interval_of_a_mean_is_near_students():
     values = np.random.default_rng(5).normal(3.0, 2.0, size=400)
-    estimate = bootstrap(values, np.mean, seed=0, n_resamples=2000)
-    half = 1.96 * values.std(ddof=1) / math.sqrt(400)
+    estimate = mean_of(values)
+    low, high = stats.t.interval(0.95, 399, values.mean(), stats.sem(values))
     assert estimate.value == pytest.approx(values.mean())
-    assert estimate.low == pytest.approx(values.mean() - half, abs=0.15 * half)
-    assert estimate.high == pytest.approx(values.mean() + half, abs=0.15 * half)
+    assert estimate.low <= low + 1e-9 and estimate.high >= high - 1e-9  # never narrower
+    assert estimate.high - estimate.low == pytest.approx(high - low, rel=0.1)
 
 
-def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
+@pytest.mark.parametrize("n", [10, 60])
+def test_the_interval_holds_a_skewed_mean_about_as_often_as_it_says(n):
     rng = np.random.default_rng(11)
-    estimates = [
-        bootstrap(rng.exponential(1.0, size=60), np.mean, seed=i, n_resamples=200)
-        for i in range(200)
-    ]
+    estimates = [mean_of(rng.exponential(1.0, size=n), seed=i) for i in range(300)]
     covered = sum(e.low <= 1.0 <= e.high for e in estimates)
-    # 95 % of 200 is 190; the percentile interval of 60 skewed values is a little short. 4 binomial
-    # deviations are 12.
-    assert 172 <= covered <= 199
+    # 95 % of 300 is 285; 4 binomial deviations are 15.
+    assert 270 <= covered <= 298
 
 
-def test_bootstrap_keeps_the_rows_of_a_problem_together():
+def test_the_rows_of_a_problem_stay_together():
     # Two kinds of problem, each with 50 equal rows: n is 20 problems, so the interval is as wide as
     # that of 20 values, not of 1000.
-    groups = [[float(i % 2)] * 50 for i in range(20)]
-    estimate = bootstrap(
-        groups, lambda drawn: float(np.mean(np.concatenate(drawn))), seed=3, n_resamples=1000
-    )
+    values, problem = np.repeat(np.arange(20) % 2, 50), np.repeat(np.arange(20), 50)
+    estimate = mean_of(values, problem=problem)
     assert estimate.n == 20
-    assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * 0.5 / math.sqrt(20), rel=0.15)
+    wide = 2 * stats.t.ppf(0.975, 19) * 0.5 / math.sqrt(19)
+    assert estimate.high - estimate.low == pytest.approx(wide, rel=0.15)
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
-    values = list(np.random.default_rng(0).normal(size=30))
-    first = bootstrap(values, np.mean, seed=1, n_resamples=100)
-    assert first == bootstrap(values, np.mean, seed=1, n_resamples=100)
-    assert first != bootstrap(values, np.mean, seed=2, n_resamples=100)
+    values = list(np.random.default_rng(0).exponential(size=30))
+    assert mean_of(values, seed=1) == mean_of(values, seed=1)
+    assert mean_of(values, seed=1) != mean_of(values, seed=2)
 
 
-def test_undefined_resamples_are_left_out_of_the_interval():
-    def mean_unless_constant(drawn):
-        return float(np.mean(drawn)) if len(set(drawn)) > 1 else math.nan
+def test_few_problems_and_values_that_do_not_vary_have_no_interval():
+    few, equal = mean_of([1.0, 2.0, 4.0]), mean_of([0.5] * 40)
+    assert (few.value, few.low, few.high, few.n) == (pytest.approx(7 / 3), None, None, 3)
+    assert (equal.value, equal.low, equal.high) == (0.5, None, None)
+    assert str(equal) == "0.500 - n=40"
 
-    estimate = bootstrap([0.0, 1.0, 1.0], mean_unless_constant, seed=0, n_resamples=500)
-    assert (estimate.low, estimate.high) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+
+def test_an_amount_is_never_below_nothing():
+    draws = draw(np.arange(12), seed=0)
+    values = np.array([0.0] * 10 + [1.0, 30.0])
+    assert interval(mean(values, draws), draws).low < 0
+    assert interval(mean(values, draws), draws, scale=AMOUNT).low == 0
 
 
-def test_a_statistic_that_is_undefined_on_all_problems_is_an_error():
-    with pytest.raises(ValueError, match="nan on all 2 problems"):
-        bootstrap([1.0, 2.0], lambda drawn: math.nan, seed=0, n_resamples=10)
+def test_many_problems_are_left_out_in_groups_and_counted_one_by_one():
+    values = np.random.default_rng(0).normal(size=2000)
+    draws = draw(np.arange(2000), seed=0)
+    assert (draws.n_units, draws.n_problems) == (MAX_UNITS, 2000)
+    estimate = interval(mean(values, draws), draws)
+    wide = 2 * 1.96 * values.std() / math.sqrt(2000)
+    assert estimate.high - estimate.low == pytest.approx(wide, rel=0.12) and estimate.n == 2000
 
 
 def test_paired_difference_ignores_the_spread_between_problems():
     rng = np.random.default_rng(2)
-    difficulty = rng.normal(0.0, 100.0, size=50)
+    difficulty, draws = rng.normal(0.0, 100.0, size=50), draw(np.arange(50), seed=0)
     gain = rng.normal(1.0, 0.1, size=50)
-    estimate = bootstrap_difference(difficulty + gain, difficulty, np.mean, seed=0, n_resamples=500)
-    assert estimate.value == pytest.approx(gain.mean())
-    assert 0.9 < estimate.low < estimate.high < 1.1
+    found = interval(mean(difficulty + gain, draws) - mean(difficulty, draws), draws)
+    assert found.value == pytest.approx(gain.mean())
+    assert 0.9 < found.low < found.high < 1.1
 
 
-def test_paired_difference_needs_the_same_number_of_problems():
-    with pytest.raises(ValueError):
-        bootstrap_difference([1.0, 2.0], [1.0], np.mean, seed=0, n_resamples=10)
+def test_a_share_of_one_row_a_problem_is_wilsons():
+    draws = draw(np.arange(10), seed=0)
+    assert share([1.0] * 8 + [0.0] * 2, draws) == wilson(8, 10)
+
+
+def test_rows_of_a_problem_that_go_together_count_as_one_problem():
+    # 20 problems whose 30 rows are all right or all wrong: as wide as Wilson's interval of 20.
+    right, problem = np.repeat(np.arange(20) % 4 == 0, 30), np.repeat(np.arange(20), 30)
+    found, single = share(right * 1.0, draw(problem, seed=0)), wilson(5, 20)
+    assert found.high - found.low == pytest.approx(single.high - single.low, rel=0.1)
+
+
+def test_none_of_17_rows_is_not_certainly_none():
+    # 17 rows of 6 problems: as of 6 independent ones at most, 6 / (6 + z^2) with Student's z.
+    found = share(np.zeros(17), draw(np.arange(17) % 6, seed=0))
+    z = stats.t.ppf(0.975, 5)
+    assert (found.low, found.high) == (0.0, pytest.approx(z**2 / (6 + z**2)))
+
+
+def test_a_paired_difference_of_shares_has_a_width_where_no_problem_differs():
+    # Bonett and Price: one more problem won and one more lost, so variance 2/(n+2)^2.
+    found, half = paired_share([0.0] * 18, seed=0), 1.959964 * math.sqrt(2 / 20 / 20)
+    assert (found.low, found.high) == pytest.approx((-half, half), rel=1e-4)
+    won = paired_share([1.0] * 6 + [0.0] * 10 + [-1.0] * 2, seed=0)
+    # Bonett and Price 2012: p12 = 7/20, p21 = 3/20
+    half = 1.959964 * math.sqrt((0.35 + 0.15 - 0.2**2) / 20)
+    assert (won.low, won.high) == pytest.approx((0.2 - half, 0.2 + half), rel=1e-4)
+    assert won.value == pytest.approx(4 / 18)

@@ -4,7 +4,7 @@ const compared = entries.some(entry => entry.compared);
 function card(entry) {
   const q = entry.quality, total = entry.kinds.reduce((a, b) => a + b, 0) || 1;
   const facts = [
-    q && ["variance left", `${percent(q.fvu.value)} (${percent(q.fvu.low)} to ${percent(q.fvu.high)})`],
+    q && ["variance left", percent(q.fvu.value) + (known(q.fvu.low) ? ` (${percent(q.fvu.low)} to ${percent(q.fvu.high)})` : "")],
     q && ["active a row", fixed(q.l0.value, 1) + (entry.k ? ` of at most ${entry.k}` : "")],
     ["features that fire", `${number(entry.n_firing)} of ${number(entry.n_features)}`],
     entry.compared > 0 && ["favour reasoning", `${entry.reasoning} of ${number(entry.compared)} comparisons`],

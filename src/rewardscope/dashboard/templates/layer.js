@@ -39,7 +39,7 @@ function drawSummary() {
   const facts = [
     ["features", `${data.features.length} shown of ${number(data.n_firing)} that fire, ${number(data.n_features)} in all`],
     ["active a row", (q ? fixed(q.l0.value, 1) : "–") + (data.k ? ` of at most ${data.k}` : "")],
-    q && ["variance left", `${percent(q.fvu.value)} (${percent(q.fvu.low)} to ${percent(q.fvu.high)})`],
+    q && ["variance left", percent(q.fvu.value) + (known(q.fvu.low) ? ` (${percent(q.fvu.low)} to ${percent(q.fvu.high)})` : "")],
     q && ["measured on", `${count(q.n_rows, "row")} of ${count(q.n_problems, "held-out problem")}`],
   ].filter(Boolean);
   const sets = data.data_sets.map((set, i) => el("div", {}, el("i", { class: "dot", style: `background:${setColour(i)}` }), el("span", { title: set.name }, setLabels[i]),
@@ -192,7 +192,7 @@ function compareTable(f) {
   return el("table", { class: "compare" }, el("tr", {}, ["", "difference of rates", "log₂ ratio", "q"].map(name => el("th", {}, name))),
     f.diffs.map(([pair, value, low, high, ratio, q, side]) => el("tr", {},
       el("td", { title: data.pairs[pair].join(" − ") }, data.pairs[pair].map(labelOf).join(" − ")),
-      el("td", { style: side === "neither" ? null : `color:var(--${side})` }, `${signed(100 * value, 1)} % [${signed(100 * low, 1)}, ${signed(100 * high, 1)}]`),
+      el("td", { style: side === "neither" ? null : `color:var(--${side})` }, `${signed(100 * value, 1)} % ${known(low) ? `[${signed(100 * low, 1)}, ${signed(100 * high, 1)}]` : "–"}`),
       el("td", {}, signed(ratio, 1)), el("td", {}, q < .001 ? "< 0.001" : number(q, 2)))));
 }
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from rewardscope.records import Estimate
 from rewardscope.sae.model.inference import Sae
-from rewardscope.statistics.intervals import wilson
+from rewardscope.statistics.draws import draw
+from rewardscope.statistics.intervals import AMOUNT, interval, wilson
+from rewardscope.statistics.measures import fvu_measure, ratio
 
-# Shape legend: N rows, D width, F features, P problems, R resamples.
-_RESAMPLES = 1000
+# Shape legend: N rows, D width, F features, P problems, U units of them.
 # log10 of the share of rows in which a feature fires
 DENSITY_EDGES = tuple(float(edge) for edge in np.arange(-6, 0.25, 0.5))
 
@@ -23,7 +24,7 @@ class Quality:
     """Measured on held-out problems.
 
     fvu: squared error over the squared distance to the mean of these rows, summed over all of them.
-    l0: features that fire a row. Both bounded by a bootstrap over problems. dead_share: of the n
+    l0: features that fire a row. Both with intervals over problems. dead_share: of the n
     features, those that fire on none of these rows.
     density: features by the share of rows in which they fire, counted between DENSITY_EDGES; the
     dead are in no bin.
@@ -67,46 +68,28 @@ class QualitySums:
 
     def quality(self, *, seed: int) -> Quality:
         """Return the quality on all rows that were added."""
-        seen_P = self._rows_P > 0
-        ones = np.ones((1, int(seen_P.sum())))
-        draws_RP = (
-            np.random.default_rng(seed)
-            .multinomial(ones.size, np.full(ones.size, 1 / ones.size), size=_RESAMPLES)
-            .astype(float)
+        seen = np.flatnonzero(self._rows_P)
+        draws = draw(seen, seed=seed)
+        rows, active, error, square = (
+            sums_P[seen] for sums_P in (self._rows_P, self._active_P, self._error_P, self._square_P)
         )
-        fvu, l0 = (
-            _estimate(at(seen_P, ones), at(seen_P, draws_RP), ones.size)
-            for at in (self._fvu, self._l0)
-        )
+        total_UD = np.zeros((draws.n_units, self._sae.width))
+        np.add.at(total_UD, draws.unit_N, self._total_PD[seen])
+        fvu = fvu_measure(draws.sums(rows, error, square), total_UD, draws)
         n_rows = int(self._rows_P.sum())
         fired_F = self._fired_F.cpu().numpy()
         density, _ = np.histogram(np.log10(fired_F[fired_F > 0] / n_rows), bins=DENSITY_EDGES)
         return Quality(
             layer=self._sae.layer,
             n_rows=n_rows,
-            n_problems=ones.size,
-            fvu=fvu,
-            l0=l0,
+            n_problems=len(seen),
+            fvu=interval(fvu, draws, scale=AMOUNT),
+            l0=interval(ratio(active, rows, draws), draws, scale=AMOUNT),
             dead_share=wilson(int((fired_F == 0).sum()), len(fired_F)),
             density=tuple(density.tolist()),
         )
-
-    def _fvu(self, seen_P: np.ndarray, weights_RP: np.ndarray) -> np.ndarray:
-        rows_R, error_R, square_R = (
-            weights_RP @ sums[seen_P] for sums in (self._rows_P, self._error_P, self._square_P)
-        )
-        mean_square_R = ((weights_RP @ self._total_PD[seen_P]) ** 2).sum(axis=1) / rows_R
-        return error_R / (square_R - mean_square_R)
-
-    def _l0(self, seen_P: np.ndarray, weights_RP: np.ndarray) -> np.ndarray:
-        return (weights_RP @ self._active_P[seen_P]) / (weights_RP @ self._rows_P[seen_P])
 
 
 def _add(sums_P: np.ndarray, problem_N: np.ndarray, values_N: Tensor) -> None:
     """Add values to the sums of their problems, in place."""
     torch.from_numpy(sums_P).index_add_(0, torch.from_numpy(problem_N), values_N.double().cpu())
-
-
-def _estimate(value_1: np.ndarray, drawn_R: np.ndarray, n: int) -> Estimate:
-    low, high = np.quantile(drawn_R, [0.025, 0.975])
-    return Estimate(value=float(value_1[0]), low=float(low), high=float(high), n=n)

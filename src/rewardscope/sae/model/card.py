@@ -89,11 +89,7 @@ def _table(
         "|---" * (len(_COLUMNS) + 4) + "|",
     ]
     for layer, quality in qualities.items():
-        cells = [
-            f"{quality[name]['value']:.4g} ({quality[name]['low']:.4g} to"
-            f" {quality[name]['high']:.4g})"
-            for name in _COLUMNS
-        ]
+        cells = [_bounded(quality[name]) for name in _COLUMNS]
         rows.append(
             f"| {layer} | {configs[layer]['d_sae']} | {' | '.join(cells)} | {quality['n_rows']} |"
             f" {quality['n_problems']} |"
@@ -120,3 +116,9 @@ def _usage(config: Mapping[str, Any], layer: int) -> list[str]:
             " writes what other libraries read."
         ),
     ]
+
+
+def _bounded(estimate: Mapping[str, Any]) -> str:
+    """Return a value with its interval, where there is one."""
+    value, low, high = (estimate[name] for name in ("value", "low", "high"))
+    return f"{value:.4g}" if low is None else f"{value:.4g} ({low:.4g} to {high:.4g})"

@@ -1,0 +1,58 @@
+"""What `reward-patterns` shows people."""
+
+from typing import Any
+
+from rewardscope.records import Estimate
+from rewardscope.storage.tables import show_table
+
+
+def patterns_tables(report: dict[str, Any]) -> str:
+    """Lay out calibration and bias as two tables."""
+
+    def text(e: dict[str, Any] | None) -> str:
+        return "" if e is None else f"{e['value']:.3f} {Estimate(**e).bounds()}"
+
+    forecasts = [
+        [
+            row["policy"],
+            row["window"],
+            row["forecast"],
+            row["rows"],
+            f"{row['share_right']:.3f}",
+            *map(text, (row["ece"], row["brier"], row["auroc"])),
+        ]
+        for row in report["calibration"]
+    ]
+    biases = [
+        [
+            row["policy"],
+            row["window"],
+            row["answer"],
+            row["against"],
+            row["steps"],
+            text(row["spearman"]),
+        ]
+        for row in report["bias"]
+    ]
+    counts = [list(row.values()) for row in report["counts"]]
+    return "\n\n".join(
+        [
+            show_table(list(report["counts"][0]), counts),
+            show_table(
+                [
+                    "policy",
+                    "window",
+                    "forecast",
+                    "rows",
+                    "right",
+                    "calibration error",
+                    "Brier",
+                    "AUROC",
+                ],
+                forecasts,
+            ),
+            show_table(
+                ["policy", "window", "answer", "score against", "steps", "Spearman"], biases
+            ),
+        ]
+    )
