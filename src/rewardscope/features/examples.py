@@ -7,6 +7,9 @@ import numpy as np
 
 from rewardscope.features.contexts import ShownFirings
 from rewardscope.records import Estimate
+from rewardscope.statistics.draws import draw
+from rewardscope.statistics.intervals import MIN_PROBLEMS, interval
+from rewardscope.statistics.measures import of_sums
 
 # Shape legend: N rows, E firings, T features that are shown, P problems, S step bins, H histogram
 # bins.
@@ -133,3 +136,23 @@ class StepEndSums:
         """Return the sums of one feature."""
         fires_P, n_fires_P = self._fires_TP[place], self._n_fires_TP[place]
         return StepEnds(fires_P, n_fires_P, self._sum_P - fires_P, self._n_P - n_fires_P)
+
+
+def contrast(ends: StepEnds) -> Contrast:
+    """Compare the quantity where a feature fires with the rest, with an interval over problems."""
+    n_fires, n_elsewhere = int(ends.n_fires_P.sum()), int(ends.n_elsewhere_P.sum())
+    fires = float(ends.fires_P.sum()) / n_fires if n_fires else None
+    elsewhere = float(ends.elsewhere_P.sum()) / n_elsewhere if n_elsewhere else None
+    problems = [int((n_P > 0).sum()) for n_P in (ends.n_fires_P, ends.n_elsewhere_P)]
+    if fires is None or elsewhere is None or min(problems) < MIN_PROBLEMS:
+        return Contrast(fires, elsewhere, None, n_fires, n_elsewhere, problems[0])
+    seen = np.flatnonzero(ends.n_fires_P + ends.n_elsewhere_P)
+    columns = (ends.fires_P, ends.n_fires_P, ends.elsewhere_P, ends.n_elsewhere_P)
+    draws = draw(seen, seed=0)
+    measured = of_sums(
+        lambda sums: sums[..., 0] / sums[..., 1] - sums[..., 2] / sums[..., 3],
+        draws.sums(*(column[seen] for column in columns)),
+        draws,
+    )
+    estimate = interval(measured, draws)
+    return Contrast(fires, elsewhere, estimate, n_fires, n_elsewhere, problems[0])
