@@ -264,7 +264,7 @@ def test_the_seed_moves_the_bootstrap_and_nothing_else(tmp_path):
     # shares have Wilson's interval, which draws nothing
     assert first["metrics"]["mean_accuracy"] == second["metrics"]["mean_accuracy"]
     assert first["metrics"]["accuracy"] == second["metrics"]["accuracy"]
-    skewed = [1.0] * 9 + [2.0, 5.0, 40.0]
+    skewed = [(i / 10) ** 3 for i in range(40)]
     assert amount(skewed, seed=0) != amount(skewed, seed=1)
 
 
