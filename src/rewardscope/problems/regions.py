@@ -167,7 +167,8 @@ def _solved(terms: list[str], relations: list[str]) -> Region | None:
     numbers = Reals
     try:
         for relation, left, right in zip(relations, expressions[:-1], expressions[1:], strict=True):
-            numbers = Intersection(numbers, Rel(left, right, relation).as_set())
+            held: Any = Rel(left, right, relation)
+            numbers = Intersection(numbers, held.as_set())
     except (NotImplementedError, TypeError, AttributeError):
         return None
     return Region(str(next(iter(names))), numbers)

@@ -222,7 +222,7 @@ def judge(
         for _, trace in traces
     ]
     weights = _as_weights(scores)
-    by_grading = {
+    by_grading: dict[Grading, list[Judged]] = {
         grading: [
             Judged(
                 [judgement.verdict(grading) for judgement in judgements[start:end]],
