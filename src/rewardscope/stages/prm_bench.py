@@ -230,7 +230,7 @@ def _report(outs: Sequence[Path], read: Sequence["Items"], *, config: Config, ou
 
     It takes seconds, so it is always made anew.
     """
-    from rewardscope.problems.prm_benchmarks import report
+    from rewardscope.problems.prm_benchmark_report import report
 
     stage = Stage(
         "prm-bench-report",

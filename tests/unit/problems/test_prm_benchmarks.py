@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from rewardscope.errors import BadRecord, MissingInput
+from rewardscope.problems.prm_benchmark_report import report
 from rewardscope.problems.prm_benchmarks import (
     Item,
     first_wrong,
@@ -20,7 +21,6 @@ from rewardscope.problems.prm_benchmarks import (
     processbench_counts,
     processbench_f1,
     read_benchmark,
-    report,
     without_number,
 )
 
