@@ -85,6 +85,34 @@ def test_scores_are_the_prm_s_own_and_the_report_is_computed_from_them(tmp_path,
     assert (report["threshold"], report["solutions"]) == (0.5, 24)
 
 
+def test_the_scored_traces_keep_what_is_known_of_their_steps(tmp_path, prm):
+    toy = [
+        {"id": f"toy-{label}", "problem": "3 + 7?", "steps": ["a 3", "7", "10"], "label": label}
+        for label in (-1, 0, 1)
+    ]
+    error = {
+        "modified_question": "3 + 7?",
+        "modified_process": ["a 3", "7", "10"],
+        "error_steps": [1, 3],
+        "classification": "circular",
+        "idx": 0,
+    }
+    files = write(tmp_path / "toy.jsonl", toy), write(tmp_path / "errors.jsonl", [error])
+    out = run(Config(files=files, prm=str(prm)), Settings(data_dir=tmp_path / "data"))
+    labels = [
+        row.traces[0].labels
+        for name in ("toy", "errors")
+        for row in read_solved(out.parent / f"{name}.jsonl")
+    ]
+    # of ProcessBench the first wrong step is known, of PRMBench all are
+    assert labels == [
+        (True, True, True),
+        (False, None, None),
+        (True, False, None),
+        (False, True, False),
+    ]
+
+
 def test_solutions_that_the_prm_cannot_take_are_counted_and_named(tmp_path, prm, files, capsys):
     out = run(Config(files=files, prm=str(prm)), Settings(data_dir=tmp_path / "data"))
     report, manifest = read_json(out), read_json(out.parent / "toy.jsonl.manifest.json")

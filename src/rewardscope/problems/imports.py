@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.problems.datasets import ANSWER_FIELDS, QUESTION_FIELDS, gold_text
-from rewardscope.problems.steps import DELIMITER, split_steps
+from rewardscope.problems.steps import DELIMITER, first_wrong_labels, split_steps
 from rewardscope.records import Finish, Problem, SolvedProblem, Trace
 from rewardscope.storage.jsonl import read_rows
 
@@ -164,14 +164,6 @@ def _processbench(row: Mapping[str, Any]) -> Iterable[Sample]:
         raise BadRecord(f"the label {first_wrong!r} is no position of a step")
     labels = None if first_wrong is None else first_wrong_labels(len(steps), first_wrong)
     yield Sample(question, "", steps, published=verdict, labels=labels)
-
-
-def first_wrong_labels(n_steps: int, first_wrong: int) -> tuple[bool | None, ...]:
-    """Return a label a step, where the position of the first wrong one is known (-1: none is)."""
-    if first_wrong < 0:
-        return (True,) * n_steps
-    labels = (*(True,) * first_wrong, False, *(None,) * n_steps)
-    return labels[:n_steps]
 
 
 def _plain(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:

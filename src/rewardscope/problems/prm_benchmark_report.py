@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from rewardscope.problems.prm_benchmarks import (
+from rewardscope.problems.prm_benchmark_metrics import (
     DIMENSIONS,
-    Item,
+    ScoredSolution,
     prm_score,
     prmbench_counts,
     processbench_counts,
@@ -23,25 +23,21 @@ from rewardscope.statistics.measures import of_sums
 # Shape legend: G questions, C categories, K counts, U units of questions.
 
 
-def report(
-    scored: Sequence[tuple[Item, Sequence[float]]], *, threshold: float, seed: int
-) -> dict[str, Any]:
+def report(scored: Sequence[ScoredSolution], *, threshold: float, seed: int) -> dict[str, Any]:
     """Return the metrics of both benchmarks, each with n and a 95 % interval over problems (an
     Estimate).
     """
     found: dict[str, Any] = {}
     for benchmark, of_benchmark in (("processbench", _processbench), ("prmbench", _prmbench)):
-        mine = [(item, scores) for item, scores in scored if item.benchmark == benchmark]
+        mine = [pair for pair in scored if pair[0].benchmark == benchmark]
         if mine:
             found[benchmark] = of_benchmark(mine, threshold, seed)
     return found
 
 
-def _processbench(
-    scored: Sequence[tuple[Item, Sequence[float]]], threshold: float, seed: int
-) -> dict[str, Any]:
+def _processbench(scored: Sequence[ScoredSolution], threshold: float, seed: int) -> dict[str, Any]:
     names, counts_GCK = _counts(
-        scored, [processbench_counts(item, scores, threshold) for item, scores in scored]
+        scored, [processbench_counts(solution, scores, threshold) for solution, scores in scored]
     )
     subsets = {}
     for index, name in enumerate(names):
@@ -60,11 +56,9 @@ def _processbench(
     return {"subsets": subsets, "average_f1": average}
 
 
-def _prmbench(
-    scored: Sequence[tuple[Item, Sequence[float]]], threshold: float, seed: int
-) -> dict[str, Any]:
+def _prmbench(scored: Sequence[ScoredSolution], threshold: float, seed: int) -> dict[str, Any]:
     names, counts_GCK = _counts(
-        scored, [prmbench_counts(item, scores, threshold) for item, scores in scored]
+        scored, [prmbench_counts(solution, scores, threshold) for solution, scores in scored]
     )
 
     def of_dimension(totals_CK: np.ndarray, categories: Sequence[str]) -> float:
@@ -97,19 +91,19 @@ def _prmbench(
 
 
 def _counts(
-    scored: Sequence[tuple[Item, Sequence[float]]], counts: Sequence[np.ndarray]
+    scored: Sequence[ScoredSolution], counts: Sequence[np.ndarray]
 ) -> tuple[list[str], np.ndarray]:
     """Return the categories, and the counts [problems, categories, 4]: the solutions of one
     question belong together.
     """
-    names = list(dict.fromkeys(item.category for item, _ in scored))
+    names = list(dict.fromkeys(solution.category for solution, _ in scored))
     questions = {
         question: index
-        for index, question in enumerate(dict.fromkeys(item.question for item, _ in scored))
+        for index, question in enumerate(dict.fromkeys(solution.question for solution, _ in scored))
     }
     counts_GCK = np.zeros((len(questions), len(names), 4))
-    for (item, _), mine in zip(scored, counts, strict=True):
-        counts_GCK[questions[item.question], names.index(item.category)] += mine
+    for (solution, _), mine in zip(scored, counts, strict=True):
+        counts_GCK[questions[solution.question], names.index(solution.category)] += mine
     return names, counts_GCK
 
 

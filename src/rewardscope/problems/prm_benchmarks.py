@@ -1,35 +1,26 @@
-"""ProcessBench and PRMBench: their items, and their metrics as published, from the step scores of
-any PRM. `prm_benchmark_report.py` puts intervals around them.
+"""ProcessBench and PRMBench: solutions whose wrong steps are known.
 
-Sources: ProcessBench, arXiv 2412.06559; PRMBench, arXiv 2501.03124, and the evaluation code that
-its authors publish.
+Sources: ProcessBench, arXiv 2412.06559; PRMBench, arXiv 2501.03124.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
 from rewardscope.errors import BadRecord, MissingInput
+from rewardscope.problems.steps import first_wrong_labels
 from rewardscope.storage.jsonl import read_rows
 
 Benchmark = Literal["processbench", "prmbench"]
 PROCESSBENCH_FIELDS = ("problem", "steps", "label")
 PRMBENCH_FIELDS = ("modified_question", "modified_process", "error_steps", "classification")
-DIMENSIONS = {
-    "simplicity": ("redundency", "circular"),  # spelled as published
-    "soundness": ("counterfactual", "step_contradiction", "domain_inconsistency", "confidence"),
-    "sensitivity": ("missing_condition", "deception", "multi_solutions"),
-}
-ALL_CORRECT = "multi_solutions"  # has no wrong step, so its score is the F1 of right steps alone
 
 _NUMBERED = re.compile(r"(?:step\s*)?\d+\.(?!\d)\s*", re.IGNORECASE)
 
 
-class Item(NamedTuple):
-    """One solution with its labels."""
+class LabelledSolution(NamedTuple):
+    """One solution whose wrong steps are known."""
 
     id: str
     benchmark: Benchmark
@@ -40,48 +31,55 @@ class Item(NamedTuple):
     wrong: tuple[int, ...]
     """Positions of wrong steps from 0: of ProcessBench the first one, of PRMBench all."""
 
+    @property
+    def labels(self) -> tuple[bool | None, ...]:
+        """Say of each step whether it is right; None after the first wrong one of ProcessBench."""
+        if self.benchmark == "processbench":
+            return first_wrong_labels(len(self.steps), self.wrong[0] if self.wrong else -1)
+        return tuple(place not in self.wrong for place in range(len(self.steps)))
 
-class Items(NamedTuple):
+
+class LabelledSolutions(NamedTuple):
     """What a file holds."""
 
-    items: list[Item]
+    solutions: list[LabelledSolution]
     repeated: list[str]
-    """Ids that come again; the first item counts, as published."""
+    """Ids that come again; the first solution counts, as published."""
     beyond: list[str]
-    """Ids of items with a wrong step after the last step; that label counts for nothing, as
+    """Ids of solutions with a wrong step after the last step; that label counts for nothing, as
     published.
     """
 
 
-def read_benchmark(path: Path) -> Items:
+def read_benchmark(path: Path) -> LabelledSolutions:
     """Read one jsonl file of either benchmark.
 
     Raises: MissingInput; BadRecord with the line's number.
     """
-    items: dict[str, Item] = {}
+    solutions: dict[str, LabelledSolution] = {}
     repeated, beyond = [], []
     for number, row in enumerate(read_rows(path), start=1):
         try:
-            item = _item(row)
+            solution = _solution(row)
         except BadRecord as error:
             raise BadRecord(f"{path} line {number}: {error}") from None
-        if item.id in items:
-            repeated.append(item.id)
+        if solution.id in solutions:
+            repeated.append(solution.id)
             continue
-        if item.wrong and max(item.wrong) >= len(item.steps):
-            beyond.append(item.id)
-        items[item.id] = item
-    if not items:
+        if solution.wrong and max(solution.wrong) >= len(solution.steps):
+            beyond.append(solution.id)
+        solutions[solution.id] = solution
+    if not solutions:
         raise MissingInput(f"{path} has no rows")
-    return Items(list(items.values()), repeated, beyond)
+    return LabelledSolutions(list(solutions.values()), repeated, beyond)
 
 
-def _item(row: Mapping[str, Any]) -> Item:
+def _solution(row: Mapping[str, Any]) -> LabelledSolution:
     if all(field in row for field in PROCESSBENCH_FIELDS):
-        item_id, label = str(row.get("id", "")), row["label"]
-        subset = item_id.rpartition("-")[0] or "all"  # gsm8k-17
-        item = Item(
-            item_id,
+        solution_id, label = str(row.get("id", "")), row["label"]
+        subset = solution_id.rpartition("-")[0] or "all"  # gsm8k-17
+        solution = LabelledSolution(
+            solution_id,
             "processbench",
             subset,
             str(row["problem"]),
@@ -93,7 +91,7 @@ def _item(row: Mapping[str, Any]) -> Item:
         steps = tuple(without_number(step) for step in _texts(row["modified_process"]))
         # published from 1
         wrong = tuple(sorted({position - 1 for position in _positions(row["error_steps"])}))
-        item = Item(
+        solution = LabelledSolution(
             f"{category}_{row.get('idx', '')}",
             "prmbench",
             category,
@@ -107,9 +105,11 @@ def _item(row: Mapping[str, Any]) -> Item:
             f" ({', '.join(PRMBENCH_FIELDS)})"
         )
         raise BadRecord(f"not a row of {known}")
-    if not item.steps or any(position < 0 for position in item.wrong):
-        raise BadRecord(f"item {item.id}: {len(item.steps)} steps, wrong ones at {item.wrong}")
-    return item
+    if not solution.steps or any(position < 0 for position in solution.wrong):
+        raise BadRecord(
+            f"item {solution.id}: {len(solution.steps)} steps, wrong ones at {solution.wrong}"
+        )
+    return solution
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -132,64 +132,3 @@ def without_number(step: str) -> str:
     return (
         _NUMBERED.sub("", step.strip(), count=1) if _NUMBERED.match(step.strip()) else step.strip()
     )
-
-
-def first_wrong(scores: Sequence[float], threshold: float) -> int:
-    """Return the position of the first step that does not score above the threshold, -1 where all
-    do.
-    """
-    return next((position for position, score in enumerate(scores) if score <= threshold), -1)
-
-
-def processbench_counts(item: Item, scores: Sequence[float], threshold: float) -> np.ndarray:
-    """Return counts [4]: solutions with an error, those whose first error is found; solutions
-    without, those found to be so.
-    """
-    found = first_wrong(scores, threshold)
-    return np.array(
-        [1, found == item.wrong[0], 0, 0] if item.wrong else [0, 0, 1, found == -1],
-        dtype=np.float64,
-    )
-
-
-def processbench_f1(counts: np.ndarray) -> float:
-    """Return the harmonic mean of the accuracy on solutions with an error and on those without;
-
-    NaN where one kind is missing.
-    """
-    if not counts[0] or not counts[2]:
-        return float("nan")
-    on_errors, on_correct = counts[1] / counts[0], counts[3] / counts[2]
-    return (
-        float(2 * on_errors * on_correct / (on_errors + on_correct))
-        if on_errors + on_correct
-        else 0.0
-    )
-
-
-def prmbench_counts(item: Item, scores: Sequence[float], threshold: float) -> np.ndarray:
-    """Return counts of steps [4]: right ones found right, wrong found right, wrong found wrong,
-    right found wrong.
-    """
-    counts = np.zeros(4)
-    for position, score in enumerate(scores):
-        wrong, found_wrong = position in item.wrong, score <= threshold
-        counts[(2 if wrong else 3) if found_wrong else (1 if wrong else 0)] += 1
-    return counts
-
-
-def prm_score(counts: np.ndarray, *, category: str | None) -> float:
-    """Return half the F1 of right steps and half that of wrong ones; of `multi_solutions` the first
-    alone. NaN without such steps.
-    """
-    true_right, false_right, true_wrong, false_wrong = counts
-    right = _f1(true_right, false_right + false_wrong)
-    return (
-        right
-        if category == ALL_CORRECT
-        else 0.5 * right + 0.5 * _f1(true_wrong, false_right + false_wrong)
-    )
-
-
-def _f1(hits: float, misses: float) -> float:
-    return float(2 * hits / (2 * hits + misses)) if hits or misses else float("nan")

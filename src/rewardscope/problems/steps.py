@@ -1,4 +1,4 @@
-"""Split a solution into steps and join it back, losing nothing."""
+"""Split a solution into steps and join it back, losing nothing; labels of steps."""
 
 from rewardscope.errors import ConfigError
 
@@ -30,3 +30,11 @@ def split_steps(text: str, delimiter: str = DELIMITER) -> list[str]:
         else:
             held += piece + delimiter
     return steps
+
+
+def first_wrong_labels(n_steps: int, first_wrong: int) -> tuple[bool | None, ...]:
+    """Return a label a step, where the position of the first wrong one is known (-1: none is)."""
+    if first_wrong < 0:
+        return (True,) * n_steps
+    labels = (*(True,) * first_wrong, False, *(None,) * n_steps)
+    return labels[:n_steps]

@@ -24,7 +24,7 @@ from rewardscope.storage.tables import read_json
 
 if TYPE_CHECKING:
     from rewardscope.prms import Scorer
-    from rewardscope.problems.prm_benchmarks import Item, Items
+    from rewardscope.problems.prm_benchmarks import LabelledSolution, LabelledSolutions
     from rewardscope.records import Encoded
 
 REPEATED = "item whose id came before"
@@ -113,14 +113,16 @@ def run(config: Config, settings: Settings) -> Path:
 
     read = [read_benchmark(source) for source in sources]
     pending = [
-        (stage, items) for stage, items in zip(stages, read, strict=True) if not stage.is_done()
+        (stage, labelled)
+        for stage, labelled in zip(stages, read, strict=True)
+        if not stage.is_done()
     ]
     if pending:
         _score_all(pending, config)
     return _report(outs, read, config=config, out=prm_bench_report_file(folder))
 
 
-def _score_all(pending: Sequence[tuple[Stage, "Items"]], config: Config) -> None:
+def _score_all(pending: Sequence[tuple[Stage, "LabelledSolutions"]], config: Config) -> None:
     """Load the PRM once and work off the files."""
     from rewardscope.prms import find_adapter, load_scorer
 
@@ -134,21 +136,26 @@ def _score_all(pending: Sequence[tuple[Stage, "Items"]], config: Config) -> None
         window=config.prm_window,
         beyond=config.beyond_window,
     )
-    for stage, items in pending:
+    for stage, labelled in pending:
         with stage:
-            _score(items, scorer, stage=stage, chunk_size=config.chunk, bounds=bounds)
+            _score(labelled, scorer, stage=stage, chunk_size=config.chunk, bounds=bounds)
 
 
 def _score(
-    items: "Items", scorer: "Scorer", *, stage: Stage, chunk_size: int, bounds: list[float] | None
+    labelled: "LabelledSolutions",
+    scorer: "Scorer",
+    *,
+    stage: Stage,
+    chunk_size: int,
+    bounds: list[float] | None,
 ) -> None:
     """Score chunk by chunk, keep each as it is done, then write the file and the manifest."""
     dataset = slug(stage.out)
     partial = PartialRows(stage.out, stage.key)
     accepted, refused, reasons = [], {}, Counter()
-    for item in items.items:
+    for solution in labelled.solutions:
         try:
-            accepted.append((item, scorer.encode(item.question, item.steps)))
+            accepted.append((solution, scorer.encode(solution.question, solution.steps)))
         except BadRecord as error:
             # Counted under one reason for all that are too long; each is named with its own below.
             reasons[
@@ -158,16 +165,18 @@ def _score(
                     else "refused"
                 )
             ] += 1
-            refused[item.id] = str(error)
+            refused[solution.id] = str(error)
     if not accepted:
         raise MissingInput(
-            f"{dataset}: the PRM can score none of the {len(items.items)} solutions; the first:"
-            f" {next(iter(refused.values()))}"
+            f"{dataset}: the PRM can score none of the {len(labelled.solutions)} solutions; the"
+            f" first: {next(iter(refused.values()))}"
         )
-    for item_id, why in refused.items():
-        get_logger().warning(f"prm-bench: {dataset} leaves out {item_id}: {why}")
+    for solution_id, why in refused.items():
+        get_logger().warning(f"prm-bench: {dataset} leaves out {solution_id}: {why}")
     todo = [
-        (item, encoded) for item, encoded in accepted if f"{dataset}/{item.id}" not in partial.done
+        (solution, encoded)
+        for solution, encoded in accepted
+        if f"{dataset}/{solution.id}" not in partial.done
     ]
     chunks = [todo[start : start + chunk_size] for start in range(0, len(todo), chunk_size)]
     for chunk in progress(chunks, f"prm-bench {dataset}", unit="chunk"):
@@ -176,16 +185,16 @@ def _score(
         seconds = round((time.perf_counter() - started) / len(chunk), 6)
         partial.add(
             _solved(
-                item,
-                of_item,
+                solution,
+                its_scores,
                 dataset,
                 in_window=len(encoded.input_ids) <= scorer.window,
                 cost=_cost(scorer, encoded, seconds),
             )
-            for (item, encoded), of_item in zip(chunk, scores, strict=True)
+            for (solution, encoded), its_scores in zip(chunk, scores, strict=True)
         )
-    rows = partial.finish([f"{dataset}/{item.id}" for item, _ in accepted])
-    skipped = dict(reasons) | ({REPEATED: len(items.repeated)} if items.repeated else {})
+    rows = partial.finish([f"{dataset}/{solution.id}" for solution, _ in accepted])
+    skipped = dict(reasons) | ({REPEATED: len(labelled.repeated)} if labelled.repeated else {})
     stage.finish(
         [stage.out], rows=rows, skipped=skipped, extra={"refused": refused, "score_range": bounds}
     )
@@ -199,15 +208,23 @@ def _cost(scorer: "Scorer", encoded: "Encoded", seconds: float) -> Cost:
 
 
 def _solved(
-    item: "Item", scores: Sequence[float], dataset: str, *, in_window: bool, cost: Cost
+    solution: "LabelledSolution",
+    scores: Sequence[float],
+    dataset: str,
+    *,
+    in_window: bool,
+    cost: Cost,
 ) -> SolvedProblem:
-    """Return a scored solution as a row of a generations file."""
-    problem = Problem(id=f"{dataset}/{item.id}", dataset=dataset, question=item.question, answer="")
+    """Return a scored solution as a row of a generations file, with what is known of its steps."""
+    problem = Problem(
+        id=f"{dataset}/{solution.id}", dataset=dataset, question=solution.question, answer=""
+    )
     trace = Trace(
         problem_id=problem.id,
         index=0,
-        steps=item.steps,
+        steps=solution.steps,
         scores=tuple(scores),
+        labels=solution.labels,
         finish="eos",
         n_tokens=None,
         in_window=in_window,
@@ -225,7 +242,9 @@ def _threshold(config: Config, bounds: Sequence[float] | None) -> float:
     return sum(bounds) / 2
 
 
-def _report(outs: Sequence[Path], read: Sequence["Items"], *, config: Config, out: Path) -> Path:
+def _report(
+    outs: Sequence[Path], read: Sequence["LabelledSolutions"], *, config: Config, out: Path
+) -> Path:
     """Compute the metrics from the kept scores, write and print them.
 
     It takes seconds, so it is always made anew.
@@ -244,16 +263,16 @@ def _report(outs: Sequence[Path], read: Sequence["Items"], *, config: Config, ou
         threshold = _threshold(config, next(iter(extras.values()))["score_range"])
         scored = [
             pair
-            for path, items in zip(outs, read, strict=True)
-            for pair in _with_scores(path, items, within=False)
+            for path, labelled in zip(outs, read, strict=True)
+            for pair in _with_scores(path, labelled, within=False)
         ]
         within = [
             pair
-            for path, items in zip(outs, read, strict=True)
-            for pair in _with_scores(path, items, within=True)
+            for path, labelled in zip(outs, read, strict=True)
+            for pair in _with_scores(path, labelled, within=True)
         ]
-        for path, items in zip(outs, read, strict=True):
-            for reason, ids in ((REPEATED, items.repeated), (BEYOND, items.beyond)):
+        for path, labelled in zip(outs, read, strict=True):
+            for reason, ids in ((REPEATED, labelled.repeated), (BEYOND, labelled.beyond)):
                 if ids:
                     get_logger().warning(
                         f"prm-bench: {slug(path)}: {len(ids)} times {reason}: {', '.join(ids)}"
@@ -264,10 +283,10 @@ def _report(outs: Sequence[Path], read: Sequence["Items"], *, config: Config, ou
             "solutions": len(scored),
             "left_out": {name: extra["refused"] for name, extra in extras.items()},
             "repeated": {
-                slug(path): items.repeated for path, items in zip(outs, read, strict=True)
+                slug(path): labelled.repeated for path, labelled in zip(outs, read, strict=True)
             },
             "wrong_step_beyond_the_last": {
-                slug(path): items.beyond for path, items in zip(outs, read, strict=True)
+                slug(path): labelled.beyond for path, labelled in zip(outs, read, strict=True)
             },
             **_as_json(report(scored, threshold=threshold, seed=config.seed)),
             "beyond_window": len(scored) - len(within),
@@ -281,16 +300,18 @@ def _report(outs: Sequence[Path], read: Sequence["Items"], *, config: Config, ou
 
 
 def _with_scores(
-    path: Path, items: "Items", *, within: bool
-) -> list[tuple["Item", tuple[float, ...]]]:
+    path: Path, labelled: "LabelledSolutions", *, within: bool
+) -> list[tuple["LabelledSolution", tuple[float, ...]]]:
     """Return the solutions that have scores, all or those within the PRM's window."""
     scores = {
         row.problem.id: row.traces[0].scores
         for row in read_solved(path)
         if row.traces[0].in_window or not within
     }
-    kept = [(item, scores.get(f"{slug(path)}/{item.id}")) for item in items.items]
-    return [(item, of_item) for item, of_item in kept if of_item is not None]
+    kept = [
+        (solution, scores.get(f"{slug(path)}/{solution.id}")) for solution in labelled.solutions
+    ]
+    return [(solution, found) for solution, found in kept if found is not None]
 
 
 def _as_json(value: Any) -> Any:

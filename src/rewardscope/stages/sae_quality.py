@@ -4,7 +4,7 @@ rewards keep of them.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -151,40 +151,28 @@ def _read(source: Path) -> Iterator[Labelled]:
 
     first = next(iter(read_rows(source)), {})
     if any(set(fields) <= first.keys() for fields in (PROCESSBENCH_FIELDS, PRMBENCH_FIELDS)):
-        for item in read_benchmark(source).items:
-            problem = Problem(
-                id=item.question, dataset=item.benchmark, question=item.question, answer=""
-            )
+        for solution in read_benchmark(source).solutions:
+            question = solution.question
+            problem = Problem(id=question, dataset=solution.benchmark, question=question, answer="")
             trace = Trace(
-                problem_id=item.id,
+                problem_id=solution.id,
                 index=0,
-                steps=item.steps,
+                steps=solution.steps,
                 scores=None,
                 finish="eos",
                 n_tokens=None,
+                labels=solution.labels,
             )
-            # Of ProcessBench only the first wrong step is known; what comes after it is neither.
-            known_to = (
-                item.wrong[0]
-                if item.wrong and item.benchmark == "processbench"
-                else len(item.steps)
-            )
-            yield (
-                problem,
-                trace,
-                tuple(
-                    int(s not in item.wrong) if s <= known_to else -1
-                    for s in range(len(item.steps))
-                ),
-            )
+            yield problem, trace, _as_numbers(solution.labels)
         return
     for solved in read_solved(source):
         for trace in solved.traces:
-            yield (
-                solved.problem,
-                trace,
-                (-1 if trace.correct is None else int(trace.correct),) * len(trace.steps),
-            )
+            labels = trace.labels or (trace.correct,) * len(trace.steps)
+            yield solved.problem, trace, _as_numbers(labels)
+
+
+def _as_numbers(labels: Sequence[bool | None]) -> tuple[int, ...]:
+    return tuple(-1 if label is None else int(label) for label in labels)
 
 
 def _chosen(labelled: list[Labelled], sae: SaeRun, config: Config) -> list[Labelled]:

@@ -12,17 +12,15 @@ import pytest
 from sklearn.metrics import f1_score
 
 from rewardscope.errors import BadRecord, MissingInput
-from rewardscope.problems.prm_benchmark_report import report
-from rewardscope.problems.prm_benchmarks import (
-    Item,
+from rewardscope.problems.prm_benchmark_metrics import (
     first_wrong,
     prm_score,
     prmbench_counts,
     processbench_counts,
     processbench_f1,
-    read_benchmark,
-    without_number,
 )
+from rewardscope.problems.prm_benchmark_report import report
+from rewardscope.problems.prm_benchmarks import LabelledSolution, read_benchmark, without_number
 
 DATA = Path(__file__).parents[3] / "../shared/data"
 PRMBENCH = {
@@ -41,8 +39,8 @@ PROCESSBENCH = {
 }
 
 
-def processbench(label: int, *, subset: str = "gsm8k", question: str = "Q?") -> Item:
-    return Item(
+def processbench(label: int, *, subset: str = "gsm8k", question: str = "Q?") -> LabelledSolution:
+    return LabelledSolution(
         f"{subset}-0",
         "processbench",
         subset,
@@ -54,11 +52,11 @@ def processbench(label: int, *, subset: str = "gsm8k", question: str = "Q?") -> 
 
 def prmbench(
     wrong: tuple[int, ...], n: int, *, category: str = "circular", question: str = "Q?"
-) -> Item:
-    return Item("x", "prmbench", category, question, tuple("abcdefgh"[:n]), wrong)
+) -> LabelledSolution:
+    return LabelledSolution("x", "prmbench", category, question, tuple("abcdefgh"[:n]), wrong)
 
 
-def stored() -> list[tuple[Item, list[float]]]:
+def stored() -> list[tuple[LabelledSolution, list[float]]]:
     rows = [
         json.loads(line)
         for line in (
@@ -70,7 +68,7 @@ def stored() -> list[tuple[Item, list[float]]]:
     ]
     return [
         (
-            Item(
+            LabelledSolution(
                 str(n),
                 row["benchmark"],
                 row["category"],
@@ -183,7 +181,7 @@ def test_the_prm_score_is_the_mean_of_two_f1_of_sklearn():
 
 
 def test_dimensions_are_means_of_their_categories_and_need_all_of_them():
-    def of(category: str, scores: tuple[float, ...]) -> tuple[Item, tuple[float, ...]]:
+    def of(category: str, scores: tuple[float, ...]) -> tuple[LabelledSolution, tuple[float, ...]]:
         return prmbench((1,), 3, category=category), scores
 
     circular, redundant = of("circular", (0.9, 0.1, 0.9)), of("redundency", (0.9, 0.9, 0.9))
@@ -233,9 +231,11 @@ def test_a_step_loses_the_number_it_begins_with_and_nothing_else(step, bare):
 def test_rows_of_both_benchmarks_are_told_apart_by_their_fields(tmp_path):
     items = read(
         tmp_path, [PRMBENCH, PROCESSBENCH, PROCESSBENCH | {"id": "omni-math-3", "label": -1}]
-    ).items
-    assert items[0] == Item("circular_p_0", "prmbench", "circular", "Q?", ("a", "b", "c"), (1, 2))
-    assert items[1] == Item("gsm8k-7", "processbench", "gsm8k", "Q?", ("a", "b"), (1,))
+    ).solutions
+    assert items[0] == LabelledSolution(
+        "circular_p_0", "prmbench", "circular", "Q?", ("a", "b", "c"), (1, 2)
+    )
+    assert items[1] == LabelledSolution("gsm8k-7", "processbench", "gsm8k", "Q?", ("a", "b"), (1,))
     assert (items[2].category, items[2].wrong) == ("omni-math", ())
 
 
@@ -248,7 +248,9 @@ def test_repeated_items_and_labels_beyond_the_last_step_are_named(tmp_path):
             PRMBENCH | {"idx": "p_1", "error_steps": [4]},
         ],
     )
-    assert [item.steps for item in read_items.items] == [("a", "b", "c")] * 2  # the first counts
+    assert [item.steps for item in read_items.solutions] == [
+        ("a", "b", "c")
+    ] * 2  # the first counts
     assert (read_items.repeated, read_items.beyond) == (["circular_p_0"], ["circular_p_1"])
 
 
@@ -287,5 +289,8 @@ def test_published_files_are_read_whole(name, items, wrong, repeated, beyond):
     if not path.exists():
         pytest.skip(f"{path.name} is not here: it is published data, not part of the project")
     found = read_benchmark(path)
-    assert (len(found.items), sum(bool(item.wrong) for item in found.items)) == (items, wrong)
+    assert (len(found.solutions), sum(bool(item.wrong) for item in found.solutions)) == (
+        items,
+        wrong,
+    )
     assert (len(found.repeated), len(found.beyond)) == (repeated, beyond)
