@@ -3,15 +3,17 @@ vote, and in each search; a panel per data set.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
 from figures.names import SEARCHES, made
+from figures.reports import MetricsReport
 from figures.style import COLOURS, Drawn, canvas, draw_bar, drawn, finish, write_above
 from rewardscope.errors import MissingInput
+from rewardscope.records import Estimate
 from rewardscope.settings import Settings
-from rewardscope.storage.tables import read_json
+from rewardscope.storage.tables import read_json_as
 
 QUESTION = "Does guidance by the PRM find more right answers?"
 METHODS = (
@@ -42,11 +44,12 @@ def find(settings: Settings) -> list[Path]:
 
 def read_bars(path: Path) -> list[Bar]:
     """Return the bars of one metrics file; the generations beside it name policy and data set."""
-    source, report = made(path.parent, path.name.removesuffix(".metrics.json")), read_json(path)
-    metrics, most = report["metrics"], report["traces_per_problem"][0]
+    source = made(path.parent, path.name.removesuffix(".metrics.json"))
+    report = read_json_as(path, MetricsReport)
+    metrics, most = report.metrics, report.traces_per_problem[0]
 
-    def bar(method: str, found: dict[str, Any]) -> Bar:
-        return Bar(source.dataset, source.policy, method, drawn(found), found["n"])
+    def bar(method: str, found: Estimate) -> Bar:
+        return Bar(source.dataset, source.policy, method, drawn(found), found.n)
 
     if source.by in SEARCHES:
         return [bar(f"{SEARCHES[source.by]}, PRM", metrics["accuracy"])]

@@ -3,7 +3,6 @@ formatting tokens.
 """
 
 from collections import defaultdict
-from dataclasses import asdict
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -22,11 +21,12 @@ from figures.style import (
     write_above,
 )
 from rewardscope.errors import MissingInput
+from rewardscope.features.diff_table import FeatureDiff
 from rewardscope.log import get_logger
 from rewardscope.settings import Settings
 from rewardscope.statistics.intervals import wilson
 from rewardscope.storage.files import manifest_of
-from rewardscope.storage.tables import read_csv, read_json
+from rewardscope.storage.tables import read_csv_as, read_json
 
 QUESTION = "Which features fire more on reasoning, and do they fire on formatting?"
 FAVOURS = {"reasoning": COLOURS[1], "instruct": COLOURS[0], "neither": "#bbbbbb"}
@@ -62,9 +62,9 @@ def draw(paths: list[Path]) -> Figure:
     """Draw a row for each SAE: firing rates on both sides, and by layer the share of reasoning
     features that fire on formatting.
     """
-    by_run: dict[str, list[dict[str, str]]] = defaultdict(list)
+    by_run: dict[str, list[FeatureDiff]] = defaultdict(list)
     for path in paths:
-        by_run[path.parents[1].name] += read_csv(path)
+        by_run[path.parents[1].name] += read_csv_as(path, FeatureDiff)
     figure, axes = canvas(QUESTION, rows=len(by_run), columns=2, width=3.2, height=2.9)
     for (rates, shares), (run, rows) in zip(axes, by_run.items(), strict=True):
         _draw_rates(rates, rows)
@@ -90,33 +90,33 @@ def draw(paths: list[Path]) -> Figure:
     )
 
 
-def _draw_rates(panel: Axes, rows: list[dict[str, str]]) -> None:
+def _draw_rates(panel: Axes, rows: list[FeatureDiff]) -> None:
     for name in reversed(FAVOURS):
-        here = [row for row in rows if row["favours"] == name]
+        here = [row for row in rows if row.favours == name]
         panel.scatter(
-            [float(row["rate_instruct"]) for row in here],
-            [float(row["rate_reasoning"]) for row in here],
+            [row.rate_instruct for row in here],
+            [row.rate_reasoning for row in here],
             s=5,
             color=FAVOURS[name],
             label=name,
             linewidths=0,
             alpha=0.7,
         )
-    top = max(float(row[side]) for row in rows for side in ("rate_instruct", "rate_reasoning"))
+    top = max(max(row.rate_instruct, row.rate_reasoning) for row in rows)
     panel.plot([0, top], [0, top], color=GREY, linewidth=0.8, linestyle=":")
     panel.set(xlabel="rate on instruct data", ylabel="rate on reasoning data")
     symlog_axis(panel, "x", linear=_LINEAR, top=top)
     symlog_axis(panel, "y", linear=_LINEAR, top=top)
 
 
-def _draw_shares(panel: Axes, rows: list[dict[str, str]]) -> None:
+def _draw_shares(panel: Axes, rows: list[FeatureDiff]) -> None:
     by_layer: dict[int, list[bool]] = defaultdict(list)
     for row in rows:
-        if row["favours"] == "reasoning":
-            by_layer[int(row["layer"])].append(float(row["share_formatting"]) > 0.5)
+        if row.favours == "reasoning":
+            by_layer[row.layer].append(row.share_formatting > 0.5)
     for layer, formatting in sorted(by_layer.items()):
         found = wilson(sum(formatting), len(formatting))
-        share = drawn(asdict(found))
+        share = drawn(found)
         draw_bar(panel, layer, share, width=0.8, colour=FAVOURS["reasoning"], label="_share")
         write_above(panel, layer, share, str(len(formatting)))
     panel.set(title="reasoning features on formatting", xlabel="layer", ylim=(0, 1.1))

@@ -17,8 +17,9 @@ from figures.style import (
     whole_number_axis,
     whole_results,
 )
+from rewardscope.records import ProbeResult
 from rewardscope.settings import Settings
-from rewardscope.storage.tables import read_csv
+from rewardscope.storage.tables import read_csv_as
 
 QUESTION = "From which layer can a linear probe read the reward, and the correctness?"
 PANELS = {
@@ -47,8 +48,9 @@ def draw(paths: list[Path]) -> Figure:
         metric, axis_label, chance = PANELS[target]
         panel.axhline(chance, color=GREY, linewidth=0.8, linestyle=":")
         for path in (p for p in paths if p.parent.name == target):
-            rows = [row for row in read_csv(path) if row["probe"] == "states"]
-            layers, name = [int(row["layer"]) for row in rows], names[path.parents[2].name]
+            rows = [row for row in read_csv_as(path, ProbeResult) if row.probe == "states"]
+            layers = [row.layer for row in rows if row.layer is not None]
+            name = names[path.parents[2].name]
             colour = colour_of(name, names.values())
             values = [drawn(row, value=metric) for row in rows]
             draw_line(panel, layers, values, colour=colour, label=name)
@@ -62,7 +64,7 @@ def draw(paths: list[Path]) -> Figure:
                 linestyle="--",
                 label=f"{name}, best control",
             )
-            counts |= {int(row["n_test_problems"]) for row in rows}
+            counts |= {row.n_test_problems for row in rows}
         panel.set(title=f"target: {target}", xlabel="layer", ylabel=axis_label)
         whole_number_axis(panel.xaxis)
     n = " to ".join(map(str, sorted({min(counts), max(counts)})))

@@ -7,10 +7,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from figures.names import labels
+from figures.reports import SaeQuality
 from figures.style import COLOURS, canvas, draw_point, drawn, finish, whole_number_axis
 from rewardscope.errors import MissingInput
 from rewardscope.settings import Settings
-from rewardscope.storage.tables import read_json
+from rewardscope.storage.tables import read_json_as
 
 QUESTION = "What is left of the PRM's rewards behind an SAE?"
 WAYS = (("sae", "SAE"), ("mean", "mean ablation"), ("zero", "zero ablation"))
@@ -38,19 +39,19 @@ def draw(paths: list[Path]) -> Figure:
     figure, axes = canvas(QUESTION, rows=len(paths), columns=len(PANELS), width=3.2, height=2.5)
     names = labels(paths[0].parents[3], dict.fromkeys(path.parent.name for path in paths))
     for row, path in zip(axes, paths, strict=True):
-        rewards = [layer["reward"] for layer in read_json(path)]
+        rewards = [layer.reward for layer in read_json_as(path, list[SaeQuality])]
         for panel, (measure, label) in zip(row, PANELS, strict=True):
             for index, (way, name) in enumerate(WAYS):
                 for reward in rewards:
                     draw_point(
                         panel,
-                        reward["layer"] + 0.15 * (index - 1),
-                        drawn(reward[way][measure]),
+                        reward.layer + 0.15 * (index - 1),
+                        drawn(getattr(getattr(reward, way), measure)),
                         colour=COLOURS[index],
                         label=name,
                     )
             panel.set(xlabel="layer", ylabel=label)
             whole_number_axis(panel.xaxis)
-        counts = f"{rewards[0]['n_steps']} steps of {rewards[0]['n_problems']} problems"
+        counts = f"{rewards[0].n_steps} steps of {rewards[0].n_problems} problems"
         row[0].set_title(f"{path.parents[1].name}, {names[path.parent.name]}: {counts}", loc="left")
     return finish(figure, "95 % over problems")

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from figures.reports import LayerQuality
 from figures.style import canvas, colour_of, draw_bar, drawn, finish, whole_number_axis
 from rewardscope.errors import MissingInput
 from rewardscope.settings import Settings
-from rewardscope.storage.tables import read_json
+from rewardscope.storage.tables import read_json_as
 
 QUESTION = "How much of each layer does its SAE keep?"
 PANELS = (
@@ -27,9 +28,9 @@ def find(settings: Settings) -> list[Path]:
 
 def draw(paths: list[Path]) -> Figure:
     """Draw a panel for each measure, a group of bars for each layer, one for each run."""
-    by_run: dict[str, list[dict]] = {}
+    by_run: dict[str, list[LayerQuality]] = {}
     for path in paths:
-        by_run.setdefault(path.parents[1].name, []).append(read_json(path))
+        by_run.setdefault(path.parents[1].name, []).append(read_json_as(path, LayerQuality))
     width = 0.8 / len(by_run)
     figure, axes = canvas(QUESTION, rows=1, columns=len(PANELS), width=3.2, height=2.6)
     for panel, (measure, label) in zip(axes[0], PANELS, strict=True):
@@ -37,8 +38,8 @@ def draw(paths: list[Path]) -> Figure:
             for quality in qualities:
                 draw_bar(
                     panel,
-                    quality["layer"] + (index - (len(by_run) - 1) / 2) * width,
-                    drawn(quality[measure]),
+                    quality.layer + (index - (len(by_run) - 1) / 2) * width,
+                    drawn(getattr(quality, measure)),
                     width=width,
                     colour=colour_of(run, by_run),
                     label=run,
@@ -46,7 +47,7 @@ def draw(paths: list[Path]) -> Figure:
         panel.set(xlabel="layer", ylabel=label, ylim=(0, None))
         whole_number_axis(panel.xaxis)
     counts = [
-        f"{run}: {qualities[0]['n_rows']} rows of {qualities[0]['n_problems']} held-out problems"
+        f"{run}: {qualities[0].n_rows} rows of {qualities[0].n_problems} held-out problems"
         for run, qualities in by_run.items()
     ]
     return finish(figure, f"{'; '.join(counts)}; 95 %")

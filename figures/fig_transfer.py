@@ -21,8 +21,9 @@ from figures.style import (
     whole_number_axis,
     whole_results,
 )
+from rewardscope.records import TransferResult
 from rewardscope.settings import Settings
-from rewardscope.storage.tables import read_csv
+from rewardscope.storage.tables import read_csv_as
 
 QUESTION = "Does a probe fitted to one policy's traces read another's?"
 # with the value of a probe that knows nothing
@@ -44,9 +45,9 @@ def draw(paths: list[Path]) -> Figure:
     """Draw a row for each table: heat maps of some layers, the within-policy probes on the
     diagonal, then the loss by layer.
     """
-    tables, data_dir = [read_csv(path) for path in paths], paths[0].parents[3]
-    names = labels(data_dir, dict.fromkeys(row["train"] for rows in tables for row in rows))
-    pairs = [_pair(row, names) for rows in tables for row in rows if row["train"] != row["test"]]
+    tables, data_dir = [read_csv_as(path, TransferResult) for path in paths], paths[0].parents[3]
+    names = labels(data_dir, dict.fromkeys(row.train for rows in tables for row in rows))
+    pairs = [_pair(row, names) for rows in tables for row in rows if row.train != row.test]
     figure, axes = canvas(
         QUESTION,
         rows=len(paths),
@@ -58,7 +59,7 @@ def draw(paths: list[Path]) -> Figure:
     for row, rows in zip(axes, tables, strict=True):
         _draw_maps(figure, row[:_MAPS], rows, names)
         _draw_loss(row[_MAPS], rows, names, sorted(set(pairs)))
-    counts = {int(row["n_test_problems"]) for rows in tables for row in rows}
+    counts = {row.n_test_problems for rows in tables for row in rows}
     n = " to ".join(map(str, sorted({min(counts), max(counts)})))
     return finish(
         figure,
@@ -67,24 +68,20 @@ def draw(paths: list[Path]) -> Figure:
     )
 
 
-def _pair(row: Mapping[str, str], names: Mapping[str, str]) -> str:
-    return f"{names[row['train']]} → {names[row['test']]}"
+def _pair(row: TransferResult, names: Mapping[str, str]) -> str:
+    return f"{names[row.train]} → {names[row.test]}"
 
 
 def _draw_maps(
-    figure: Figure, panels: np.ndarray, rows: list[dict[str, str]], names: Mapping[str, str]
+    figure: Figure, panels: np.ndarray, rows: list[TransferResult], names: Mapping[str, str]
 ) -> None:
-    here = list(dict.fromkeys(row["train"] for row in rows))
-    layers = sorted({int(row["layer"]) for row in rows})
-    metric, chance = METRICS[rows[0]["target"]]
+    here = list(dict.fromkeys(row.train for row in rows))
+    layers = sorted({row.layer for row in rows})
+    metric, chance = METRICS[rows[0].target]
     shown = sorted({layers[round(place)] for place in np.linspace(0, len(layers) - 1, _MAPS)})
     image = None
     for panel, layer in zip(panels, shown, strict=False):
-        value = {
-            (row["train"], row["test"]): float(row["value"])
-            for row in rows
-            if int(row["layer"]) == layer
-        }
+        value = {(row.train, row.test): row.value for row in rows if row.layer == layer}
         table = np.array([[value[train, test] for test in here] for train in here])
         image = panel.imshow(table, vmin=chance, vmax=1, cmap="viridis")
         for (y, x), number in np.ndenumerate(table):
@@ -98,7 +95,7 @@ def _draw_maps(
         )
         panel.set(title=f"layer {layer}", xlabel="scored on")
         panel.grid(visible=False)
-    panels[0].set_ylabel(f"target: {rows[0]['target']}\nfitted to")
+    panels[0].set_ylabel(f"target: {rows[0].target}\nfitted to")
     for panel in panels[len(shown) :]:
         panel.set_visible(False)
     if image is not None:
@@ -108,20 +105,20 @@ def _draw_maps(
 
 
 def _draw_loss(
-    panel: Axes, rows: list[dict[str, str]], names: Mapping[str, str], pairs: list[str]
+    panel: Axes, rows: list[TransferResult], names: Mapping[str, str], pairs: list[str]
 ) -> None:
-    metric, _ = METRICS[rows[0]["target"]]
+    metric, _ = METRICS[rows[0].target]
     panel.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
-    foreign = [row for row in rows if row["train"] != row["test"]]
+    foreign = [row for row in rows if row.train != row.test]
     for pair in dict.fromkeys(_pair(row, names) for row in foreign):
         here = sorted(
-            (row for row in foreign if _pair(row, names) == pair), key=lambda row: int(row["layer"])
+            (row for row in foreign if _pair(row, names) == pair), key=lambda row: row.layer
         )
         losses = [drawn(row, value="loss", low="loss_low", high="loss_high") for row in here]
-        layers = [int(row["layer"]) for row in here]
+        layers = [row.layer for row in here]
         draw_line(panel, layers, losses, colour=colour_of(pair, pairs), label=pair)
     panel.set(title="lost in transfer", xlabel="layer", ylabel=f"{metric} below the own probe")
-    top = max((float(row["loss_high"] or row["loss"]) for row in foreign), default=0.0)
+    top = max((row.loss_high or row.loss for row in foreign), default=0.0)
     if top > _FAR:
         symlog_axis(panel, "y", linear=1, top=top)
     whole_number_axis(panel.xaxis)

@@ -7,7 +7,7 @@ that nothing lies over data. An interval that is not known is not drawn.
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,8 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from msgspec import Struct
 
 from rewardscope.errors import MissingInput
+from rewardscope.records import Estimate
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#888888"
@@ -36,14 +38,14 @@ class Drawn(NamedTuple):
 
 
 def drawn(
-    found: Mapping[str, Any], *, value: str = "value", low: str = "low", high: str = "high"
+    found: Estimate | Struct, *, value: str = "value", low: str = "low", high: str = "high"
 ) -> Drawn:
-    """Return an estimate of a JSON file or the row of a table as numbers to draw."""
-    return Drawn(*(_number(found[name]) for name in (value, low, high)))
+    """Return an estimate, or the row of a table, as numbers to draw."""
+    return Drawn(*(_number(getattr(found, name)) for name in (value, low, high)))
 
 
-def _number(given: Any) -> float:
-    return math.nan if given in (None, "") else float(given)
+def _number(given: float | None) -> float:
+    return math.nan if given is None else given
 
 
 def use_style() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from rewardscope.errors import MissingInput
-from rewardscope.features.diff_table import find_parts, merge_parts
+from rewardscope.features.diff_table import FeatureDiff, find_parts, merge_parts
 from rewardscope.settings import Settings
-from rewardscope.storage.tables import read_csv, read_json
+from rewardscope.storage.tables import read_csv_as, read_json
 from tests.e2e.planted_features import (
     BOTH,
     HOSTILE_FEATURE,
@@ -31,10 +31,10 @@ def settings(inputs: Path, tmp_path: Path) -> Settings:
 
 def test_parts_together_are_the_whole_and_every_unit_is_in_one(settings: Settings) -> None:
     instruct = ("math-rm-plain", "math-rm-plain-2")
-    whole = read_csv(diff(settings, instruct=instruct))
+    whole = read_csv_as(diff(settings, instruct=instruct), FeatureDiff)
     parts = [diff(settings, instruct=instruct, part=part, total=3) for part in (1, 2, 3)]
-    cells = [read_csv(path) for path in parts]
-    assert [len({(row["layer"], row["instruct"]) for row in part}) for part in cells] == [1, 1, 2]
+    cells = [read_csv_as(path, FeatureDiff) for path in parts]
+    assert [len({(row.layer, row.instruct) for row in part}) for part in cells] == [1, 1, 2]
     assert [row for part in cells for row in part] == whole
     assert len(merge_parts(parts[0].parent)) == len(whole)
 

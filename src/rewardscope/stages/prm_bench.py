@@ -14,18 +14,18 @@ from rewardscope.errors import BadRecord, ConfigError, MissingInput, TooLong
 from rewardscope.log import get_logger, progress
 from rewardscope.paths import prm_bench_dir, prm_bench_report_file, prm_bench_scores_file, slug
 from rewardscope.prms import DEFAULT_PRM, Beyond, PrmEngineName
-from rewardscope.records import Cost, Estimate, Problem, SolvedProblem, Trace
+from rewardscope.records import Estimate
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, distinct, given_files, option
+from rewardscope.stages.prm_bench_rows import scored_row, scoring_cost, with_scores
 from rewardscope.stages.prm_bench_tables import benchmark_table
 from rewardscope.storage.files import manifest_of, write_json
-from rewardscope.storage.jsonl import PartialRows, read_solved
+from rewardscope.storage.jsonl import PartialRows
 from rewardscope.storage.tables import read_json
 
 if TYPE_CHECKING:
     from rewardscope.prms import Scorer
-    from rewardscope.problems.prm_benchmarks import LabelledSolution, LabelledSolutions
-    from rewardscope.records import Encoded
+    from rewardscope.problems.prm_benchmarks import LabelledSolutions
 
 REPEATED = "item whose id came before"
 BEYOND = "item with a wrong step after its last one, which counts for nothing"
@@ -184,12 +184,12 @@ def _score(
         scores = scorer.score([encoded for _, encoded in chunk])
         seconds = round((time.perf_counter() - started) / len(chunk), 6)
         partial.add(
-            _solved(
+            scored_row(
                 solution,
                 its_scores,
                 dataset,
                 in_window=len(encoded.input_ids) <= scorer.window,
-                cost=_cost(scorer, encoded, seconds),
+                cost=scoring_cost(scorer, encoded, seconds),
             )
             for (solution, encoded), its_scores in zip(chunk, scores, strict=True)
         )
@@ -198,38 +198,6 @@ def _score(
     stage.finish(
         [stage.out], rows=rows, skipped=skipped, extra={"refused": refused, "score_range": bounds}
     )
-
-
-def _cost(scorer: "Scorer", encoded: "Encoded", seconds: float) -> Cost:
-    n_tokens = len(encoded.input_ids)
-    return Cost(
-        prm_tokens=n_tokens, prm_forwards=1, prm_flops=scorer.flops.of(0, n_tokens), seconds=seconds
-    )
-
-
-def _solved(
-    solution: "LabelledSolution",
-    scores: Sequence[float],
-    dataset: str,
-    *,
-    in_window: bool,
-    cost: Cost,
-) -> SolvedProblem:
-    """Return a scored solution as a row of a generations file, with what is known of its steps."""
-    problem = Problem(
-        id=f"{dataset}/{solution.id}", dataset=dataset, question=solution.question, answer=""
-    )
-    trace = Trace(
-        problem_id=problem.id,
-        index=0,
-        steps=solution.steps,
-        scores=tuple(scores),
-        labels=solution.labels,
-        finish="eos",
-        n_tokens=None,
-        in_window=in_window,
-    )
-    return SolvedProblem(problem=problem, traces=(trace,), chosen=0, cost=cost)
 
 
 def _threshold(config: Config, bounds: Sequence[float] | None) -> float:
@@ -264,12 +232,12 @@ def _report(
         scored = [
             pair
             for path, labelled in zip(outs, read, strict=True)
-            for pair in _with_scores(path, labelled, within=False)
+            for pair in with_scores(path, labelled, within=False)
         ]
         within = [
             pair
             for path, labelled in zip(outs, read, strict=True)
-            for pair in _with_scores(path, labelled, within=True)
+            for pair in with_scores(path, labelled, within=True)
         ]
         for path, labelled in zip(outs, read, strict=True):
             for reason, ids in ((REPEATED, labelled.repeated), (BEYOND, labelled.beyond)):
@@ -297,21 +265,6 @@ def _report(
         stage.finish([out], rows=len(scored))
     show(benchmark_table(found, out))
     return out
-
-
-def _with_scores(
-    path: Path, labelled: "LabelledSolutions", *, within: bool
-) -> list[tuple["LabelledSolution", tuple[float, ...]]]:
-    """Return the solutions that have scores, all or those within the PRM's window."""
-    scores = {
-        row.problem.id: row.traces[0].scores
-        for row in read_solved(path)
-        if row.traces[0].in_window or not within
-    }
-    kept = [
-        (solution, scores.get(f"{slug(path)}/{solution.id}")) for solution in labelled.solutions
-    ]
-    return [(solution, found) for solution, found in kept if found is not None]
 
 
 def _as_json(value: Any) -> Any:

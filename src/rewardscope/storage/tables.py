@@ -16,6 +16,7 @@ from rewardscope.storage.files import replacing
 from rewardscope.storage.typed import convert, decode
 
 T = TypeVar("T", bound=msgspec.Struct)
+Read = TypeVar("Read")
 
 
 def columns_of(kind: type[msgspec.Struct]) -> tuple[str, ...]:
@@ -41,14 +42,6 @@ def _cells(row: Any) -> dict[str, Any]:
     if isinstance(row, dict):
         return row
     return msgspec.structs.asdict(row) if isinstance(row, msgspec.Struct) else asdict(row)
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read a csv file as text cells. Raises: MissingInput."""
-    if not path.is_file():
-        raise MissingInput(f"{path} is not there")
-    with path.open(newline="", encoding="utf-8") as lines:
-        return list(csv.DictReader(lines))
 
 
 def read_csv_as(path: Path, kind: type[T]) -> list[T]:
@@ -91,8 +84,11 @@ def read_json(path: Path) -> Any:
         raise BadRecord(f"{path}: not JSON ({error})") from None
 
 
-def read_json_as(path: Path, kind: type[T]) -> T:
-    """Read a JSON file into a struct. Raises: MissingInput; BadRecord that names the field."""
+def read_json_as(path: Path, kind: type[Read]) -> Read:
+    """Read a JSON file into a struct, or a list of them.
+
+    Raises: MissingInput; BadRecord that names the field.
+    """
     if not path.is_file():
         raise MissingInput(f"{path} is not there")
     try:

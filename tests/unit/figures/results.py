@@ -1,21 +1,25 @@
-"""Result files made by hand, as the tasks leave them, with no more than the figures need."""
+"""Result files made by hand, as the tasks leave them, with values for what the figures need."""
 
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from rewardscope.storage.files import write_json
 from rewardscope.storage.jsonl import write_rows
-from rewardscope.storage.tables import write_csv
+from rewardscope.storage.tables import columns_of, write_csv
 
 
 def estimate(value: float, low: float | None, high: float | None, n: int = 9) -> dict[str, Any]:
     return {"value": value, "low": low, "high": high, "n": n}
 
 
-def write_table(path: Path, rows: list[dict[str, Any]], manifest: dict | None = None) -> Path:
-    """Write a table, and a manifest in its folder."""
-    write_csv(path, rows, fields=list(rows[0]))
-    write_json(path.parent / "manifest.json", {"stage": "x", "outputs": {}, **(manifest or {})})
+def write_table(path: Path, kind: type[msgspec.Struct], rows: list[dict[str, Any]]) -> Path:
+    """Write a table whose other columns hold a number, and a manifest in its folder."""
+    columns = columns_of(kind)
+    assert all(name in columns for row in rows for name in row)
+    write_csv(path, [dict.fromkeys(columns, 1) | row for row in rows], fields=columns)
+    write_json(path.parent / "manifest.json", {"stage": "x", "outputs": {}})
     return path
 
 

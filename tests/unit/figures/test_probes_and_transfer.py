@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from figures import fig_probes, fig_transfer
+from rewardscope.records import ProbeResult, TransferResult
 from rewardscope.settings import Settings
 from tests.unit.figures.looking import assert_readable, bands, legend, lines
 from tests.unit.figures.results import write_generations, write_table
@@ -43,7 +44,7 @@ def test_probes_are_lines_with_bands_named_after_their_policies(data: Path) -> N
     for shift, policy in enumerate(POLICIES):
         for target, metric in (("reward", "r2"), ("correct", "auroc")):
             folder = data / f"math-rm-{policy}_toy" / "linreg" / target
-            write_table(folder / "results.csv", probe_rows(metric, 0.1 + shift / 10))
+            write_table(folder / "results.csv", ProbeResult, probe_rows(metric, 0.1 + shift / 10))
     figure = fig_probes.draw(fig_probes.find(Settings(data_dir=data)))
     assert [axes.get_title() for axes in figure.axes] == ["target: reward", "target: correct"]
     for axes in figure.axes:
@@ -86,7 +87,7 @@ def test_transfer_is_a_map_for_each_layer_and_the_loss_by_layer(data: Path) -> N
             (names[1], names[1], 0.8),
         ]
     ]
-    write_table(data / "probe-transfer" / "a+b" / "reward" / "results.csv", rows)
+    write_table(data / "probe-transfer" / "a+b" / "reward" / "results.csv", TransferResult, rows)
     figure = fig_transfer.draw(fig_transfer.find(Settings(data_dir=data)))
     *maps, loss, scale = figure.axes
     for layer, axes in enumerate(maps):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from figures import fig_reward_patterns, fig_rewards
+from rewardscope.records import PatternBin
 from rewardscope.settings import Settings
 from rewardscope.storage.files import write_json
 from tests.unit.figures.looking import assert_readable, bands, legend, lines
@@ -43,7 +44,7 @@ def found(tmp_path: Path) -> list[Path]:
                     }
                     for place, (start, end) in enumerate(bounds)
                 ]
-    path = write_table(tmp_path / "reward-patterns" / "a+b" / "patterns.csv", rows)
+    path = write_table(tmp_path / "reward-patterns" / "a+b" / "patterns.csv", PatternBin, rows)
     curve = [
         {"forecast": 0.1, "right": estimate(0.2, 0.1, 0.4)},
         {"forecast": 0.9, "right": estimate(0.6, None, None)},

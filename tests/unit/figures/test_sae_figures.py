@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from figures import fig_features, fig_reward_kept, fig_saes
+from rewardscope.features.diff_table import FeatureDiff
 from rewardscope.settings import Settings
 from rewardscope.storage.files import write_json
-from rewardscope.storage.tables import write_csv
+from rewardscope.storage.tables import columns_of, write_csv
 from tests.unit.figures.looking import assert_readable, bars, legend, points
 from tests.unit.figures.results import estimate
 
@@ -90,7 +91,8 @@ def write_part(data: Path, run: str, part: int, total: int, *, created: str = ""
         )
     ]
     path = data / "features" / run / "diff" / f"part_{part:02}_of_{total:02}.csv"
-    write_csv(path, rows, fields=list(rows[0]))
+    columns = columns_of(FeatureDiff)
+    write_csv(path, [dict.fromkeys(columns, 1) | row for row in rows], fields=columns)
     write_json(path.with_name(f"{path.name}.manifest.json"), {"created": created, "outputs": {}})
 
 
