@@ -1,6 +1,6 @@
-"""Lists of layers as text:
+"""Lists of layers as text: `all`, `15`, `0-27`, `0,3,5-7`.
 
-`all`, `15`, `0-27`, `0,3,5-7`. Layer l is the residual stream after decoder block l, from 0.
+Layer l is the residual stream after decoder block l, from 0.
 """
 
 from collections.abc import Sequence

@@ -126,10 +126,7 @@ def figures_dir(data_dir: Path) -> Path:
 
 
 def find_input(name: str | Path, base: Path, *, suffix: str = "") -> Path | None:
-    """Return the first that exists of:
-
-    `name` as it is, with `suffix`, below `base`, below `base` with `suffix`.
-    """
+    """Return the first that exists of `name` and `name` with `suffix`, then both below `base`."""
     plain = Path(name)
     for candidate in (plain, Path(f"{plain}{suffix}"), base / plain, base / f"{plain}{suffix}"):
         if candidate.exists():

@@ -164,7 +164,7 @@ def _spread(model: PreTrainedModel, seed: int) -> PreTrainedModel:
             parameter.normal_(std=0.3, generator=generator)
         for module in model.modules():
             if "RMSNorm" in type(module).__name__:
-                nn.init.uniform_(module.weight, 0.5, 1.5, generator=generator)  # type: ignore[arg-type]
+                nn.init.uniform_(module.weight, 0.5, 1.5, generator=generator)
     return model
 
 

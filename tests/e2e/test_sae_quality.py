@@ -131,7 +131,7 @@ def test_the_states_of_a_policy_have_no_rewards_to_keep(settings: Settings) -> N
 @pytest.mark.parametrize("layout", ["saelens", "sparsify", "dictionary-learning"])
 def test_a_run_goes_to_another_library_and_comes_back(settings: Settings, layout: str) -> None:
     there, back = settings.data_dir / "there", settings.data_dir / "back"
-    export_sae.run(export_sae.Config(sae="run", format=layout, out=there), settings)  # type: ignore[arg-type]
+    export_sae.run(export_sae.Config(sae="run", format=layout, out=there), settings)
     assert sorted(find_sae(str(there), settings).layers) == [0, 2]
     export_sae.run(export_sae.Config(sae=str(there), format="rewardscope", out=back), settings)
     x_ND = torch.randn(50, WIDTH, generator=torch.Generator().manual_seed(1))

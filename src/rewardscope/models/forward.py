@@ -121,7 +121,8 @@ def _run_shared(
     options: dict[str, object] = {"use_cache": True, "past_key_values": cache}
     whole = dict.fromkeys(picks, _whole)
     _pass(model, ids_BT[:1, :shared], whole, (), options, grad=grad, found=begun)
-    cache.reorder_cache(torch.zeros(n_rows, dtype=torch.long, device=ids_BT.device))  # type: ignore[arg-type]
+    first_B = torch.zeros(n_rows, dtype=torch.long, device=ids_BT.device)
+    cache.reorder_cache(first_B)  # type: ignore[arg-type]
     position_T = torch.arange(shared, ids_BT.shape[1], device=ids_BT.device)
     options["position_ids"] = position_T.expand(n_rows, -1)
 

@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from rewardscope.errors import MissingInput
 
@@ -46,6 +47,7 @@ def load_causal_lm(name: str, *, device: torch.device, dtype: torch.dtype) -> Pr
 def _load(name: str, read: Callable[[], T]) -> T:
     """Return what `read` loads; a model that cannot be loaded is the user's error, in one line."""
     check_model_name(name)
+    disable_progress_bar()  # a bar for seconds of reading is noise in a task and in a notebook
     try:
         return read()
     except (OSError, ValueError) as error:

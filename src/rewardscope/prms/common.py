@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.models.blocks import find_blocks, read_norm, shape_of
@@ -104,6 +105,7 @@ def load_checked(model_class: Any, name: str, *, dtype: torch.dtype) -> Any:
     Raises: MissingInput where there are no weights; BadRecord where they do not fit the class:
     nothing is left at random.
     """
+    disable_progress_bar()
     try:
         model, info = model_class.from_pretrained(
             name,
@@ -144,7 +146,8 @@ def finish_loading(
 
     Raises: BadRecord.
     """
-    model.to(device)  # pyright: ignore[reportArgumentType] - the stubs of transformers lose the type of `to`
+    # the stubs of transformers lose the type of `to`
+    model.to(device)  # pyright: ignore[reportArgumentType]
     head.float()
     check_rotary(name, model)
     prove_decoder(model)

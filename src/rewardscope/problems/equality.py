@@ -34,7 +34,8 @@ _PERCENT = re.compile(
 )
 _LIST_COMMA = re.compile(r",(?=[^\s!])")
 _BASE = re.compile(
-    r"[\dA-F]_\s*(?:\{\s*(?:\\(?:text|mathrm)\s*\{)?\s*(\d+|[a-z]+)\s*\}*|(\d+)|\\text\{([a-z]+)\})$"
+    r"[\dA-F]_\s*"
+    r"(?:\{\s*(?:\\(?:text|mathrm)\s*\{)?\s*(\d+|[a-z]+)\s*\}*|(\d+)|\\text\{([a-z]+)\})$"
 )
 _BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7"}
 _BASES |= {"eight": "8", "nine": "9", "ten": "10", "twelve": "12", "sixteen": "16"}
@@ -232,7 +233,8 @@ def _side(text: str, percent: bool, *, other: str) -> _Side:
 def _with_i(golds: list[Any], answers: list[Any]) -> tuple[list[Any], list[Any]]:
     """Take i for the imaginary unit where it is the only letter of both."""
     both = [each[0] for each in (golds, answers) if each and isinstance(each[0], Basic)]
-    letters = {symbol.name for each in both for symbol in each.free_symbols}  # type: ignore[attr-defined]
+    free = {symbol for each in both for symbol in each.free_symbols}
+    letters = {symbol.name for symbol in free}  # type: ignore[attr-defined]
     if letters == {"i"} or ("i" in letters and any(each.has(I) for each in both)):
         return with_imaginary_unit(golds), with_imaginary_unit(answers)
     return golds, answers

@@ -34,7 +34,8 @@ def parsed(text: str) -> tuple[Any, ...]:
     repaired = repair(text)
     if has_numbers_side_by_side(repaired):
         return (repaired,)
-    found = parse(rf"\boxed{{{repaired}}}", _BOX_ONLY, parsing_timeout=None)  # type: ignore[arg-type]
+    boxed = rf"\boxed{{{repaired}}}"
+    found = parse(boxed, _BOX_ONLY, parsing_timeout=None)  # type: ignore[arg-type]
     expressions = tuple(_cleared(each) for each in found)
     if expressions and isinstance(expressions[0], Basic) and expressions[0].has(zoo, nan):
         return nan, repaired
@@ -68,12 +69,12 @@ def _cleared(found: Any) -> Any:
 
 def with_imaginary_unit(found: Sequence[Any]) -> list[Any]:
     """Return the expressions with the letter i as the imaginary unit."""
-    return [
-        each.xreplace({symbol: I for symbol in each.free_symbols if symbol.name == "i"})  # type: ignore[attr-defined]
-        if isinstance(each, Basic)
-        else each
-        for each in found
-    ]
+    return [_with_letter_i(each) if isinstance(each, Basic) else each for each in found]
+
+
+def _with_letter_i(found: Basic) -> Basic:
+    free: set[Any] = found.free_symbols
+    return found.xreplace({symbol: I for symbol in free if symbol.name == "i"})
 
 
 def number_in(text: str) -> Basic | None:

@@ -56,7 +56,8 @@ _NO_SENTENCE = re.compile(
     r"\(?[A-Z]\)|(?:all|any|every|no|none|the set)\b|\S{1,9}\s*=", re.IGNORECASE
 )
 _AMOUNT = re.compile(
-    r"(?<![\w.,])(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.?\d+)(?![\w,]*-?[A-Za-z]+-|-[A-Za-z])"
+    r"(?<![\w.,])(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.?\d+)"
+    r"(?![\w,]*-?[A-Za-z]+-|-[A-Za-z])"
     r"(?:\s*(?:\\?%|percent\b|(?:thousand|[mb]illion|trillion)\b))?"
 )
 _RESULT = re.compile(r"(?:=|\\approx)\s*\\?[$]?\s*(-?\d[\d,]*(?:\.\d+)?)")

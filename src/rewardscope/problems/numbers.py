@@ -100,7 +100,10 @@ def largest_gap(a: Any, b: Any, *, relative: bool) -> tuple[float, bool] | None:
     found = members(a), members(b)
     if found[0] is None or found[1] is None or found[0][0] != found[1][0]:
         return (0.0, False) if a == b else _gap(a, b, relative=relative)
-    first, second = (_ascending(values) if kind == "set" else values for kind, values in found)  # type: ignore[misc]
+    first, second = (
+        _ascending(values) if kind == "set" else values
+        for kind, values in found  # type: ignore[misc]
+    )
     if len(first) != len(second):
         return None
     gaps = [largest_gap(x, y, relative=relative) for x, y in zip(first, second, strict=True)]

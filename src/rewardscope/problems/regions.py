@@ -131,7 +131,9 @@ def _one(text: str) -> Region | None:
 
 def _interval(left: str, low: str, high: str, right: str) -> Region | None:
     start, end = number_in(low), number_in(high)
-    if start is None or end is None or not (end - start).is_extended_positive:  # type: ignore[operator]
+    if start is None or end is None:
+        return None
+    if not (end - start).is_extended_positive:  # type: ignore[operator]
         return None
     return Region(None, Interval(start, end, left != "[", right != "]"))
 

@@ -37,7 +37,8 @@ MARKS = frozenset(
 """Tokens that part thoughts from the solution: they stay in a text where they are special tokens.
 """
 _CHANNEL = re.compile(
-    r"<\|channel\|>(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>(.*?)(?=<\|(?:end|start|channel|call|return)\|>|\Z)",
+    r"<\|channel\|>(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>"
+    r"(.*?)(?=<\|(?:end|start|channel|call|return)\|>|\Z)",
     re.DOTALL,
 )
 

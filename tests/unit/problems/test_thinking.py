@@ -53,7 +53,7 @@ def test_thoughts_that_were_cut_have_no_solution(thinking: str) -> None:
     assert StepFormat(thinking=thinking).split(text, finished=True) == Parts(
         "", ("so far", "and"), 2
     )  # type: ignore[arg-type]
-    assert StepFormat(thinking=thinking).split(text, finished=False) == Parts("", ("so far",), 1)  # type: ignore[arg-type]
+    assert StepFormat(thinking=thinking).split(text, finished=False) == Parts("", ("so far",), 1)
     hidden = StepFormat(thinking=thinking, shown="solution")  # type: ignore[arg-type]
     assert hidden.split(text, finished=True) == Parts("so far\n\nand", (), 0)
 

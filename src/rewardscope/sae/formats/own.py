@@ -1,6 +1,6 @@
-"""Our own layout:
+"""Our own layout: `sae.safetensors`, then `cfg.json`.
 
-`sae.safetensors`, then `cfg.json`, so that a layer folder that has its config is whole.
+In this order a layer folder that has its config is whole.
 """
 
 from pathlib import Path

@@ -79,10 +79,9 @@ class Sae:
         return dataclasses.replace(self, **weights, threshold_F=threshold_F)
 
     def check(self, *, layer: int, width: int, where: str) -> None:
-        """Raises:
+        """Check that the SAE fits the layer and width of the activations of `where`.
 
-        BadRecord where the SAE was made for another layer or width than the activations of `where`
-        have.
+        Raises: BadRecord.
         """
         if layer != self.layer:
             raise BadRecord(
