@@ -91,7 +91,7 @@ WRITTEN = [
     for path in sorted(folder.rglob("*.py"))
 ]
 # Tests that are longer still.
-LONGER = {"e2e/test_distributed_sae.py", "e2e/test_train_sae.py"}
+LONGER = {"e2e/test_distributed_sae.py"}
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(PROJECT)))
