@@ -44,7 +44,7 @@ def write_store(folder: Path) -> None:
     )
     for index, start in enumerate(range(0, ROWS, SHARD_ROWS)):
         acts = {layer: torch.randn(SHARD_ROWS, 64, generator=rng) @ mix for layer in range(LAYERS)}
-        path = shard_file(folder, index)
+        path = shard_file(stage.work, index)
         write_shard(
             path,
             {
@@ -78,7 +78,7 @@ def write_store(folder: Path) -> None:
         )
         traces.append((rows, sequence))
     with stage:
-        files += write_traces(folder, traces)
+        files += write_traces(stage.work, traces)
         stage.finish(files, rows=ROWS, extra={"layers": list(range(LAYERS)), "width": WIDTH})
 
 

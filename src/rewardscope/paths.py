@@ -5,17 +5,33 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from rewardscope.errors import ConfigError
+
 PROJECT = Path(__file__).resolve().parents[2]  # the checkout: the project is run from its clone
 TINY = PROJECT / "checkpoints" / "tiny"
 
 
 def slug(name: str | Path) -> str:
     """Return the short name of a model or data set: the last part of a hub id or path, without a
-    data file's ending.
+    data file's ending. It never leaves the folder that it is put into.
     """
     last = str(name).rstrip("/").split("/")[-1]
+    if last in ("", ".", ".."):
+        last = Path(name).resolve().name
     last = re.sub(r"\.(jsonl|json|parquet)$", "", last)
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", last)
+    short = re.sub(r"[^A-Za-z0-9._-]+", "-", last).lstrip(".")
+    if not short:
+        raise ConfigError(f"{str(name)!r} has no last part that could name a result")
+    return short
+
+
+def check_name(flag: str, name: str | None) -> None:
+    """Refuse a name that a result cannot have. Raises: ConfigError."""
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+        raise ConfigError(
+            f"{flag} {name!r}: a name has letters, digits, '.', '_' and '-', and does not begin"
+            " with '.'"
+        )
 
 
 def generations_file(data_dir: Path, policy: str, dataset: str, *, suffix: str = "") -> Path:
@@ -23,18 +39,23 @@ def generations_file(data_dir: Path, policy: str, dataset: str, *, suffix: str =
     return data_dir / f"{slug(policy)}_{slug(dataset)}{suffix}.jsonl"
 
 
-def imported_file(data_dir: Path, source: Path, *, original: bool) -> Path:
+def generations_part_file(out: Path, part: int, total: int) -> Path:
+    """Return where a part of a generations file is written."""
+    return out.with_name(f"{out.stem}.part-{part:02}-of-{total:02}{out.suffix}")
+
+
+def imported_file(data_dir: Path, source: str | Path, *, original: bool) -> Path:
     """Return `<source>.jsonl` in the data folder, or `<source>_original.jsonl` for the unmodified
     side of a benchmark.
     """
     return data_dir / f"{slug(source)}{'_original' if original else ''}.jsonl"
 
 
-def metrics_file(generations: Path) -> Path:
-    return generations.with_suffix(".metrics.json")
+def metrics_file(generations: Path, name: str | None = None) -> Path:
+    return generations.with_name(f"{name or generations.stem}.metrics.json")
 
 
-def acts_dir(data_dir: Path, mode: str, generations: Path) -> Path:
+def acts_dir(data_dir: Path, mode: str, generations: str | Path) -> Path:
     return data_dir / f"math-{mode}-{slug(generations)}"
 
 
@@ -54,20 +75,22 @@ def linreg_probe_file(folder: Path, layer: int) -> Path:
     return folder / f"layer_{layer:02d}.npz"
 
 
-def linreg_predictions_file(acts: Path, probes: Path) -> Path:
+def linreg_predictions_file(acts: Path, probes: Path, name: str | None = None) -> Path:
     """Return where the predictions on `acts` of the probes of another folder go;
 
     `probes` ends in `<acts>/linreg/<target>`.
     """
-    return acts / "predictions" / f"{slug(probes.parents[1])}_{probes.name}.csv"
+    return acts / "predictions" / f"{name or f'{slug(probes.parents[1])}_{probes.name}'}.csv"
 
 
-def probe_transfer_dir(data_dir: Path, acts: Sequence[Path], target: str) -> Path:
-    return data_dir / "probe-transfer" / joined_name(acts) / target
+def probe_transfer_dir(
+    data_dir: Path, acts: Sequence[Path], target: str, name: str | None = None
+) -> Path:
+    return data_dir / "probe-transfer" / (name or joined_name(acts)) / target
 
 
-def reward_patterns_dir(data_dir: Path, sources: Sequence[Path]) -> Path:
-    return data_dir / "reward-patterns" / joined_name(sources)
+def reward_patterns_dir(data_dir: Path, sources: Sequence[Path], name: str | None = None) -> Path:
+    return data_dir / "reward-patterns" / (name or joined_name(sources))
 
 
 def joined_name(sources: Sequence[Path]) -> str:
@@ -93,7 +116,7 @@ def exported_layer_dir(out: Path, layer: int, layout: str) -> Path:
     return out / f"layers.{layer}" if layout == "sparsify" else sae_layer_dir(out, layer)
 
 
-def sae_quality_dir(data_dir: Path, sae_run: Path, source: Path) -> Path:
+def sae_quality_dir(data_dir: Path, sae_run: Path, source: str | Path) -> Path:
     return data_dir / "sae-quality" / slug(sae_run) / slug(source)
 
 
@@ -101,11 +124,11 @@ def sae_quality_file(folder: Path) -> Path:
     return folder / "quality.json"
 
 
-def diff_part_file(data_dir: Path, sae_run: Path, part: int, total: int) -> Path:
+def diff_part_file(data_dir: Path, sae_run: str | Path, part: int, total: int) -> Path:
     return data_dir / "features" / slug(sae_run) / "diff" / f"part_{part:02d}_of_{total:02d}.csv"
 
 
-def dash_dir(data_dir: Path, sae_run: Path) -> Path:
+def dash_dir(data_dir: Path, sae_run: str | Path) -> Path:
     return data_dir / "dash" / slug(sae_run)
 
 

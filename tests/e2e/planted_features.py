@@ -76,7 +76,7 @@ def write_run(folder: Path) -> None:
                 layer=layer,
                 info={},
             )
-            files += save_sae(folder / f"layer_{layer:02d}", sae)
+            files += save_sae(stage.work / f"layer_{layer:02d}", sae)
         stage.finish(files, rows=0, extra={"layers": list(LAYERS)})
 
 

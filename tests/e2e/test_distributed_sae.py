@@ -113,8 +113,9 @@ def worker(process: subprocess.Popen[str], rank: int) -> int | None:
 
 
 def saved_step(run: Path) -> int:
-    with suppress(MissingInput):
-        return read_json(run / "state" / "latest.json")["step"]
+    for latest in run.parent.glob(f".{run.name}.*.work/state/latest.json"):
+        with suppress(MissingInput):
+            return read_json(latest)["step"]
     return 0
 
 

@@ -148,7 +148,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_file(
     monkeypatch.setattr(HfEngine, "generate", killed_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         _infer(tmp_path / "killed", config, chunk=1)
-    (partial,) = (tmp_path / "killed").iterdir()
+    (partial,) = (tmp_path / "killed").glob(".*.work/.*.partial")
     with partial.open("a", encoding="utf-8") as torn:
         torn.write('{"problem": {"id": "tinymath/2", "data')
     solved = _infer(tmp_path / "killed", config, chunk=1)

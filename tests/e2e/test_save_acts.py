@@ -12,6 +12,7 @@ from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig
 from rewardscope.stages.save_acts import Config, run
 from rewardscope.storage.acts import ActStore
+from rewardscope.storage.files import manifest_of
 from rewardscope.storage.jsonl import read_solved, write_rows
 from tests.act_files import read_act_rows
 from tests.e2e.acts_runs import (
@@ -248,10 +249,12 @@ def test_scores_that_this_prm_gave_are_not_computed_again(tmp_path: Path, prm: s
     assert all(reward == pytest.approx(score, abs=1e-5) for reward, score in rewards("0"))
     stage = Stage("infer-with-prm", StageConfig(), inputs={"prm": prm}, out=path)
     with stage:
-        stage.finish([path], rows=1)
+        stage.work.write_bytes(path.read_bytes())
+        stage.finish([stage.work], rows=1)
     assert all(reward == score / 2 for reward, score in rewards("0"))
     assert all(reward == score / 2 for reward, score in rewards("all"))
-    path.write_text(path.read_text().replace("How", "Who") + "\n")  # edited since
+    path.write_text(path.read_text().replace("How", "Who") + "\n")
+    manifest_of(path).unlink()  # edited since, and adopted
     assert all(reward == pytest.approx(score, abs=1e-5) for reward, score in rewards("0"))
 
 

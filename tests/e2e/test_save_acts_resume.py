@@ -53,6 +53,12 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, groups: int) -> None:
     monkeypatch.setattr(Journal, "add", limited)
 
 
+def in_work(data: Path, name: str) -> Path:
+    """Return a file of the one unfinished result in a data folder."""
+    (found,) = data.glob(f".*.work/{name}")
+    return found
+
+
 @pytest.mark.parametrize("positions", ["step-ends", "all-tokens"])
 def test_a_killed_run_goes_on_and_gives_the_very_same_bytes(
     tmp_path: Path,
@@ -67,29 +73,33 @@ def test_a_killed_run_goes_on_and_gives_the_very_same_bytes(
         stop_after(patch, 3)
         with pytest.raises(KeyboardInterrupt):
             save(path, prm, positions=positions)
-    out = tmp_path / "killed" / "math-rm-toy"
-    assert not (out / "manifest.json").exists()
-    first = out / "hiddens" / "00000.npz"
+    assert not (tmp_path / "killed" / "math-rm-toy").exists()
+    first = in_work(tmp_path / "killed", "hiddens/00000.npz")
     written = first.stat().st_mtime_ns
     again = save(path, prm, positions=positions)
-    assert first.stat().st_mtime_ns == written  # it was not computed a second time
+    assert again.shards[0].stat().st_mtime_ns == written  # it was not computed a second time
     assert [shard.name for shard in again.shards] == [shard.name for shard in whole.shards]
     # sha256 of every shard, of rows and of sequences
     assert again.manifest.outputs == whole.manifest.outputs
 
 
 def test_nothing_of_a_killed_run_is_reused_under_other_settings(
-    tmp_path: Path, prm: str, small_shards: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    prm: str,
+    small_shards: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = write_generations(tmp_path / "toy.jsonl")
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
             save(path, prm, positions="all-tokens")
-    assert (tmp_path / "math-rm-toy" / "hiddens" / "00001.npz").is_file()
+    kept = in_work(tmp_path, "hiddens/00001.npz")
     store = save(path, prm, layers="1", limit=2)
     assert [file.name for file in (store.folder / "hiddens").iterdir()] == ["00000.npz"]
     assert store.layers == (1,) and {row.problem for row in read_act_rows(store)} == {"toy/0"}
+    assert kept.is_file() and str(kept.parents[1]) in capsys.readouterr().err  # named, not dropped
 
 
 KILLED = """
@@ -130,11 +140,11 @@ def test_a_run_killed_while_it_writes_a_shard_goes_on_and_gives_identical_rows(
         subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode
         == -signal.SIGKILL
     )
-    hiddens = path.parent / "math-rm-toy" / "hiddens"
+    hiddens = in_work(path.parent, "hiddens")
     assert len(list(hiddens.glob("*.npz"))) == 2 and len(list(hiddens.glob(".*.tmp"))) == 1
     again = save(path, prm, positions="all-tokens")
     assert again.manifest.outputs == whole.manifest.outputs
-    assert not list(hiddens.glob(".*.tmp"))
+    assert not list(again.folder.rglob(".*.tmp")) and not hiddens.exists()
 
 
 def truncate(path: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_run_killed_between_two_layers_does_not_pass_for_a_finished_one(
     monkeypatch.setattr(checkpoint, "save_sae", killed)
     with pytest.raises(KeyboardInterrupt):
         train(settings)
-    with pytest.raises(MissingInput, match="not a finished SAE run"):
+    with pytest.raises(MissingInput, match="neither there nor below"):
         find_sae("sae", settings)
     monkeypatch.setattr(checkpoint, "save_sae", real)
     assert len(find_sae(str(train(settings)), settings).layers) == 2
@@ -139,8 +139,9 @@ def test_a_run_that_is_killed_and_started_again_ends_with_the_same_bits(
         killed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         resumed = dataclasses.replace(settings, sae_checkpoint_dir=tmp_path / "killed")
-        assert read_json(tmp_path / "killed" / "sae" / "state" / "latest.json")["step"] == 20
-        with pytest.raises(MissingInput, match="no manifest"):
+        (latest,) = (tmp_path / "killed").glob(".sae.*.work/state/latest.json")
+        assert read_json(latest)["step"] == 20
+        with pytest.raises(MissingInput, match="neither there nor below"):
             find_sae("sae", resumed)
         steps: list[int] = []
         real = Trainer.step
@@ -175,13 +176,13 @@ def test_the_state_of_other_settings_is_not_used(
     with pytest.raises(KeyboardInterrupt):
         train(settings, save_every="3")
     monkeypatch.setattr(Trainer, "step", real)
-    assert (settings.sae_checkpoint_dir / "sae" / "state" / "latest.json").is_file()
+    (kept,) = settings.sae_checkpoint_dir.glob(".sae.*.work/state/latest.json")
     out = train(settings, k="3")
     fresh = train(settings, k="3", run="fresh")
     assert (out / "layer_00" / "sae.safetensors").read_bytes() == (
         fresh / "layer_00" / "sae.safetensors"
     ).read_bytes()
-    assert not (out / "state").exists()
+    assert not (out / "state").exists() and kept.is_file()
 
 
 @pytest.mark.parametrize("activation", ["batchtopk", "jumprelu", "matryoshka"])

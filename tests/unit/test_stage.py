@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardscope.errors import ConfigError, MissingInput
+from rewardscope.errors import BadRecord, ConfigError, MissingInput
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.storage.files import manifest_of, sha256
 
@@ -29,7 +29,7 @@ def double(source: Path, out: Path, config: DoubleConfig = CONFIG) -> bool:
     if stage.is_done():
         return False
     with stage:
-        target = out if out.suffix == ".jsonl" else out / "result.txt"
+        target = stage.work if out.suffix == ".jsonl" else stage.work / "result.txt"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(str(int(source.read_text()) * config.times))
         stage.finish([target], rows=1, skipped={"odd": 3}, extra={"width": 7})
@@ -132,15 +132,19 @@ def test_a_moved_input_with_the_same_content_skips(source: Path, tmp_path: Path)
     assert not double(source.rename(tmp_path / "moved.txt"), tmp_path / "out")
 
 
-def test_a_stage_output_edited_by_hand_counts_as_a_changed_input(
+def test_a_stage_output_edited_by_hand_is_refused_until_it_is_adopted(
     source: Path, tmp_path: Path
 ) -> None:
     first, second = tmp_path / "first.jsonl", tmp_path / "second"
     double(source, first)
     double(first, second)
     assert not double(first, second)
-    first.write_text("7")
+    first.write_text("77")
+    with pytest.raises(BadRecord, match=r"first\.jsonl is not what its manifest says; re-run .*"):
+        double(first, second)
+    manifest_of(first).unlink()  # as the message says
     assert double(first, second)
+    assert (second / "result.txt").read_text() == "154"
 
 
 def test_a_rebuilt_folder_counts_as_a_changed_input_even_with_the_same_files(
@@ -161,18 +165,24 @@ def test_a_missing_output_recomputes(source: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "result.txt").read_text() == "42"
 
 
-def test_a_killed_run_leaves_no_manifest_and_the_next_one_computes(
+def test_a_killed_run_leaves_the_old_result_and_the_next_one_computes(
     source: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     double(source, out)
-    (out / "result.txt").unlink()
-    stage = Stage("double", CONFIG, inputs={"number": source}, out=out)
+    config = DoubleConfig(times=3, force=True)
+    stage = Stage("double", config, inputs={"number": source}, out=out)
     assert not stage.is_done()
-    with pytest.raises(KeyboardInterrupt), stage:
-        raise KeyboardInterrupt
-    assert not (out / "manifest.json").exists()
-    assert double(source, out)
+
+    def work_that_is_stopped() -> None:
+        with stage:
+            (stage.work / "result.txt").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work_that_is_stopped()
+    assert (out / "result.txt").read_text() == "42" and not double(source, out)
+    assert double(source, out, config) and (out / "result.txt").read_text() == "63"
 
 
 def test_a_stage_that_never_finishes_is_a_broken_invariant(source: Path, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import msgspec
 from rewardscope.errors import MissingInput
 from rewardscope.features.categories import CATEGORIES
 from rewardscope.storage.files import manifest_of
-from rewardscope.storage.tables import columns_of, read_csv_as, read_manifest
+from rewardscope.storage.manifests import read_finished
+from rewardscope.storage.tables import columns_of, read_csv_as
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +120,7 @@ def find_parts(folder: Path) -> list[Path]:
     divisions: dict[int, dict[int, Path]] = {}
     for path in sorted(folder.glob("part_*_of_*.csv")):
         if manifest_of(path).is_file():
-            settings = read_manifest(manifest_of(path)).settings
+            settings = read_finished(path).settings
             divisions.setdefault(settings["total"], {})[settings["part"]] = path
     if not divisions:
         return []
@@ -132,8 +133,7 @@ def find_parts(folder: Path) -> list[Path]:
             f" --total {total} for each"
         )
     chosen = max(
-        complete,
-        key=lambda parts: max(read_manifest(manifest_of(path)).created for path in parts.values()),
+        complete, key=lambda parts: max(read_finished(path).created for path in parts.values())
     )
     first, *others = (_origin(path) for path in chosen.values())
     if any(other != first for other in others):
@@ -161,7 +161,7 @@ def read_parts(parts: Sequence[Path]) -> list[FeatureDiff]:
 
 
 def _origin(path: Path) -> tuple[dict[str, Any], list[str]]:
-    manifest = read_manifest(manifest_of(path))
+    manifest = read_finished(path)
     settings = {name: value for name, value in manifest.settings.items() if name != "part"}
     return settings, sorted(entry.digest for entry in manifest.inputs.values())
 

@@ -14,8 +14,7 @@ from rewardscope.log import get_logger
 from rewardscope.records import Problem, Trace
 from rewardscope.splits import SPLIT_SEED, TEST_SHARE, is_test
 from rewardscope.stage import Stage
-from rewardscope.storage.files import manifest_of, sha256
-from rewardscope.storage.tables import read_json
+from rewardscope.storage.manifests import read_manifest
 
 if TYPE_CHECKING:
     import torch
@@ -135,12 +134,9 @@ def _scored_by_this_prm(source: Path, whole: Stage) -> bool:
     """Say whether the scores of the generations file are those of the PRM whose states are kept, as
     its manifest shows.
     """
-    path = manifest_of(source)
-    if not path.is_file():
-        return False
-    manifest = read_json(path)
-    same_prm = manifest["inputs"].get("prm", {}).get("digest") == whole.inputs["prm"]["digest"]
-    return same_prm and manifest["outputs"].get(source.name) == sha256(source)
+    manifest = read_manifest(source)
+    made_with = manifest.inputs.get("prm") if manifest else None
+    return made_with is not None and made_with.digest == whole.inputs["prm"].digest
 
 
 def select_traces(source: Path, config: "Config") -> list[tuple[Problem, Trace]]:
@@ -182,7 +178,7 @@ def check_disk(plan: Plan, missing: "list[Group]", all_groups: "list[Group]", fo
         + members * _BYTES_PER_MEMBER
         + text
     )
-    free, n_reused = shutil.disk_usage(folder).free, len(all_groups) - len(missing)
+    free, n_reused = shutil.disk_usage(folder.parent).free, len(all_groups) - len(missing)
     reused = f", {n_reused} of {len(all_groups)} groups are there already" if n_reused else ""
     get_logger().info(
         f"save-acts: {rows} rows to capture need {_size(need)} of disk, {_size(free)} free{reused}"

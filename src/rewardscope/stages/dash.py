@@ -42,6 +42,10 @@ class Config(StageConfig):
     sae: str | None = option(
         None, help="SAE run, layer folder or file (default: SAE_CHECKPOINT_PATH)", key=False
     )
+    name: str | None = option(None, help="name of the result's folder", key=False)
+    diff: str | None = option(
+        None, help="--name of the feature-diff to show (default: that of the SAE)", key=False
+    )
     layers: str = option("all", help="layers of the SAE run: all, 15, 0-27 or 0,3,5-7")
     top: int = option(200, help="features to show for each layer")
     by: Literal["mass", "diff"] = option(
@@ -67,7 +71,7 @@ def run(config: Config, settings: Settings) -> Path:
         require(find_input(name, settings.data_dir), name, "save-acts") for name in config.ds_names
     ]
     parts = _diff_parts(sae, config, settings)
-    out = dash_dir(settings.data_dir, sae.root)
+    out = dash_dir(settings.data_dir, config.name or sae.root)
     named = dataclasses.replace(config, ds_names=tuple(slug(folder) for folder in folders))
     inputs = {f"acts {i}": path for i, path in enumerate(folders)} | {
         f"diff {i}": path for i, path in enumerate(parts)
@@ -77,11 +81,11 @@ def run(config: Config, settings: Settings) -> Path:
         return out
     layers = pick_layers(config.layers, sorted(sae.layers))
     with stage:
-        pages, entries = _write_pages(sae, layers, folders, read_parts(parts), config, out)
-        index = out / INDEX
+        pages, entries = _write_pages(sae, layers, folders, read_parts(parts), config, stage.work)
+        index = stage.work / INDEX
         write_text(index, index_page({"run": slug(sae.root), "layers": layers, "entries": entries}))
         stage.finish([index, *pages], rows=sum(entry["n_shown"] for entry in entries))
-    show(f"dashboard: {index}")
+    show(f"dashboard: {out / INDEX}")
     return out
 
 
@@ -90,7 +94,7 @@ def _diff_parts(sae: SaeRun, config: Config, settings: Settings) -> list[Path]:
 
     Raises: MissingInput where --by diff needs them.
     """
-    folder = diff_part_file(settings.data_dir, sae.root, 1, 1).parent
+    folder = diff_part_file(settings.data_dir, config.diff or sae.root, 1, 1).parent
     try:
         parts = find_parts(folder)
     except MissingInput as error:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from rewardscope.layers import check_layers, pick_layers, show_layers
 from rewardscope.log import get_logger
-from rewardscope.paths import exported_layer_dir
+from rewardscope.paths import exported_layer_dir, slug
 from rewardscope.sae.model.runs import find_sae
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option
@@ -50,7 +50,7 @@ def run(config: Config, settings: Settings) -> Path:
     from rewardscope.sae.model.checkpoint import load_sae, save_sae
 
     layers = pick_layers(config.layers, sorted(sae.layers))
-    folders = {layer: exported_layer_dir(config.out, layer, config.format) for layer in layers}
+    folders = {layer: exported_layer_dir(stage.work, layer, config.format) for layer in layers}
     with stage:
         files = []
         for layer, folder in folders.items():
@@ -60,7 +60,7 @@ def run(config: Config, settings: Settings) -> Path:
                 layout=config.format,
             )
         if config.format == "rewardscope":
-            files.append(write_card(config.out, folders))
+            files.append(write_card(stage.work, folders, name=slug(config.out)))
         get_logger().info(
             f"export-sae: layers {show_layers(layers)} of {sae.root} as {config.format}"
         )

@@ -16,8 +16,7 @@ from rewardscope.log import get_logger, progress
 from rewardscope.paths import diff_part_file, find_input, slug
 from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, option, require
-from rewardscope.stages.work_parts import check_part, deal
+from rewardscope.stage import Stage, StageConfig, check_part, deal, option, require
 from rewardscope.storage.tables import show_table, shown, write_csv
 
 if TYPE_CHECKING:
@@ -45,6 +44,9 @@ class Config(StageConfig):
     )
     sae: str | None = option(
         None, help="SAE run, layer folder or file (default: SAE_CHECKPOINT_PATH)", key=False
+    )
+    name: str | None = option(
+        None, help="stands for the SAE in the folder of the result", key=False
     )
     layers: str = option("all", help="layers of the SAE run: all, 15, 0-27 or 0,3,5-7")
     part: int = option(1, help="which part of the work to do, from 1")
@@ -89,7 +91,7 @@ def run(config: Config, settings: Settings) -> Path:
         [require(find_input(name, settings.data_dir), name, "save-acts") for name in names]
         for names in (config.reasoning, config.instruct)
     )
-    out = diff_part_file(settings.data_dir, sae.root, config.part, config.total)
+    out = diff_part_file(settings.data_dir, config.name or sae.root, config.part, config.total)
     named = dataclasses.replace(
         config, reasoning=tuple(map(slug, reasoning)), instruct=tuple(map(slug, instruct))
     )
@@ -106,14 +108,14 @@ def run(config: Config, settings: Settings) -> Path:
     mine = deal(units, part=config.part, total=config.total)
     with stage:
         rows, silent = _compare_units(mine, sae, config) if mine else ([], 0)
-        write_csv(out, rows, fields=FIELDS)
+        write_csv(stage.work, rows, fields=FIELDS)
         if not mine:
             get_logger().info(
                 f"feature-diff: {len(units)} units leave none for part {config.part} of"
                 f" {config.total}; its table is empty"
             )
         stage.finish(
-            [out],
+            [stage.work],
             rows=len(rows),
             skipped={"features that fire on neither side": silent},
             extra={"units": len(mine)},

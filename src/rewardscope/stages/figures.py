@@ -70,10 +70,9 @@ def _draw(name: str, module, sources: list[Path], config: Config, folder: Path) 
 
     with stage:
         use_style()
-        figure = module.draw(sources)
-        folder.mkdir(parents=True, exist_ok=True)
+        figure, pdf = module.draw(sources), stage.work.with_suffix(".pdf")
         # Without a date in it, the same results give the same file.
-        figure.savefig(out.with_suffix(".pdf"), metadata={"CreationDate": None})
-        figure.savefig(out)
-        stage.finish([out, out.with_suffix(".pdf")], rows=len(sources))
+        figure.savefig(pdf, metadata={"CreationDate": None})
+        figure.savefig(stage.work)
+        stage.finish([stage.work, pdf], rows=len(sources))
     return out

@@ -2,20 +2,24 @@
 policy.
 """
 
+import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardscope.errors import ConfigError
+from rewardscope.paths import generations_part_file
 from rewardscope.problems.datasets import DEFAULT_DATASETS, load_problems
 from rewardscope.problems.extraction import DEFAULT_RULE, EXTRACTION_HELP, ExtractionRule
 from rewardscope.problems.steps import DELIMITER
 from rewardscope.problems.thinking import Shown, StepFormat, ThinkingName, find_format
 from rewardscope.records import Problem
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, distinct, option
-from rewardscope.stages.work_parts import check_part, deal, join_parts, part_file
+from rewardscope.stage import Stage, StageConfig, Units, check_part, deal, distinct, option
+from rewardscope.storage.jsonl import read_rows, write_rows
+from rewardscope.storage.manifests import read_manifest
 
 if TYPE_CHECKING:
     from rewardscope.engines import Engine
@@ -88,22 +92,15 @@ def for_each_dataset(
     Raises: PipelineError, before `work` loads a model.
     """
     distinct("--datasets", config.datasets, outs)
-    wholes, stages = (
-        [
-            Stage(
-                name,
-                config,
-                inputs={**inputs, "dataset": dataset},
-                out=part_file(out, config.part, total),
-            )
-            for dataset, out in zip(config.datasets, outs, strict=True)
-        ]
-        for total in (1, config.total)
-    )
+    units = []
+    for dataset, out in zip(config.datasets, outs, strict=True):
+        whole = Stage(name, config, inputs={**inputs, "dataset": dataset}, out=out)
+        place = functools.partial(generations_part_file, out, total=config.total)
+        units.append(Units(whole, part=config.part, total=config.total, place=place))
     pending = [
-        (dataset, stage)
-        for dataset, stage in zip(config.datasets, stages, strict=True)
-        if not stage.is_done()
+        (dataset, unit.own)
+        for dataset, unit in zip(config.datasets, units, strict=True)
+        if not unit.is_done()
     ]
     if pending:
         problems = [
@@ -116,9 +113,21 @@ def for_each_dataset(
                 for (_, stage), all_ in zip(pending, problems, strict=True)
             ]
         )
-    for whole in wholes:
-        join_parts(whole, total=config.total)
+    for unit in units:
+        unit.join(_join_generations)
     return list(outs)
+
+
+def _join_generations(whole: Stage, parts: Sequence[Path]) -> None:
+    """Write the file of all parts; it is that of one run, but for times."""
+    manifests = [manifest for manifest in map(read_manifest, parts) if manifest]
+    rows = write_rows(whole.work, (row for part in parts for row in read_rows(part)))
+    skipped = Counter[str]()
+    for manifest in manifests:
+        skipped.update(manifest.skipped)
+    whole.finish(
+        [whole.work], rows=rows, skipped=skipped, extra={**manifests[0].extra, "parts": len(parts)}
+    )
 
 
 def fitting_prompts(

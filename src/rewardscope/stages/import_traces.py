@@ -27,6 +27,7 @@ class Config(StageConfig):
     """
 
     files: tuple[str, ...] = option(help="jsonl files; may be given without the flag", key=False)
+    name: str | None = option(None, help="name of the result, of one file", key=False)
     kind: Kind = option(help="format: qwen-eval, prmbench, processbench or plain")
     side: Side = option(
         "modified",
@@ -51,7 +52,7 @@ def run(config: Config, settings: Settings) -> list[Path]:
     """
     sources = given_files(config.files)
     outs = [
-        imported_file(settings.data_dir, source, original=config.side == "original")
+        imported_file(settings.data_dir, config.name or source, original=config.side == "original")
         for source in sources
     ]
     distinct("--files", config.files, outs)
@@ -71,9 +72,9 @@ def run(config: Config, settings: Settings) -> list[Path]:
                 ),
                 rule=config.extract,
             )
-            write_solved(out, rows)
+            write_solved(stage.work, rows)
             stage.finish(
-                [out],
+                [stage.work],
                 rows=len(rows),
                 extra={"kind": config.kind, "traces": sum(len(row.traces) for row in rows)},
             )

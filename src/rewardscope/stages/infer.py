@@ -101,7 +101,7 @@ def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, confi
     prompts, skipped = fitting_prompts(problems, engine)
     for reason, count in skipped.items():
         get_logger().warning(f"infer: left out {count} times: {reason}")
-    partial, form = PartialRows(stage.out, stage.key), step_format(config, engine)
+    partial, form = PartialRows(stage.work, stage.key), step_format(config, engine)
     todo = [
         problem for problem in problems if problem.id in prompts and problem.id not in partial.done
     ]
@@ -130,7 +130,7 @@ def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, confi
         partial.add(graded(solved, rule=config.extract))
     rows = partial.finish(prompts)
     used = {"temperature": config.used_temperature, "engine": choose_engine(config.engine)}
-    stage.finish([stage.out], rows=rows, skipped=skipped, extra=used)
+    stage.finish([stage.work], rows=rows, skipped=skipped, extra=used)
 
 
 def problem_seed(seed: int, problem_id: str) -> int:

@@ -156,7 +156,7 @@ def _search(
     from rewardscope.search.guided import guided_search
 
     prompts, skipped = fitting_prompts(problems, engine)
-    partial, dropped = PartialRows(stage.out, stage.key), Counter()
+    partial, dropped = PartialRows(stage.work, stage.key), Counter()
     todo = [
         problem for problem in problems if problem.id in prompts and problem.id not in partial.done
     ]
@@ -174,7 +174,7 @@ def _search(
     rows = partial.finish(prompts, complete=lambda found: graded(found, rule=config.extract))
     resumed = len(prompts) - len(todo)
     stage.finish(
-        [stage.out],
+        [stage.work],
         rows=rows,
         skipped=skipped,
         extra={"dropped": dict(dropped), "problems_from_an_earlier_run": resumed},

@@ -54,6 +54,7 @@ class Config(StageConfig):
         help="generations file: a path, or a name below the data folder, with or without .jsonl",
         key=False,
     )
+    name: str | None = option(None, help="stands for the file in the name of the result", key=False)
     aggregation: Aggregation | None = option(
         None,
         help=(
@@ -91,7 +92,7 @@ def run(config: Config, settings: Settings) -> Path:
     Raises: MissingInput.
     """
     source, *others = (_source(name, settings) for name in (config.dataset, *config.against))
-    out = metrics_file(source)
+    out = metrics_file(source, config.name)
     given, aggregation = config.aggregation, config.aggregation or _of_search(source)
     config = dataclasses.replace(config, aggregation=aggregation, against=tuple(map(slug, others)))
     stage = Stage(
@@ -121,8 +122,8 @@ def run(config: Config, settings: Settings) -> Path:
                 "unread_golds": answer_sources.unread_golds(solved, graded.gold_read),
                 "equal_compute": compared,
             }
-            write_json(out, report)
-            stage.finish([out], rows=len(solved), skipped=skipped)
+            write_json(stage.work, report)
+            stage.finish([stage.work], rows=len(solved), skipped=skipped)
     show(metrics_table(out))
     return out
 

@@ -58,6 +58,9 @@ class Config(StageConfig):
         help="jsonl files of ProcessBench or PRMBench; may be given without the flag", key=False
     )
     prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM", key=False)
+    name: str | None = option(
+        None, help="stands for the PRM in the folder of the result", key=False
+    )
     threshold: float | None = option(
         None,
         help="a right step scores above it (default: the middle of the PRM's range, 0.5 for most)",
@@ -96,7 +99,7 @@ def run(config: Config, settings: Settings) -> Path:
     Raises: PipelineError.
     """
     sources = given_files(config.files)
-    folder = prm_bench_dir(settings.data_dir, config.prm)
+    folder = prm_bench_dir(settings.data_dir, config.name or config.prm)
     outs = [prm_bench_scores_file(folder, source) for source in sources]
     distinct("--files", config.files, outs)
     scoring = Scoring(
@@ -151,7 +154,7 @@ def _score(
 ) -> None:
     """Score chunk by chunk, keep each as it is done, then write the file and the manifest."""
     dataset = slug(stage.out)
-    partial = PartialRows(stage.out, stage.key)
+    partial = PartialRows(stage.work, stage.key)
     accepted, refused, reasons = [], {}, Counter()
     for solution in labelled.solutions:
         try:
@@ -196,7 +199,7 @@ def _score(
     rows = partial.finish([f"{dataset}/{solution.id}" for solution, _ in accepted])
     skipped = dict(reasons) | ({REPEATED: len(labelled.repeated)} if labelled.repeated else {})
     stage.finish(
-        [stage.out], rows=rows, skipped=skipped, extra={"refused": refused, "score_range": bounds}
+        [stage.work], rows=rows, skipped=skipped, extra={"refused": refused, "score_range": bounds}
     )
 
 
@@ -261,8 +264,8 @@ def _report(
         }
         if 0 < len(within) < len(scored):
             found["within_window"] = _as_json(report(within, threshold=threshold, seed=config.seed))
-        write_json(out, found)
-        stage.finish([out], rows=len(scored))
+        write_json(stage.work, found)
+        stage.finish([stage.work], rows=len(scored))
     show(benchmark_table(found, out))
     return out
 

@@ -41,6 +41,7 @@ class Config(StageConfig):
     base_dir: Path | None = option(
         None, help="where both are looked for (default: the data folder of the settings)", key=False
     )
+    name: str | None = option(None, help="name of the result", key=False)
     layers: str = option(
         "all", help="layers among those that have a probe: all, 15, 0-27 or 0,3,5-7"
     )
@@ -54,7 +55,7 @@ def run(config: Config, settings: Settings) -> Path:
     base = config.base_dir or settings.data_dir
     acts = require(paths.find_input(config.ds_name, base), config.ds_name, "save-acts")
     probes = require(paths.find_input(config.probes, base), config.probes, "train-linreg").resolve()
-    out = paths.linreg_predictions_file(acts, probes)
+    out = paths.linreg_predictions_file(acts, probes, config.name)
     stage = Stage("probe-predict", config, inputs={"acts": acts, "probes": probes}, out=out)
     if stage.is_done():
         return out
@@ -80,8 +81,8 @@ def run(config: Config, settings: Settings) -> Path:
         }
         columns = {f"layer_{layer:02d}": values_N for layer, values_N in predicted.items()}
         fields = ["problem", "trace", "step", "token", "is_step_end", *columns]
-        write_csv(out, _rows(store, columns), fields=fields)
-        stage.finish([out], rows=store.n_rows, extra={"layers": list(layers)})
+        write_csv(stage.work, _rows(store, columns), fields=fields)
+        stage.finish([stage.work], rows=store.n_rows, extra={"layers": list(layers)})
     show(f"{store.n_rows} rows, {len(layers)} layers: {out}")
     return out
 

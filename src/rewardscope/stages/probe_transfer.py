@@ -60,7 +60,7 @@ def run(config: Config, settings: Settings) -> Path:
     base = config.base_dir or settings.data_dir
     folders = [require(paths.find_input(name, base), name, "save-acts") for name in config.ds_names]
     distinct("--ds-names", config.ds_names, [Path(paths.slug(folder)) for folder in folders])
-    out = paths.probe_transfer_dir(base, folders, config.target)
+    out = paths.probe_transfer_dir(base, folders, config.target, config.name)
     stage = Stage(
         "probe-transfer", config, inputs={paths.slug(folder): folder for folder in folders}, out=out
     )
@@ -96,7 +96,7 @@ def run(config: Config, settings: Settings) -> Path:
             }
             for name, store in stores.items():
                 results += _score(name, store, layer, tables, draws[name], probes, config)
-        results_file = paths.linreg_results_file(out)
+        results_file = paths.linreg_results_file(stage.work)
         write_csv(results_file, results, fields=columns_of(TransferResult))
         show(_show(results))
         stage.finish(

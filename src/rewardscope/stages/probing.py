@@ -14,6 +14,7 @@ from rewardscope.stage import StageConfig, option
 class ProbeConfig(StageConfig):
     """Base of the configs of train-linreg and probe-transfer."""
 
+    name: str | None = option(None, help="name of the result's folder", key=False)
     layers: str = option("all", help="layers among the captured ones: all, 15, 0-27 or 0,3,5-7")
     target: Literal["reward", "correct"] = option(
         "reward", help="what the probe predicts: reward or correct"

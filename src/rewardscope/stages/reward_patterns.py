@@ -46,6 +46,7 @@ class Config(StageConfig):
         help="where --ds-names are looked for (default: the data folder of the settings)",
         key=False,
     )
+    name: str | None = option(None, help="name of the result's folder", key=False)
     bins: int = option(8, help="bins of position, step length and step count")
     seed: int = option(0, help="seed of the bootstrap over problems")
 
@@ -64,7 +65,7 @@ def run(config: Config, settings: Settings) -> Path:
         for name in config.ds_names
     ]
     distinct("--ds-names", config.ds_names, [Path(policy_of(path)) for path in found])
-    out = paths.reward_patterns_dir(base, found)
+    out = paths.reward_patterns_dir(base, found, config.name)
     stage = Stage(
         "reward-patterns", config, inputs={policy_of(path): path for path in found}, out=out
     )
@@ -84,7 +85,7 @@ def run(config: Config, settings: Settings) -> Path:
         )
     with stage:
         bins, report = _bins(sources, config), _report(sources, config)
-        patterns, summary = out / "patterns.csv", out / "report.json"
+        patterns, summary = stage.work / "patterns.csv", stage.work / "report.json"
         write_csv(patterns, bins, fields=columns_of(PatternBin))
         write_json(summary, report)
         show(patterns_tables(report))

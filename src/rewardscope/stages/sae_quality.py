@@ -54,6 +54,9 @@ class Config(StageConfig):
         help="SAE run, or a checkpoint of another library (default: SAE_CHECKPOINT_PATH)",
         key=False,
     )
+    name: str | None = option(
+        None, help="stands for the solutions in the folder of the result", key=False
+    )
     prm: str | None = option(
         None, help="PRM (default: the one that the folder of save-acts, or the SAE, was made with)"
     )
@@ -79,7 +82,7 @@ def run(config: Config, settings: Settings) -> Path:
         find_input(config.ds_name, settings.data_dir, suffix=".jsonl"), config.ds_name, "infer"
     )
     source, prm = _origin(named, config, sae)
-    folder = sae_quality_dir(settings.data_dir, sae.root, source)
+    folder = sae_quality_dir(settings.data_dir, sae.root, config.name or source)
     stage = Stage(
         "sae-quality",
         dataclasses.replace(config, prm=prm),
@@ -103,10 +106,10 @@ def run(config: Config, settings: Settings) -> Path:
             {"quality": dataclasses.asdict(m.quality), "reward": dataclasses.asdict(m.reward)}
             for m in measured.values()
         ]
-        write_json(sae_quality_file(folder), rows)
+        write_json(sae_quality_file(stage.work), rows)
         show(show_measured(list(measured.values())))
         extra = {"layers": list(layers), "prm": prm, "solutions": len(solutions)}
-        stage.finish([sae_quality_file(folder)], rows=len(rows), skipped=skipped, extra=extra)
+        stage.finish([sae_quality_file(stage.work)], rows=len(rows), skipped=skipped, extra=extra)
     return sae_quality_file(folder)
 
 

@@ -2,6 +2,7 @@
 hidden states and scores.
 """
 
+import functools
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,9 @@ from rewardscope.layers import check_layers
 from rewardscope.log import get_logger
 from rewardscope.prms import DEFAULT_PRM, Beyond
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, option, require
+from rewardscope.stage import Stage, StageConfig, Units, check_part, option, require
 from rewardscope.stages.acts_plan import MAX_BATCH_TOKENS, Plan, check_disk, make_plan
-from rewardscope.stages.work_parts import check_part
-from rewardscope.storage.files import manifest_of
-from rewardscope.storage.journal import Journal, drop_damaged
-from rewardscope.storage.tables import read_json
+from rewardscope.storage.journal import Journal, find_damaged
 
 if TYPE_CHECKING:
     from rewardscope.capture.batches import StateSource
@@ -45,6 +43,9 @@ class Config(StageConfig):
     )
     base_path: Path | None = option(
         None, help="data folder, read and written (default: that of the settings)", key=False
+    )
+    name: str | None = option(
+        None, help="stands for the generations file in the name of the result", key=False
     )
     ds_split: Literal["full", "train", "test"] = option(
         "full", help="problems: full, train (80 %) or test (20 %), split by a hash of the id"
@@ -125,103 +126,82 @@ def run(config: Config, settings: Settings) -> Path:
         raise ConfigError(
             f"--ds-name {config.ds_name}: {source} is a folder; name a generations file"
         )
-    out = paths.acts_dir(base, config.mode, source)
+    out = paths.acts_dir(base, config.mode, config.name or source)
     inputs = {"generations": source, "prm" if config.mode == "rm" else "policy": config.model}
     whole = Stage("save-acts", config, inputs=inputs, out=out)
-    damaged = _drop_damaged(whole)
-    if whole.is_done():
+    if not _is_damaged(whole) and whole.is_done():
         return out
-    if config.total == 1 or damaged:
+    place = functools.partial(paths.acts_part_dir, out, total=config.total)
+    units = Units(whole, part=config.part, total=config.total, place=place)
+    # What is wrong with a whole result is mended in it, whichever part is asked for.
+    if config.total == 1 or whole.has_result():
         plan = make_plan(config, source, whole)
         with whole:
-            _finish(
-                whole,
-                plan,
-                _capture(plan, plan.numbers, out, config, whole, resume=not config.force),
-                config,
-                source,
-            )
+            _finish(whole, plan, _capture(plan, plan.numbers, config, whole, whole), config, source)
         return out
-    stage = Stage(
-        "save-acts", config, inputs=inputs, out=paths.acts_part_dir(out, config.part, config.total)
-    )
-    parts = [paths.acts_part_dir(out, part, config.total) for part in range(1, config.total + 1)]
-    return _run_part(whole, stage, parts, config, source)
+    return _run_part(units, config, source)
 
 
-def _drop_damaged(whole: Stage) -> bool:
-    """Delete damaged shards of a finished folder, so that their groups, and no others, are computed
-    again; say whether there are.
+def _is_damaged(whole: Stage) -> bool:
+    """Say whether shards of a finished folder are not what was written; their groups, and no
+    others, are computed again.
     """
     if whole.config.force or not whole.has_result():
         return False
-    wrong = drop_damaged(whole.out)
+    wrong = find_damaged(whole.out)
     for one in wrong:
         get_logger().warning(f"save-acts: {one}; its group is computed again")
     return bool(wrong)
 
 
-def _run_part(
-    whole: Stage, stage: Stage, parts: Sequence[Path], config: Config, source: Path
-) -> Path:
+def _run_part(units: Units, config: Config, source: Path) -> Path:
     """Do a part, and join the parts where it was the last one.
 
     A join that was killed goes on, whichever part is called.
     """
-    unfinished = config.force or _n_done(parts, whole) < len(parts)
-    if unfinished and stage.is_done():
-        return stage.out
-    plan = make_plan(config, source, whole)
-    if unfinished:
+    whole, stage, plan = units.whole, units.own, None
+    if config.force or not units.are_done():
+        if stage.is_done():
+            return stage.out
+        plan = make_plan(config, source, whole)
         # every total-th, so that parts have traces of every length
         mine = plan.numbers[config.part - 1 :: config.total]
         with stage:
-            journal = _capture(plan, mine, stage.out, config, whole, resume=not config.force)
-            files = {stage.out / mark.name: mark.sha256 for mark in journal.marks()}
+            journal = _capture(plan, mine, config, whole, stage)
+            files = {stage.work / mark.name: mark.sha256 for mark in journal.marks()}
             stage.finish(
                 files,
                 rows=sum(plan.groups[number].n_rows for number in mine),
                 skipped=plan.skipped,
                 digests=files,
             )
-    if _n_done(parts, whole) < len(parts):
-        get_logger().info(
-            f"save-acts: {_n_done(parts, whole)} of {len(parts)} parts of {whole.out} are there"
-        )
-        return stage.out
-    with whole:
-        key = plan.key(whole)
-        Journal(whole.out, key, resume=True).adopt(
+
+    def join(whole: Stage, parts: Sequence[Path]) -> None:
+        known = plan or make_plan(config, source, whole)
+        key = known.key(whole)
+        Journal(whole.work, key, resume=True).adopt(
             [Journal(part, key, resume=True) for part in parts]
         )
-        _finish(
-            whole,
-            plan,
-            _capture(plan, plan.numbers, whole.out, config, whole, resume=True),
-            config,
-            source,
-        )
-    for part in parts:
-        shutil.rmtree(part)
-    return whole.out
+        journal = _capture(known, known.numbers, config, whole, whole)
+        _finish(whole, known, journal, config, source)
+        for part in parts:
+            shutil.rmtree(part)
 
-
-def _n_done(parts: Sequence[Path], whole: Stage) -> int:
-    """Return how many parts are finished, with the settings and inputs of the whole."""
-    manifests = [manifest_of(part) for part in parts]
-    return sum(path.is_file() and read_json(path)["key"] == whole.key for path in manifests)
+    return whole.out if units.join(join) else stage.out
 
 
 def _capture(
-    plan: Plan, numbers: Sequence[int], folder: Path, config: Config, whole: Stage, *, resume: bool
+    plan: Plan, numbers: Sequence[int], config: Config, whole: Stage, stage: Stage
 ) -> Journal:
-    """Write the groups that are not in a folder yet; the model is loaded only where there is one.
+    """Write the groups that are not there yet; the model is loaded only where there is one.
 
     Return the journal of all.
     """
-    journal = Journal(folder, plan.key(whole), resume=resume)
+    journal = Journal(stage.work, plan.key(whole), resume=True)
+    if not config.force:
+        journal.link(stage.out)
     missing = {number: plan.groups[number] for number in numbers if number not in journal.done}
-    check_disk(plan, list(missing.values()), [plan.groups[number] for number in numbers], folder)
+    check_disk(plan, list(missing.values()), [plan.groups[number] for number in numbers], stage.out)
     if missing:
         from rewardscope.capture.saving import save_groups
 
@@ -266,8 +246,8 @@ def _finish(stage: Stage, plan: Plan, journal: Journal, config: Config, source: 
                 count += 1
 
     text_files, shards = (
-        write_traces(stage.out, traces()),
-        {stage.out / mark.name: mark.sha256 for mark in journal.marks()},
+        write_traces(stage.work, traces()),
+        {stage.work / mark.name: mark.sha256 for mark in journal.marks()},
     )
     items = plan.items
     extra = {

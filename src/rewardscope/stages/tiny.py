@@ -88,7 +88,7 @@ def _make(name: str, recipe: PolicyRecipe | PrmRecipe, home: Path) -> Path:
         }
         if isinstance(recipe, PolicyRecipe):
             loss = build_policy(
-                out, style=recipe.style, start=home / start if start else None, **common
+                stage.work, style=recipe.style, start=home / start if start else None, **common
             )
         else:
             more = {
@@ -97,9 +97,9 @@ def _make(name: str, recipe: PolicyRecipe | PrmRecipe, home: Path) -> Path:
                 "expect_steps": recipe.expect_steps,
                 "expect_lr": recipe.expect_lr,
             }
-            loss = build_prm(out, start=home / "tiny-instruct", **more, **common)
+            loss = build_prm(stage.work, start=home / "tiny-instruct", **more, **common)
         get_logger().info(f"tiny: {name} ended at a training loss of {loss:.4f}")
-        files = sorted(path for path in out.iterdir() if path.name != "manifest.json")
+        files = sorted(path for path in stage.work.iterdir() if path.name[0] != ".")
         stage.finish(
             files, rows=recipe.steps * recipe.batch, extra={"training_loss": round(loss, 5)}
         )

@@ -64,7 +64,7 @@ def run(config: Config, settings: Settings) -> Path:
         config.ds_name,
         "save-acts",
     )
-    out = paths.linreg_dir(acts, config.target)
+    out = paths.linreg_dir(acts, config.name or config.target)
     stage = Stage("train-linreg", config, inputs={"acts": acts}, out=out)
     if stage.is_done():
         return out
@@ -83,8 +83,10 @@ def run(config: Config, settings: Settings) -> Path:
     with stage:
         draws = draw(table.problem[table.test], seed=config.seed)
         results, common = _score_columns(store, table, draws, config)
-        files = [paths.linreg_probe_file(out, layer) for layer in layers]
+        files = [paths.linreg_probe_file(stage.work, layer) for layer in layers]
         keep = dict(zip(layers, files, strict=True))
+        for file in files:
+            stage.reuse(file)
         by_layer: dict[str, Measured] = {}
         for layer in progress(
             [0, *layers[layers[0] == 0 :]] if 0 in store.layers else layers, "probes", unit="layer"
@@ -103,7 +105,7 @@ def run(config: Config, settings: Settings) -> Path:
             if layer == 0:  # a control of all that follow
                 probe, common[LAYER_0] = fitted["states"]
                 results.append(_result(None, LAYER_0, probe, common[LAYER_0], table, config))
-        results_file = paths.linreg_results_file(out)
+        results_file = paths.linreg_results_file(stage.work)
         write_csv(results_file, results, fields=columns_of(ProbeResult))
         best, headline = best_of(by_layer, draws)
         show(probe_table(results, best=best, headline=headline))

@@ -119,8 +119,9 @@ def _run(config: Config, settings: Settings, team: Team, *, asked: bool = False)
             raise ConfigError(
                 f"--k {k[layer]} is more than the {n_features[layer]} features of layer {layer}"
             )
-    state = open_state(out, stage, config, team)
+    state = open_state(stage, config, team)
     with stage if team.is_first else nullcontext():
+        team.decide(lambda: state.adopt(out))
         saes = _train(rows, n_features, k, config, settings, state=state, team=team)
         info = {
             "trained_on": rows.names,
@@ -131,7 +132,7 @@ def _run(config: Config, settings: Settings, team: Team, *, asked: bool = False)
         qualities = measure(rows, own, device=config.device, seed=config.seed)
         written = {
             layer: save(
-                sae_layer_dir(out, layer),
+                sae_layer_dir(stage.work, layer),
                 dataclasses.replace(own[layer], info=info | own[layer].info | {"k": k[layer]}),
                 quality,
             )
@@ -146,7 +147,8 @@ def _run(config: Config, settings: Settings, team: Team, *, asked: bool = False)
         files = [
             file for _, written in parts for layer_files in written.values() for file in layer_files
         ]
-        files.append(write_card(out, {layer: sae_layer_dir(out, layer) for layer in rows.layers}))
+        folders = {layer: sae_layer_dir(stage.work, layer) for layer in rows.layers}
+        files.append(write_card(stage.work, folders, name=slug(out)))
         show(show_qualities(list(qualities.values())))
         extra = {
             "layers": list(rows.layers),
@@ -157,24 +159,21 @@ def _run(config: Config, settings: Settings, team: Team, *, asked: bool = False)
             "freeze": config.freeze,
             "held_out_problems": sorted(rows.held_out),
         }
-        stage.finish(files, rows=sum(rows.train.sizes), extra=extra)
         state.remove()
+        stage.finish(files, rows=sum(rows.train.sizes), extra=extra)
     return out
 
 
-def open_state(out: Path, stage: Stage, config: Config, team: Team) -> "RunState":
-    """Return where the run's state is kept.
-
-    With --force that of an earlier run is removed. Raises: ConfigError.
-    """
+def open_state(stage: Stage, config: Config, team: Team) -> "RunState":
+    """Return where the run's state is kept. Raises: ConfigError."""
     from rewardscope.sae.train.state import RunState, parse_every
 
-    state = RunState(
-        out, f"{stage.key} bf16={_bf16(config)}", every=parse_every(config.save_every), team=team
+    return RunState(
+        stage.work,
+        f"{stage.key} bf16={_bf16(config)}",
+        every=parse_every(config.save_every),
+        team=team,
     )
-    if config.force:
-        team.decide(state.remove)
-    return state
 
 
 def _short(by_layer: dict[int, int]) -> int | dict[str, int]:

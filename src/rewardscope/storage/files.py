@@ -3,13 +3,14 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 _EDGE = 1 << 20  # bytes hashed at each end of a large model file
-_FILE_ENDINGS = (
+FILE_ENDINGS = (
     ".jsonl",
     ".json",
     ".csv",
@@ -52,6 +53,16 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def link_file(source: Path, target: Path) -> None:
+    """Give a file a second name; where the file system has none, copy it with its times."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def sha256(path: Path) -> str:
     """Return the hex digest of a whole file."""
     with path.open("rb") as handle:
@@ -64,7 +75,7 @@ def manifest_of(path: Path) -> Path:
     An output that is not there yet is a file by its ending: a folder's name may hold dots, as in
     `math-rm-Qwen2.5-Math-7B`.
     """
-    is_file = path.is_file() or (not path.is_dir() and path.suffix in _FILE_ENDINGS)
+    is_file = path.is_file() or (not path.is_dir() and path.suffix in FILE_ENDINGS)
     return path.with_name(f"{path.name}.manifest.json") if is_file else path / "manifest.json"
 
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rewardscope.storage.files import sha256, write_text
+from rewardscope.errors import BadRecord
+from rewardscope.storage.files import link_file, sha256, write_text
 
 HIDDENS = "hiddens"
 NAME = ".groups.jsonl"
@@ -85,6 +86,19 @@ class Journal:
                 (self.folder / mark.name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(other.folder / mark.name, self.folder / mark.name)
 
+    def link(self, folder: Path) -> None:
+        """Take over the whole groups of a folder of the same key, whose files stay where they
+        are.
+        """
+        old_key, lines = _read(folder / NAME)
+        for line in lines if old_key == self._key else ():
+            if line.group in self.done or any(wrong_with(folder, mark) for mark in line.shards):
+                continue
+            for mark in line.shards:
+                link_file(folder / mark.name, self.folder / mark.name)
+            self.done[line.group] = line
+        self._write()
+
     def marks(self) -> list[ShardMark]:
         """Return the marks of all shards, in order."""
         return [mark for _, line in sorted(self.done.items()) for mark in line.shards]
@@ -94,17 +108,14 @@ class Journal:
         write_text(self._path, "".join([f"{self._key}\n", *lines]))
 
 
-def drop_damaged(folder: Path) -> list[str]:
-    """Delete the shards of a folder that are not what was written; return what is wrong with each
-    that is damaged or missing.
-    """
+def find_damaged(folder: Path) -> list[str]:
+    """Return what is wrong with each shard of a folder that is not what was written."""
     found = []
     for line in _read(folder / NAME)[1]:
         for mark in line.shards:
             wrong = wrong_with(folder, mark)
             if wrong:
                 found.append(f"{folder / mark.name} {wrong}")
-                (folder / mark.name).unlink(missing_ok=True)
     return found
 
 
@@ -129,11 +140,16 @@ def _text(line: GroupLine) -> str:
 
 
 def _read(path: Path) -> tuple[str, list[GroupLine]]:
-    """Return the key and the lines of a journal; a torn last line is dropped."""
+    """Return the key and the lines of a journal; a torn last line is dropped. Raises: BadRecord."""
     if not path.is_file():
         return "", []
     key, *lines = path.read_text(encoding="utf-8").split("\n")
-    return key, [_line(json.loads(line)) for line in lines[:-1]]
+    try:
+        return key, [_line(json.loads(line)) for line in lines[:-1]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadRecord(
+            f"{path} is torn ({error}); delete it, and the shards are made again"
+        ) from None
 
 
 def _line(row: dict) -> GroupLine:

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from rewardscope.errors import BadRecord, MissingInput
-from rewardscope.records import Manifest
 from rewardscope.storage.files import replacing
 from rewardscope.storage.typed import convert, decode
 
@@ -95,11 +94,6 @@ def read_json_as(path: Path, kind: type[Read]) -> Read:
         return decode(path.read_bytes(), msgspec.json.Decoder(kind))
     except BadRecord as error:
         raise BadRecord(f"{path}: {error}") from None
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Read the manifest at `path`. Raises: MissingInput; BadRecord that names the field."""
-    return read_json_as(path, Manifest)
 
 
 def shown(value: float | None, form: str = ".3f") -> str:

@@ -33,9 +33,9 @@ def write_acts(
         "save-acts", StageConfig(), inputs={"generations": f"synthetic {folder.name}"}, out=folder
     )
     with stage:
-        files = list(write_act_rows(folder, made.rows, made.sequences))
+        files = list(write_act_rows(stage.work, made.rows, made.sequences))
         for number, start in enumerate(range(0, len(made.rows), shard_rows)):
-            path = shard_file(folder, number)
+            path = shard_file(stage.work, number)
             write_shard(
                 path,
                 {

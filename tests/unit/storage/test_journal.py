@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rewardscope.storage.journal import Journal, drop_damaged
+from rewardscope.storage.journal import Journal, find_damaged
 from rewardscope.storage.shards import shard_file, write_shard
 
 SCORES = ((0.25, 0.1), None)
@@ -67,24 +67,38 @@ def test_shards_of_another_key_or_before_force_are_removed(
 def test_damage_is_told_by_length_and_where_the_time_changed_by_content(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "key", resume=True)
     paths = [write_group(journal, number, number)[0] for number in range(4)]
-    assert drop_damaged(tmp_path) == []
+    assert find_damaged(tmp_path) == []
     paths[0].write_bytes(paths[0].read_bytes()[:-5])
     whole = paths[1].read_bytes()
     paths[1].write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
     paths[2].unlink()
     os.utime(paths[3], ns=(1, 1))  # touched only
     size = len(whole)
-    assert drop_damaged(tmp_path) == [
+    assert find_damaged(tmp_path) == [
         f"{paths[0]} has {size - 5} bytes, {size} were written",
         f"{paths[1]} was altered after it was written",
         f"{paths[2]} is not there",
     ]
-    assert [path.is_file() for path in paths] == [False, False, False, True]
+    assert [path.is_file() for path in paths] == [True, True, False, True]  # nothing is removed
     assert sorted(Journal(tmp_path, "key", resume=True).done) == [3]
 
 
 def test_a_folder_without_a_journal_has_nothing_that_could_be_damaged(tmp_path: Path) -> None:
-    assert drop_damaged(tmp_path / "absent") == []
+    assert find_damaged(tmp_path / "absent") == []
+
+
+def test_whole_groups_of_another_folder_are_linked_and_stay_where_they_are(tmp_path: Path) -> None:
+    old = Journal(tmp_path / "old", "key", resume=True)
+    paths = [write_group(old, number, number)[0] for number in range(3)]
+    paths[1].write_bytes(paths[1].read_bytes()[:-5])
+    new = Journal(tmp_path / "new", "key", resume=True)
+    new.link(tmp_path / "old")
+    assert sorted(new.done) == [0, 2] and new.done[2] == old.done[2]
+    assert (tmp_path / "new" / "hiddens" / "00002.npz").read_bytes() == paths[2].read_bytes()
+    assert all(path.is_file() for path in paths)
+    other = Journal(tmp_path / "other", "other key", resume=True)
+    other.link(tmp_path / "old")
+    assert other.done == {}
 
 
 def test_shards_move_and_a_move_that_was_killed_goes_on(

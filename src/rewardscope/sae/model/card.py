@@ -18,7 +18,7 @@ _COLUMNS = {"fvu": "FVU", "l0": "L0", "dead_share": "dead"}
 _HOOK = "residual stream after decoder block l, from 0, before the final norm"
 
 
-def write_card(run: Path, layers: Mapping[int, Path]) -> Path:
+def write_card(run: Path, layers: Mapping[int, Path], *, name: str) -> Path:
     """Write `README.md` into a run's folder from the cfg.json and quality.json of its layers;
     return the path.
     """
@@ -36,7 +36,7 @@ def write_card(run: Path, layers: Mapping[int, Path]) -> Path:
         "- sparse-autoencoder",
         "- process-reward-model",
         "---",
-        f"# {run.name}",
+        f"# {name}",
         "",
         (
             "Sparse autoencoders on the hidden states of"

@@ -6,20 +6,22 @@ written after them, names the step. The order of rows is a function of the step,
 else to keep.
 """
 
+import os
 import re
 import shutil
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from rewardscope.errors import ConfigError
+from rewardscope.errors import BadRecord, ConfigError
 from rewardscope.log import get_logger
 from rewardscope.sae.train.ranks import Alone, Team
 from rewardscope.sae.train.trainer import Trainer
 from rewardscope.storage.files import replacing, write_json
-from rewardscope.storage.tables import read_json
 
 STATE, LATEST = "state", "latest.json"
 _ASK_EVERY = 10  # steps after which several processes agree on the time
@@ -46,9 +48,16 @@ def parse_every(text: str) -> Every:
     return Every(None if minutes else number or None, 60.0 * number or None if minutes else None)
 
 
+class _Latest(msgspec.Struct):
+    """Which run the state belongs to, and its step."""
+
+    key: str
+    step: int
+
+
 class RunState:
     """The state folder of a run. `key` says which settings and inputs it belongs to; another's
-    state is removed, never used.
+    state is never used.
 
     Of several processes each writes its own layers, and reads those that it trains.
     """
@@ -64,12 +73,14 @@ class RunState:
             return 0
         folder = self._step_folder(step)
         for layer in trainer.layers:
-            trainer.load(
-                layer,
-                load_file(
-                    folder / f"layer_{layer:02d}.safetensors", device=str(trainer.options.device)
-                ),
-            )
+            path = folder / f"layer_{layer:02d}.safetensors"
+            try:
+                tensors = load_file(path, device=str(trainer.options.device))
+            except (SafetensorError, FileNotFoundError) as error:
+                raise BadRecord(
+                    f"{path} is damaged ({error}); delete {self.folder} to train from the beginning"
+                ) from None
+            trainer.load(layer, tensors)
         trainer.n_done = step
         get_logger().info(f"train-sae: going on after step {step} of {trainer.options.n_steps}")
         return step
@@ -78,14 +89,26 @@ class RunState:
         latest = self.folder / LATEST
         if not latest.is_file():
             return 0
-        saved = read_json(latest)
-        if saved["key"] == self._key:
-            return saved["step"]
+        try:
+            saved = msgspec.json.decode(latest.read_bytes(), type=_Latest)
+        except msgspec.DecodeError as error:
+            raise BadRecord(
+                f"{latest} is torn ({error}); delete {self.folder} to train from the beginning"
+            ) from None
+        if saved.key == self._key:
+            return saved.step
         get_logger().info(
-            f"train-sae: {self.folder} is of a run with other settings or inputs; starting anew"
+            f"train-sae: {self.folder} is kept: it is of a run with other settings, inputs or"
+            " precision; delete it to drop it"
         )
-        self.remove()
         return 0
+
+    def adopt(self, run: Path) -> None:
+        """Take over the state that an older version kept in the folder of the finished run."""
+        old = RunState(run, self._key, every=self._every)
+        if not self.folder.exists() and old._saved_step():
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(old.folder, self.folder)
 
     def is_due(self, step: int) -> bool:
         """Say whether the state should be written after `step` steps."""
@@ -105,7 +128,9 @@ class RunState:
                     temporary,
                 )
         if self._team.collect(None):  # in the first process, once all have written theirs
-            write_json(self.folder / LATEST, {"key": self._key, "step": trainer.n_done})
+            write_json(
+                self.folder / LATEST, msgspec.structs.asdict(_Latest(self._key, trainer.n_done))
+            )
             for other in self.folder.glob("step_*"):
                 if other.name < folder.name:  # a later one is what another process writes already
                     shutil.rmtree(other)
