@@ -43,7 +43,9 @@ def test_training_finds_the_planted_dictionaries_and_says_how_well(
         cosine_FF = dictionary(20, 16, seed=layer) @ load_sae(folder, device=CPU).W_dec_FD.T
         assert (cosine_FF.max(dim=1).values > 0.9).float().mean() >= 0.9
         quality = read_json(folder / "quality.json")
-        assert quality["fvu"]["low"] <= quality["fvu"]["value"] <= quality["fvu"]["high"] < 0.1
+        assert quality["fvu"]["value"] < 0.1
+        # one problem is too few for an interval
+        assert quality["fvu"]["low"] is None and quality["fvu"]["high"] is None
         assert (quality["n_problems"], quality["n_rows"], quality["fvu"]["n"]) == (1, 200, 1)
         assert read_json(folder / "cfg.json")["metadata"]["trained_on"] == list(NAMES)
     assert len(capsys.readouterr().out.splitlines()) == 4
