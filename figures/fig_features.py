@@ -26,7 +26,8 @@ from rewardscope.log import get_logger
 from rewardscope.settings import Settings
 from rewardscope.statistics.intervals import wilson
 from rewardscope.storage.files import manifest_of
-from rewardscope.storage.tables import read_csv_as, read_json
+from rewardscope.storage.manifests import read_finished
+from rewardscope.storage.tables import read_csv_as
 
 QUESTION = "Which features fire more on reasoning, and do they fire on formatting?"
 FAVOURS = {"reasoning": COLOURS[1], "instruct": COLOURS[0], "neither": "#bbbbbb"}
@@ -55,7 +56,7 @@ def find(settings: Settings) -> list[Path]:
 def _worth(division: tuple[Path, str], parts: list[Path]) -> tuple[bool, str]:
     """Return what puts the division to draw last: whole ones after others, newer after older."""
     whole = not division[1] or len(parts) == int(division[1])
-    return whole, max(read_json(manifest_of(path)).get("created", "") for path in parts)
+    return whole, max(read_finished(path).created for path in parts)
 
 
 def draw(paths: list[Path]) -> Figure:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rewardscope.paths import slug
+from rewardscope.records import Manifest
 from rewardscope.search.methods import METHODS, made_by
-from rewardscope.storage.files import manifest_of
 from rewardscope.storage.jsonl import read_rows
-from rewardscope.storage.tables import read_json
+from rewardscope.storage.manifests import read_manifest
 
 SEARCHES = {method.name: method.title for method in METHODS.values()}
 
@@ -29,10 +29,9 @@ def made(data_dir: Path, name: str) -> Made:
     By their manifest; without one, by their first row and the name.
     """
     path = data_dir / f"{name}.jsonl"
-    manifest = read_json(manifest_of(path)) if manifest_of(path).is_file() else {}
-    inputs, by = manifest.get("inputs", {}), made_by(path)
+    inputs, by = (read_manifest(path) or Manifest()).inputs, made_by(path)
     if "policy" in inputs and "dataset" in inputs:
-        return Made(slug(inputs["policy"]["source"]), slug(inputs["dataset"]["source"]), by)
+        return Made(slug(inputs["policy"].source), slug(inputs["dataset"].source), by)
     stem = name.removesuffix(METHODS[by].suffix) if by in METHODS else name
     row = next(iter(read_rows(path)), None) if path.is_file() else None
     dataset = slug(row["problem"]["dataset"]) if row else ""

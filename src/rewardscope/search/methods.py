@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewardscope.errors import UnknownName
-from rewardscope.storage.files import manifest_of
-from rewardscope.storage.tables import read_json
+from rewardscope.records import Manifest
+from rewardscope.storage.manifests import read_manifest
 
 
 def _roots(n: int, width: int) -> int:
@@ -80,13 +80,10 @@ def made_by(generations: Path) -> str:
 
     By its manifest; where that names no search, by its name.
     """
-    path = manifest_of(generations)
-    manifest = read_json(path) if path.is_file() else {}
+    manifest = read_manifest(generations) or Manifest()
     named = (name for name, each in METHODS.items() if generations.stem.endswith(each.suffix))
-    greedy = manifest.get("extra", {}).get("temperature") == 0
-    return manifest.get("settings", {}).get("search") or next(
-        named, "greedy" if greedy else "samples"
-    )
+    greedy = manifest.extra.get("temperature") == 0
+    return manifest.settings.get("search") or next(named, "greedy" if greedy else "samples")
 
 
 def are_independent(generations: Path) -> bool:

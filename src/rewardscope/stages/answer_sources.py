@@ -7,8 +7,7 @@ from typing import Any
 
 from rewardscope.problems.extraction import DEFAULT_RULE, EXTRACTION_RULES, ExtractionRule, extract
 from rewardscope.records import SolvedProblem, Trace
-from rewardscope.storage.files import manifest_of
-from rewardscope.storage.tables import read_json
+from rewardscope.storage.manifests import read_manifest
 
 SOURCES = (*EXTRACTION_RULES, "file", "nowhere")
 MANY = 0.1  # of the traces without an answer; what is measured is then the extraction
@@ -16,9 +15,8 @@ MANY = 0.1  # of the traces without an answer; what is measured is then the extr
 
 def rule_of(source: Path) -> ExtractionRule:
     """Return the rule by which the answers of a generations file were taken out."""
-    manifest = manifest_of(source)
-    settings = read_json(manifest)["settings"] if manifest.is_file() else {}
-    return settings.get("extract", DEFAULT_RULE)
+    manifest = read_manifest(source)
+    return manifest.settings.get("extract", DEFAULT_RULE) if manifest else DEFAULT_RULE
 
 
 def answer_of(

@@ -27,8 +27,8 @@ from rewardscope.stages import (
     train_linreg,
     train_sae,
 )
-from rewardscope.storage.files import manifest_of
-from rewardscope.storage.tables import read_json, show_table
+from rewardscope.storage.manifests import read_finished
+from rewardscope.storage.tables import show_table
 
 DATASET = "tinymath"
 SEARCH = METHODS["beam"]
@@ -61,8 +61,8 @@ def run(config: Config, settings: Settings) -> Path:
         get_logger().info(f"[{number}/{len(steps)}] {name}")
         made = task()
         for path in made if isinstance(made, list) else [made]:
-            manifest = read_json(manifest_of(path))
-            rows.append((name, manifest["rows"], f"{manifest['seconds']:.1f}", _short(path)))
+            manifest = read_finished(path)
+            rows.append((name, manifest.rows, f"{manifest.seconds:.1f}", _short(path)))
     show(show_table(("stage", "rows", "seconds", "output"), rows))
     show(f"\ndashboard  {_short(dash_dir(settings.data_dir, Path(SAE_RUN)) / 'index.html')}")
     show(f"figures    {_short(figures_dir(settings.data_dir))}")

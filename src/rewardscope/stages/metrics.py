@@ -31,9 +31,9 @@ from rewardscope.stages.measures import (
 )
 from rewardscope.stages.metrics_tables import metrics_table
 from rewardscope.stages.votes import Judged
-from rewardscope.storage.files import manifest_of, write_json
+from rewardscope.storage.files import write_json
 from rewardscope.storage.jsonl import read_solved
-from rewardscope.storage.tables import read_json
+from rewardscope.storage.manifests import read_manifest
 
 UNKNOWN = "problem with neither a gold answer nor a verdict"
 
@@ -177,10 +177,8 @@ def _of_search(source: Path) -> Aggregation:
     """Return the aggregation that the search selected by, so that votes follow it; "last" for
     traces that no search made.
     """
-    manifest = manifest_of(source)
-    return (
-        read_json(manifest)["settings"].get("aggregation", "last") if manifest.is_file() else "last"
-    )
+    manifest = read_manifest(source)
+    return manifest.settings.get("aggregation", "last") if manifest else "last"
 
 
 def _report(

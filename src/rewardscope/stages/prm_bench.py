@@ -19,9 +19,9 @@ from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, distinct, given_files, option
 from rewardscope.stages.prm_bench_rows import scored_row, scoring_cost, with_scores
 from rewardscope.stages.prm_bench_tables import benchmark_table
-from rewardscope.storage.files import manifest_of, write_json
+from rewardscope.storage.files import write_json
 from rewardscope.storage.jsonl import PartialRows
-from rewardscope.storage.tables import read_json
+from rewardscope.storage.manifests import read_finished
 
 if TYPE_CHECKING:
     from rewardscope.prms import Scorer
@@ -230,7 +230,7 @@ def _report(
     )
     stage.is_done()
     with stage:
-        extras = {slug(path): read_json(manifest_of(path))["extra"] for path in outs}
+        extras = {slug(path): read_finished(path).extra for path in outs}
         threshold = _threshold(config, next(iter(extras.values()))["score_range"])
         scored = [
             pair

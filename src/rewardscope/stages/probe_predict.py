@@ -12,7 +12,8 @@ from rewardscope.layers import check_layers, pick_layers
 from rewardscope.log import progress
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
-from rewardscope.storage.tables import read_json, write_csv
+from rewardscope.storage.manifests import read_manifest
+from rewardscope.storage.tables import write_csv
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,12 +62,12 @@ def run(config: Config, settings: Settings) -> Path:
         return out
     from rewardscope.storage.acts import ActStore
 
-    store, manifest = ActStore(acts), probes / "manifest.json"
-    if not manifest.is_file() or read_json(manifest)["stage"] != "train-linreg":
+    store, manifest = ActStore(acts), read_manifest(probes)
+    if manifest is None or manifest.stage != "train-linreg":
         raise MissingInput(
             f"{probes} is not a finished folder of train-linreg; run invoke train-linreg"
         )
-    known = read_json(manifest)["extra"]
+    known = manifest.extra
     if known["width"] != store.width:
         raise ConfigError(
             f"--probes {config.probes}: they read states {known['width']} wide, {acts} holds"

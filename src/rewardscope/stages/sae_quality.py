@@ -14,12 +14,13 @@ from rewardscope.errors import BadRecord, ConfigError, MissingInput
 from rewardscope.layers import check_layers, pick_layers
 from rewardscope.log import get_logger
 from rewardscope.paths import find_input, sae_quality_dir, sae_quality_file
-from rewardscope.records import Problem, Trace
+from rewardscope.records import Manifest, Problem, Trace
 from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
-from rewardscope.storage.files import manifest_of, write_json
+from rewardscope.storage.files import write_json
 from rewardscope.storage.jsonl import read_rows, read_solved
+from rewardscope.storage.manifests import read_manifest
 from rewardscope.storage.tables import read_json, show_table
 
 if TYPE_CHECKING:
@@ -117,8 +118,7 @@ def _origin(named: Path, config: Config, sae: SaeRun) -> tuple[Path, str]:
     """Return the file of solutions and the PRM. Raises: MissingInput, ConfigError."""
     captured = {}
     if named.is_dir():
-        manifest = read_json(manifest_of(named)) if manifest_of(named).is_file() else {"extra": {}}
-        captured = manifest["extra"]
+        captured = (read_manifest(named) or Manifest()).extra
         if "generations" not in captured:
             raise MissingInput(
                 f"{named} is no finished folder of save-acts; name one, or a generations file"
@@ -180,10 +180,7 @@ def _as_numbers(labels: Sequence[bool | None]) -> tuple[int, ...]:
 
 def _chosen(labelled: list[Labelled], sae: SaeRun, config: Config) -> list[Labelled]:
     """Return the first solutions of held-out problems. Raises: MissingInput where there is none."""
-    manifest = (
-        read_json(manifest_of(sae.root)) if manifest_of(sae.root).is_file() else {"extra": {}}
-    )
-    held_out = manifest["extra"].get("held_out_problems")
+    held_out = (read_manifest(sae.root) or Manifest()).extra.get("held_out_problems")
     if config.problems == "held-out":
         if held_out is None:
             get_logger().info(

@@ -7,8 +7,8 @@ from pathlib import Path
 from rewardscope.errors import MissingInput
 from rewardscope.log import get_logger
 from rewardscope.settings import Settings
-from rewardscope.storage.files import digest, manifest_of, result_of
-from rewardscope.storage.tables import read_json
+from rewardscope.storage.files import digest, result_of
+from rewardscope.storage.manifests import read_finished, read_manifest
 
 
 def fresh_of(figure: str, sources: Iterable[Path], settings: Settings) -> list[Path]:
@@ -24,7 +24,7 @@ def fresh_of(figure: str, sources: Iterable[Path], settings: Settings) -> list[P
         if changed is None:
             fresh.append(source)
         else:
-            stage = read_json(manifest_of(result_of(source)))["stage"]
+            stage = read_finished(result_of(source)).stage
             named.append(f"{source} is stale: {changed} changed since; run invoke {stage} again")
     if not fresh:
         raise MissingInput("; ".join(named))
@@ -39,11 +39,12 @@ def changed_input(result: Path, places: Sequence[Path], older) -> Path | None:
     Only inputs below `places` are looked at: the others are models and data sets. One that is gone
     changes nothing, and one that is stale itself makes the result stale.
     """
-    if not manifest_of(result).is_file():
+    manifest = read_manifest(result)
+    if manifest is None:
         return None
-    for entry in read_json(manifest_of(result)).get("inputs", {}).values():
-        source = Path(entry["source"])
+    for entry in manifest.inputs.values():
+        source = Path(entry.source)
         below = any(source.resolve().is_relative_to(place) for place in places)
-        if below and source.exists() and (digest(source) != entry["digest"] or older(source)):
+        if below and source.exists() and (digest(source) != entry.digest or older(source)):
             return source
     return None

@@ -12,6 +12,8 @@ import pytest
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.features.diff_table import FeatureDiff
 from rewardscope.records import PatternBin, ProbeResult, TransferResult
+from rewardscope.storage.files import write_json
+from rewardscope.storage.manifests import read_manifest
 from rewardscope.storage.tables import columns_of, read_csv_as, write_csv
 
 KINDS = (ProbeResult, TransferResult, PatternBin, FeatureDiff)
@@ -119,3 +121,27 @@ def test_a_table_that_is_no_text_is_told(tmp_path: Path) -> None:
         read_csv_as(path, PatternBin)
     with pytest.raises(MissingInput, match=r"other\.csv is not there"):
         read_csv_as(tmp_path / "other.csv", PatternBin)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stage", 3),
+        ("rows", "many"),
+        ("settings", []),
+        ("inputs", {"policy": "org/m"}),
+        ("inputs", {"policy": {"source": 3}}),
+        ("outputs", {"rows.parquet": None}),
+        ("skipped", {"too long": "2"}),
+        ("extra", None),
+    ],
+)
+def test_a_wrong_field_of_a_manifest_is_one_line_with_file_and_field(
+    tmp_path: Path, field: str, value: Any
+) -> None:
+    path = tmp_path / "manifest.json"
+    write_json(path, {"stage": "save-acts", field: value})
+    with pytest.raises(BadRecord) as told:
+        read_manifest(tmp_path)
+    assert str(told.value).startswith(f"{path} is torn or no manifest (Expected ")
+    assert f"$.{field}" in str(told.value) and "\n" not in str(told.value)

@@ -12,8 +12,7 @@ from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.paths import find_input, sae_layer_dir
 from rewardscope.sae.formats import Found, find_checkpoint
 from rewardscope.settings import Settings
-from rewardscope.storage.files import manifest_of
-from rewardscope.storage.tables import read_json
+from rewardscope.storage.manifests import read_manifest
 
 QUALITY = "quality.json"
 _LAYER_FOLDER = re.compile(r"layers?[._]\d+")
@@ -54,13 +53,13 @@ def find_sae(name: str | None, settings: Settings) -> SaeRun:
 
 def _layers_of(run: Path) -> dict[int, Path]:
     """Return the layers of a run of ours by its manifest, of another library's by its folders."""
-    if manifest_of(run).is_file():
-        manifest = read_json(manifest_of(run))
-        if manifest["stage"] == "train-sae" or manifest["extra"].get("format") == "rewardscope":
-            return {layer: sae_layer_dir(run, layer) for layer in manifest["extra"]["layers"]}
-        if manifest["stage"] != "export-sae":
+    manifest = read_manifest(run)
+    if manifest is not None:
+        if manifest.stage == "train-sae" or manifest.extra.get("format") == "rewardscope":
+            return {layer: sae_layer_dir(run, layer) for layer in manifest.extra["layers"]}
+        if manifest.stage != "export-sae":
             raise ConfigError(
-                f"{run} was made by {manifest['stage']}, not by train-sae; pass --sae RUN"
+                f"{run} was made by {manifest.stage}, not by train-sae; pass --sae RUN"
             )
     layers: dict[int, Path] = {}
     for found in _foreign(run):
