@@ -90,16 +90,12 @@ WRITTEN = [
     for folder in (SOURCE, PROJECT / "figures", PROJECT / "tests")
     for path in sorted(folder.rglob("*.py"))
 ]
-# Tests that are longer still.
-LONGER = {"e2e/test_distributed_sae.py"}
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_files_have_at_most_300_lines_and_those_at_most_100_characters(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
-    in_tests = path.is_relative_to(PROJECT / "tests")
-    allowed = in_tests and str(path.relative_to(PROJECT / "tests")) in LONGER
-    assert len(lines) <= 300 or allowed
+    assert len(lines) <= 300
     assert [line for line in lines if len(line) > 100] == []
 
 
