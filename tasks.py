@@ -48,7 +48,8 @@ namespace.add_task(stage_task("figures", figures.Config, figures.run))
 namespace.add_task(stage_task("tiny", tiny.Config, tiny.run))
 # A file of tests stays with one process, so that what its tests share is made once; the files with
 # the longest tests come first.
-test = "pytest tests -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder"
+workers = "-n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder"
+test = f"pytest tests --ignore tests/notebook {workers}"
 namespace.add_task(shell_task("test", "Run the tests, on every core.", test))
 
 dev = Collection("dev")

@@ -23,10 +23,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, Qwen2Model
 
 from benchmarks.measure import best_seconds, keep_row
-from rewardscope.capture.batches import plan_batches, plan_groups, stream_acts
-from rewardscope.capture.inputs import TraceInput, act_rows, act_sequence
-from rewardscope.capture.saving import number_groups, save_groups
-from rewardscope.capture.token_text import token_reader
+from rewardscope.capturing.batches import plan_batches, plan_groups, stream_acts
+from rewardscope.capturing.inputs import TraceInput, act_rows, act_sequence
+from rewardscope.capturing.saving import number_groups, save_groups
+from rewardscope.capturing.token_text import token_reader
 from rewardscope.paths import PROJECT
 from rewardscope.prms.scorer import padded_ids
 from rewardscope.problems.tinymath import LEVELS, make_problem

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from rewardscope.capture.policy import PolicyEncoder
+from rewardscope.capturing.policy import PolicyEncoder
 from rewardscope.engines.hf import HfEngine
 from rewardscope.models.blocks import check_family, find_blocks
 from rewardscope.models.cache import keeps_prefixes

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardscope.capture import batches, saving
+from rewardscope.capturing import batches, saving
 from rewardscope.prms import load_scorer
 from rewardscope.records import Problem, SolvedProblem, Trace
 from rewardscope.settings import Settings

@@ -135,7 +135,7 @@ def test_a_problem_with_another_id_in_each_folder_is_on_one_side_in_both(tmp_pat
     ]
     same, split = same_problems(stores), Split(test_share=0.2, seed=0, folds=1)
     first, second = (
-        read_table(store, "reward", split, same=ids)
+        read_table(store.rows, "reward", split, name="acts", same=ids)
         for store, ids in zip(stores, same, strict=True)
     )
     # Problem n of one folder is problem 59 - n of the other.

@@ -11,7 +11,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from rewardscope.capture.policy import trace_text
+from rewardscope.capturing.policy import trace_text
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.records import Problem, SolvedProblem, Trace
 from rewardscope.storage.acts import ActStore

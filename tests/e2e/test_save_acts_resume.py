@@ -12,7 +12,7 @@ from typing import Literal
 
 import pytest
 
-from rewardscope.capture import saving
+from rewardscope.capturing import saving
 from rewardscope.errors import BadRecord
 from rewardscope.settings import Settings
 from rewardscope.stages import train_linreg
@@ -105,7 +105,7 @@ def test_nothing_of_a_killed_run_is_reused_under_other_settings(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from rewardscope.capture import batches, saving
+from rewardscope.capturing import batches, saving
 from rewardscope.settings import Settings
 from rewardscope.storage import shards
 from rewardscope.storage.journal import Journal

@@ -131,7 +131,9 @@ def test_results_are_those_of_sklearn_on_the_same_split(tmp_path: Path, target: 
 
 
 def test_no_problem_is_on_both_sides_nor_in_two_folds(tmp_path: Path) -> None:
-    table = read_table(make_acts(tmp_path), "reward", Split(test_share=0.2, seed=0, folds=5))
+    table = read_table(
+        make_acts(tmp_path).rows, "reward", Split(test_share=0.2, seed=0, folds=5), name="acts"
+    )
     train, test = set(table.problem[table.train]), set(table.problem[table.test])
     assert train and test and not train & test
     assert len(train | test) == 60

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from rewardscope.capture.inputs import Pick, PrmEncoder, encode_traces
+from rewardscope.capturing.inputs import Pick, PrmEncoder, encode_traces
 from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.prms.scorer import HfScorer
 from rewardscope.sae.train.forward_rows import ForwardSource

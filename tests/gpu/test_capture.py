@@ -5,9 +5,9 @@ flight.
 import pytest
 import torch
 
-from rewardscope.capture.batches import stream_acts
+from rewardscope.capturing.batches import stream_acts
 from tests.act_files import as_rows
-from tests.unit.capture.capturing import FAMILIES, LAYERS, bare_source, random_items
+from tests.unit.capturing.capturing import FAMILIES, LAYERS, bare_source, random_items
 
 pytestmark = [
     pytest.mark.gpu,

@@ -25,7 +25,7 @@ LAYERS = {
     "models": 5,
     "engines": 6,
     "prms": 6,
-    "capture": 7,
+    "capturing": 7,
     "interventions": 7,
     "search": 8,
     "probes": 8,
@@ -35,6 +35,7 @@ LAYERS = {
     "tiny": 8,
     "cli": 8,
     "stages": 9,
+    "api": 10,
 }
 SIDEWAYS = {("features", "sae"), ("dashboard", "features"), ("dashboard", "sae")}
 HEAVY = (

@@ -65,10 +65,10 @@ class HfEngine:
     def __init__(self, model: str, *, device: str) -> None:
         chosen = pick_device(device)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(model)
-        self._model = load_causal_lm(model, device=chosen, dtype=pick_dtype(chosen))
-        group_queries(self._model)
-        self.max_positions: int = shape_of(self._model.config).window
-        self.flops = flops_of(self._model.config)
+        self.model = load_causal_lm(model, device=chosen, dtype=pick_dtype(chosen))
+        group_queries(self.model)
+        self.max_positions: int = shape_of(self.model.config).window
+        self.flops = flops_of(self.model.config)
         self._detokenizer = Detokenizer(self.tokenizer)
         self._ends = end_token_ids(model, self.tokenizer)
         self._bytes = self._measure_cache()
@@ -89,7 +89,7 @@ class HfEngine:
         """Return `n` completions for each prompt, in order; see `Engine.generate`."""
         check_prompts(prompts, max_positions=self.max_positions)
         if reuse and self._kept is None:
-            self._kept = PrefixCache(self._model, max_bytes=memory_for_prefixes(self._model.device))
+            self._kept = PrefixCache(self.model, max_bytes=memory_for_prefixes(self.model.device))
         kept = self._kept if reuse and self._kept is not None and self._kept.fits_model else None
         if kept is not None:
             kept.begin()
@@ -121,7 +121,7 @@ class HfEngine:
         """Cut rows, longest prompt first, into batches that fit in memory; a batch has at least one
         row.
         """
-        device, budget = self._model.device, self._budget()
+        device, budget = self.model.device, self._budget()
         batch: list[_Row] = []
         for row in rows:
             if batch:
@@ -141,7 +141,7 @@ class HfEngine:
 
     def _budget(self) -> float:
         """Return how many bytes keys and values may take."""
-        device = self._model.device
+        device = self.model.device
         return (
             GPU_CACHE_SHARE * torch.cuda.mem_get_info(device)[0]
             if device.type == "cuda"
@@ -159,7 +159,7 @@ class HfEngine:
         kept: PrefixCache | None,
     ) -> None:
         """Generate all of a batch. Rows that ended leave it."""
-        device, longest = self._model.device, max(row.room for row in rows)
+        device, longest = self.model.device, max(row.room for row in rows)
         streams = (
             [np.random.default_rng(row.seed).random(longest) for row in rows]
             if temperature > 0
@@ -217,7 +217,7 @@ class HfEngine:
             tuple(row.prompt): line
             for line, row in enumerate({tuple(row.prompt): row for row in rows}.values())
         }
-        device = self._model.device
+        device = self.model.device
         nodes = [] if kept is None else [kept.find(prompt[:-1]) for prompt in prompts]
         reused = [node.depth for node in nodes] or [0] * len(prompts)
         new = [prompt[start:] for prompt, start in zip(prompts, reused, strict=True)]
@@ -230,7 +230,7 @@ class HfEngine:
         position_PT = ((mask_PT.cumsum(dim=1) - 1).clamp(min=0) + torch.tensor(reused)[:, None]).to(
             device
         )
-        cache, mask_PT = growing_cache(self._model), mask_PT.to(device)
+        cache, mask_PT = growing_cache(self.model), mask_PT.to(device)
         if kept is not None:
             cache, past_PT = kept.load(nodes, room=width)
             mask_PT = torch.cat([past_PT, mask_PT], dim=1)
@@ -254,7 +254,7 @@ class HfEngine:
 
     def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
         """Return the logits of the last token of each row."""
-        out = self._model(
+        out = self.model(
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
@@ -268,8 +268,8 @@ class HfEngine:
     def _measure_cache(self) -> Held:
         """Return the bytes that the cache takes for a row of one token."""
         cache, one = (
-            growing_cache(self._model),
-            torch.ones(1, 1, dtype=torch.long, device=self._model.device),
+            growing_cache(self.model),
+            torch.ones(1, 1, dtype=torch.long, device=self.model.device),
         )
         self._forward(one, one, one, cache)
         return bytes_held(cache)

@@ -61,14 +61,18 @@ class Split(NamedTuple):
 
 
 def read_table(
-    store: ActStore, target: Target, split: Split, *, same: Mapping[str, str] | None = None
+    rows: RowTable,
+    target: Target,
+    split: Split,
+    *,
+    name: str,
+    same: Mapping[str, str] | None = None,
 ) -> Table:
-    """Read the rows of a folder; `same` gives the id that stands for a problem, where one problem
-    has several.
+    """Read what a probe needs of rows, which errors call `name`; `same` gives the id that stands
+    for a problem, where one problem has several.
 
     Raises: MissingInput, ConfigError where no probe can be fitted or judged on them.
     """
-    rows = store.rows
     numbers: dict[str, int] = {}
     stands_for = [(same or {}).get(problem_id, problem_id) for problem_id in rows.problems]
     problem = np.array(
@@ -81,9 +85,7 @@ def read_table(
         known, value = rows.step_end_N & (rows.correct_N != UNKNOWN), rows.correct_N
     value = np.where(known, value, 0).astype(np.float64)
     if not known.any():
-        raise MissingInput(
-            f"{store.folder}: no step end has a {target} value, so there is nothing to fit"
-        )
+        raise MissingInput(f"{name}: no step end has a {target} value, so there is nothing to fit")
     held_out = np.array(
         [is_test(problem_id, share=split.test_share, seed=split.seed) for problem_id in numbers]
     )
@@ -93,7 +95,7 @@ def read_table(
     )
     fold_of = np.array([dealt.get(problem_id, -1) for problem_id in ids], dtype=np.int8)
     table = Table(
-        str(store.folder),
+        name,
         target,
         ids,
         value,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rewardscope.problems.steps import DELIMITER, split_steps
+from rewardscope.records import Completion, Trace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -93,6 +94,23 @@ class StepFormat:
         if self.shown == "solution":
             return Parts(thoughts.strip(), steps, 0)
         return Parts("", thought_steps + steps, len(thought_steps))
+
+    def trace(self, problem_id: str, index: int, completion: Completion) -> Trace:
+        """Return a whole solution that a policy wrote as a trace without scores."""
+        assert completion.finish != "stop", completion.finish
+        thinking, steps, n_thinking = self.split(completion.text, finished=True)
+        return Trace(
+            problem_id=problem_id,
+            index=index,
+            steps=steps,
+            scores=None,
+            finish=completion.finish,
+            n_tokens=len(completion.token_ids),
+            thinking=thinking,
+            n_thinking=n_thinking,
+            delimiter=self.delimiter,
+            token_ids=completion.token_ids,
+        )
 
     def _halves(self, text: str) -> tuple[str, str, bool]:
         """Return the thoughts, the solution, and whether the thoughts have ended."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from rewardscope.capture.inputs import solution_start
+from rewardscope.capturing.inputs import solution_start
 from rewardscope.engines import Engine
 from rewardscope.errors import BadRecord, TooLong
 from rewardscope.prms import Scorer

@@ -19,9 +19,9 @@ from rewardscope.storage.manifests import read_manifest
 if TYPE_CHECKING:
     import torch
 
-    from rewardscope.capture.inputs import TraceEncoder, TraceInput
-    from rewardscope.capture.saving import Group
-    from rewardscope.capture.token_text import ReadTokens
+    from rewardscope.capturing.inputs import TraceEncoder, TraceInput
+    from rewardscope.capturing.saving import Group
+    from rewardscope.capturing.token_text import ReadTokens
     from rewardscope.stages.save_acts import Config
 
 MAX_BATCH_TOKENS, CPU_BATCH_TOKENS = 16_384, 1024  # on a CPU a small batch stays in the caches
@@ -68,10 +68,10 @@ def make_plan(config: "Config", source: Path, whole: Stage) -> Plan:
     import torch
     from transformers import AutoConfig
 
-    from rewardscope.capture.inputs import Pick, PrmEncoder, encode_traces
-    from rewardscope.capture.policy import PolicyEncoder
-    from rewardscope.capture.saving import number_groups
-    from rewardscope.capture.token_text import token_reader
+    from rewardscope.capturing.inputs import Pick, PrmEncoder, encode_traces
+    from rewardscope.capturing.policy import PolicyEncoder
+    from rewardscope.capturing.saving import number_groups
+    from rewardscope.capturing.token_text import token_reader
     from rewardscope.models.blocks import check_family, shape_of
     from rewardscope.models.device import pick_device, pick_dtype
     from rewardscope.models.load import check_model_name, load_tokenizer

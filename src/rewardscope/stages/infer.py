@@ -12,7 +12,7 @@ from rewardscope.errors import ConfigError
 from rewardscope.log import get_logger, progress
 from rewardscope.paths import generations_file
 from rewardscope.problems.thinking import StepFormat
-from rewardscope.records import Completion, Cost, Problem, SolvedProblem, Trace
+from rewardscope.records import Completion, Cost, Problem, SolvedProblem
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, option
 from rewardscope.stages.generating import (
@@ -164,24 +164,6 @@ def solved_by(
 ) -> SolvedProblem:
     """Return the samples as traces; the first is the one that the method answers with."""
     traces = [
-        _trace(problem, index, completion, form=form)
-        for index, completion in enumerate(completions)
+        form.trace(problem.id, index, completion) for index, completion in enumerate(completions)
     ]
     return SolvedProblem(problem=problem, traces=tuple(traces), chosen=0, cost=cost)
-
-
-def _trace(problem: Problem, index: int, completion: Completion, *, form: StepFormat) -> Trace:
-    assert completion.finish != "stop", completion.finish
-    thinking, steps, n_thinking = form.split(completion.text, finished=True)
-    return Trace(
-        problem_id=problem.id,
-        index=index,
-        steps=steps,
-        scores=None,
-        finish=completion.finish,
-        n_tokens=len(completion.token_ids),
-        thinking=thinking,
-        n_thinking=n_thinking,
-        delimiter=form.delimiter,
-        token_ids=completion.token_ids,
-    )

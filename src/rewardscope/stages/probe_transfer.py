@@ -81,7 +81,7 @@ def run(config: Config, settings: Settings) -> Path:
         )
     split = Split(test_share=config.test_share, seed=config.seed, folds=config.n_folds)
     tables = {
-        name: read_table(store, config.target, split, same=ids)
+        name: read_table(store.rows, config.target, split, name=str(store.folder), same=ids)
         for (name, store), ids in zip(stores.items(), same, strict=True)
     }
     with stage:

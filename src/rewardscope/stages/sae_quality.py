@@ -204,7 +204,7 @@ def _encode(
 
     Raises: MissingInput where it can score none.
     """
-    from rewardscope.capture.inputs import PrmEncoder
+    from rewardscope.capturing.inputs import PrmEncoder
     from rewardscope.sae.measure.reward_kept import Solution
 
     encoder = PrmEncoder(scorer.adapter, scorer.tokenizer, max_positions=scorer.max_positions)

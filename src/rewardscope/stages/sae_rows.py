@@ -15,7 +15,7 @@ from rewardscope.stages.acts_plan import CPU_BATCH_TOKENS, MAX_BATCH_TOKENS
 if TYPE_CHECKING:
     import numpy as np
 
-    from rewardscope.capture.inputs import TraceInput
+    from rewardscope.capturing.inputs import TraceInput
     from rewardscope.prms.scorer import HfScorer
     from rewardscope.sae.train.ranks import Team
     from rewardscope.sae.train.stream import LayerBatch, RowSource
@@ -127,7 +127,7 @@ def open_forward(files: list[Path], config: "Config", *, team: "Team") -> Rows:
 
 
 def _encoded(files: list[Path], config: "Config", scorer: "HfScorer") -> "list[TraceInput]":
-    from rewardscope.capture.inputs import Pick, PrmEncoder, encode_traces
+    from rewardscope.capturing.inputs import Pick, PrmEncoder, encode_traces
     from rewardscope.storage.jsonl import read_solved
 
     traces = [

@@ -20,7 +20,7 @@ from rewardscope.stages.acts_plan import MAX_BATCH_TOKENS, Plan, check_disk, mak
 from rewardscope.storage.journal import Journal, find_damaged
 
 if TYPE_CHECKING:
-    from rewardscope.capture.batches import StateSource
+    from rewardscope.capturing.batches import StateSource
     from rewardscope.storage.rows import RowTable
     from rewardscope.storage.sequences import ActSequence
 
@@ -203,7 +203,7 @@ def _capture(
     missing = {number: plan.groups[number] for number in numbers if number not in journal.done}
     check_disk(plan, list(missing.values()), [plan.groups[number] for number in numbers], stage.out)
     if missing:
-        from rewardscope.capture.saving import save_groups
+        from rewardscope.capturing.saving import save_groups
 
         save_groups(
             _load(config, plan),
@@ -217,7 +217,7 @@ def _capture(
 
 
 def _load(config: Config, plan: Plan) -> "StateSource":
-    from rewardscope.capture.policy import PolicyStates
+    from rewardscope.capturing.policy import PolicyStates
     from rewardscope.models.device import pick_device, pick_dtype
     from rewardscope.prms.scorer import HfScorer
 
@@ -233,7 +233,7 @@ def _finish(stage: Stage, plan: Plan, journal: Journal, config: Config, source: 
     """Write where the rows come from, and the manifest with what each shard was when it was
     written.
     """
-    from rewardscope.capture.inputs import act_rows, act_sequence
+    from rewardscope.capturing.inputs import act_rows, act_sequence
     from rewardscope.storage.acts import write_traces
 
     def traces() -> "Iterator[tuple[RowTable, ActSequence]]":

@@ -75,11 +75,8 @@ def run(config: Config, settings: Settings) -> Path:
 
     store = ActStore(acts)
     layers = pick_layers(config.layers, store.layers)
-    table = read_table(
-        store,
-        config.target,
-        Split(test_share=config.test_share, seed=config.seed, folds=config.n_folds),
-    )
+    split = Split(test_share=config.test_share, seed=config.seed, folds=config.n_folds)
+    table = read_table(store.rows, config.target, split, name=str(acts))
     with stage:
         draws = draw(table.problem[table.test], seed=config.seed)
         results, common = _score_columns(store, table, draws, config)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rewardscope.capture.batches import StateSource, stream_batches
-from rewardscope.capture.inputs import TraceInput
+from rewardscope.capturing.batches import StateSource, stream_batches
+from rewardscope.capturing.inputs import TraceInput
 from rewardscope.sae.train.stream import LayerBatch
 
 # Shape legend: N rows, D width.

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rewardscope.capture.generated import StepFinder
+from rewardscope.capturing.generated import StepFinder
 from rewardscope.errors import BadRecord
 from rewardscope.models.blocks import shape_of
 from rewardscope.models.load import load_causal_lm, load_tokenizer

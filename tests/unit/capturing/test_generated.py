@@ -3,8 +3,8 @@
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from rewardscope.capture.generated import StepFinder
-from rewardscope.capture.policy import PolicyEncoder
+from rewardscope.capturing.generated import StepFinder
+from rewardscope.capturing.policy import PolicyEncoder
 from rewardscope.problems.thinking import StepFormat
 from rewardscope.records import Trace
 from rewardscope.tiny.tokenizer import build_tokenizer

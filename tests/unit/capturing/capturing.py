@@ -15,7 +15,7 @@ from transformers import (
     Qwen2Model,
 )
 
-from rewardscope.capture.inputs import TraceInput
+from rewardscope.capturing.inputs import TraceInput
 from rewardscope.prms import PrmAdapter
 from rewardscope.records import Encoded, Trace
 from rewardscope.tiny.tokenizer import build_tokenizer

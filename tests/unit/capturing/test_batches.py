@@ -5,7 +5,7 @@ and what does not run.
 import pytest
 import torch
 
-from rewardscope.capture.batches import (
+from rewardscope.capturing.batches import (
     GROUP_TOKENS,
     WINDOW_TOKENS,
     KeptStates,
@@ -14,10 +14,10 @@ from rewardscope.capture.batches import (
     plan_groups,
     stream_acts,
 )
-from rewardscope.capture.inputs import TraceInput
+from rewardscope.capturing.inputs import TraceInput
 from rewardscope.errors import UnknownName
 from tests.act_files import as_rows
-from tests.unit.capture.capturing import (
+from tests.unit.capturing.capturing import (
     FAMILIES,
     LAYERS,
     WIDTH,

@@ -9,14 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rewardscope.capture.batches import (
+from rewardscope.capturing.batches import (
     KeptStates,
     StateSource,
     capture_batches,
     plan_batches,
     plan_groups,
 )
-from rewardscope.capture.inputs import TraceInput
+from rewardscope.capturing.inputs import TraceInput
 from rewardscope.log import progress
 from rewardscope.storage.journal import Journal, Scores
 from rewardscope.storage.shards import SHARD_ROWS, shard_file, write_shard

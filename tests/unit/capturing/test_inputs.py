@@ -4,12 +4,12 @@ import random
 
 import pytest
 
-from rewardscope.capture.inputs import Pick, act_rows, encode_trace
-from rewardscope.capture.token_text import token_reader
+from rewardscope.capturing.inputs import Pick, act_rows, encode_trace
+from rewardscope.capturing.token_text import token_reader
 from rewardscope.records import Encoded, Problem, Trace
 from rewardscope.tiny.tokenizer import build_tokenizer
 from tests.act_files import as_rows
-from tests.unit.capture.capturing import item
+from tests.unit.capturing.capturing import item
 
 
 def test_each_token_belongs_to_the_step_that_it_leads_up_to() -> None:

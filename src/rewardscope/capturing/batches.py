@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rewardscope.capture.inputs import TraceInput, act_rows
-from rewardscope.capture.token_text import token_reader
+from rewardscope.capturing.inputs import TraceInput, act_rows
+from rewardscope.capturing.token_text import token_reader
 from rewardscope.models.forward import padded_ids, run
 from rewardscope.models.sites import Site
 from rewardscope.prms import PrmAdapter

@@ -1,0 +1,91 @@
+"""A probe on captured states, with what it must beat."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from numpy.typing import NDArray
+
+from rewardscope.api.acts import Acts
+from rewardscope.probes.controls import POSITION, fit_columns, position_columns, shuffle_targets
+from rewardscope.probes.fit import SHUFFLED, STATES, fit_layer, predict_chosen
+from rewardscope.probes.linreg import LinearProbe
+from rewardscope.probes.penalties import parse_penalties
+from rewardscope.probes.scores import Scores, margin, mean_of, score
+from rewardscope.probes.table import Split, Target, read_table, state_blocks
+from rewardscope.records import Estimate
+from rewardscope.splits import SPLIT_SEED, TEST_SHARE
+from rewardscope.statistics.draws import draw
+from rewardscope.storage.acts import ActStore
+
+
+class FittedProbe(NamedTuple):
+    """A probe of one layer, scored on held-out problems; n of an estimate counts these."""
+
+    probe: LinearProbe
+    score: Estimate
+    """R2 for the target `reward`, AUROC for `correct`."""
+    controls: dict[str, Estimate]
+    """The same of what reads no states, or less of them, on the same rows."""
+    best_control: str
+    margin: Estimate
+    """The score less that of the best control; the interval allows for the choice."""
+    n_train: int
+    n_test: int
+
+
+def fit_probe(
+    acts: Acts | ActStore,
+    *,
+    layer: int,
+    target: Target = "reward",
+    penalties: str = "1e-3..1e4",
+    folds: int = 5,
+    test_share: float = TEST_SHARE,
+    seed: int = SPLIT_SEED,
+) -> FittedProbe:
+    """Fit a linear probe to the states of a layer at step ends: ridge for `reward`, logistic
+    regression for `correct`.
+
+    Problems are held out by a hash of their id; the penalty is chosen over folds of the others.
+    Raises: UnknownName for a layer that was not captured; MissingInput, ConfigError where the rows
+    are too few or the target does not vary.
+    """
+    choice = parse_penalties(penalties)
+    name = str(acts.folder) if isinstance(acts, ActStore) else "the captured states"
+    split = Split(test_share=test_share, seed=seed, folds=folds if len(choice) > 1 else 1)
+    table = read_table(acts.rows, target, split, name=name)
+
+    def states() -> Iterator[NDArray]:
+        if isinstance(acts, ActStore):
+            return state_blocks(acts, layer)
+        return iter([acts.layer(layer).numpy()])
+
+    probes = fit_layer(
+        states,
+        table.value,
+        shuffle_targets(table, seed=seed),
+        table.fold,
+        folds=table.n_folds,
+        penalties=choice,
+        classes=table.classes,
+        seed=seed,
+    )
+    draws, value_N = draw(table.problem[table.test], seed=seed), table.value[table.test]
+    _, by_place_N = fit_columns(position_columns(table), table, penalties=choice)
+    predicted = predict_chosen(states, list(probes.values()), table.test)
+    found: dict[str, list[Scores]] = {}
+    for label, predicted_N in [*zip(probes, predicted.T, strict=True), (POSITION, by_place_N)]:
+        kind = SHUFFLED if label.startswith(SHUFFLED) else label
+        scores = score(value_N, predicted_N, draws, classes=table.classes)
+        found.setdefault(kind, []).append(scores)
+    own, controls = found.pop(STATES)[0], {k: mean_of(some, draws) for k, some in found.items()}
+    best, lead = margin(own, controls, draws)
+    return FittedProbe(
+        probe=probes[STATES],
+        score=own.headline,
+        controls={label: scores.headline for label, scores in controls.items()},
+        best_control=best,
+        margin=lead,
+        n_train=int(table.train.sum()),
+        n_test=int(table.test.sum()),
+    )
