@@ -5,14 +5,15 @@ The penalty is chosen by cross-validation over folds of problems; the sums of a 
 no row is read twice.
 """
 
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardscope.errors import ConfigError
+from rewardscope.errors import BadRecord, ConfigError
 from rewardscope.probes.moments import Sums, total, without
 from rewardscope.probes.tridiagonal import tridiagonalise
 from rewardscope.storage.files import replacing
@@ -179,31 +180,37 @@ def write_probes(path: Path, probes: dict[str, LinearProbe], *, key: str) -> Non
 def read_probes(path: Path, *, key: str | None = None) -> dict[str, LinearProbe] | None:
     """Read the probes of a layer, or return None where there are none, or where they were fitted
     under another key than `key`.
+
+    Raises: BadRecord where the file is damaged; with a `key` that counts as none.
     """
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as saved:
-        if key is not None and str(saved["key"]) != key:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            return _probes(saved) if key in (None, str(saved["key"])) else None
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+        if key is not None:
             return None
-        link: Link = "logit" if str(saved["link"]) == "logit" else "identity"
-        first = LinearProbe(
-            weights=saved["weights"],
-            intercept=float(saved["intercept"]),
-            mean=saved["mean"],
-            scale=saved["scale"],
-            ridge=float(saved["ridge"]),
-            link=link,
-        )
-        name, *names = map(str, saved["names"])
-        others = zip(
-            names,
-            saved["other_weights"],
-            saved["other_intercepts"],
-            saved["other_ridges"],
-            strict=True,
-        )
-        more = {
-            other: first._replace(weights=w, intercept=float(b), ridge=float(r))
-            for other, w, b, r in others
-        }
-        return {name: first, **more}
+        raise BadRecord(
+            f"{path} is damaged ({error}); re-run invoke train-linreg with --force"
+        ) from None
+
+
+def _probes(saved: Mapping[str, Any]) -> dict[str, LinearProbe]:
+    first = LinearProbe(
+        weights=saved["weights"],
+        intercept=float(saved["intercept"]),
+        mean=saved["mean"],
+        scale=saved["scale"],
+        ridge=float(saved["ridge"]),
+        link="logit" if str(saved["link"]) == "logit" else "identity",
+    )
+    name, *names = map(str, saved["names"])
+    others = zip(
+        names, saved["other_weights"], saved["other_intercepts"], saved["other_ridges"], strict=True
+    )
+    more = {
+        other: first._replace(weights=w, intercept=float(b), ridge=float(r))
+        for other, w, b, r in others
+    }
+    return {name: first, **more}

@@ -87,10 +87,22 @@ class Stage:
                 get_logger().info(
                     f"{self.name}: {self.out} is done ({manifest.rows} rows), skipped"
                 )
+                self._tidy()
                 return True
         self._lock.check_free()
         _check_writable(self.out)
         return False
+
+    def _tidy(self) -> None:
+        """Remove what a run left that was killed after its result was in its place."""
+        if not (self._lock.is_there() or self._place.folder.is_dir()):
+            return
+        try:
+            self._lock.acquire()
+        except (ConfigError, OSError):  # it is in use, or nothing can be removed here
+            return
+        self._place.close()
+        self._lock.release()
 
     def has_result(self) -> bool:
         """Say whether a result of the same settings and inputs was finished, whatever became of its

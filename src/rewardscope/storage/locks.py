@@ -49,9 +49,13 @@ class ResultLock:
 
     def check_free(self) -> None:
         """Raises: ConfigError where another run holds the lock."""
-        if self._path.is_file():
+        if self.is_there():
             self.acquire()
             self.release()
+
+    def is_there(self) -> bool:
+        """Say whether its file is there: some run holds the lock, or was killed as it did."""
+        return self._path.is_file()
 
     def __enter__(self) -> "ResultLock":
         self.acquire(wait=True)

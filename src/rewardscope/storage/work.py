@@ -57,7 +57,8 @@ class WorkPlace:
 
     def close(self) -> None:
         """Remove the folder where nothing was made in it."""
-        if self.folder.is_dir() and all(path.name == _BEGUN for path in self.folder.iterdir()):
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        if self.folder.is_dir() and all(path.name == _BEGUN for path in files):
             shutil.rmtree(self.folder)
 
     def others(self) -> Iterator[str]:
