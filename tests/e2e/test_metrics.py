@@ -56,9 +56,9 @@ def test_every_metric_of_a_file_made_by_hand(tmp_path):
         "last",
     )
     assert report["chosen_correct"] == {"toy/0": True, "toy/1": False}
-    # Wilson's interval for 1 of 2 is 1/2 -+ z / (2 sqrt(2 + z^2))
+    # Jeffreys' interval for 1 of 2 (wider than Wilson's): quantiles of Beta(3/2, 3/2)
     assert report["metrics"]["accuracy"] == pytest.approx(
-        {"value": 0.5, "low": 0.0945, "high": 0.9055, "n": 2}, abs=1e-4
+        {"value": 0.5, "low": 0.0608, "high": 0.9392, "n": 2}, abs=1e-4
     )
 
 
@@ -125,15 +125,15 @@ def test_a_second_run_prints_the_same_table_and_grades_nothing(tmp_path, capsys,
     }
     assert cells["accuracy"] == [
         "0.500",
-        "0.095",
-        "0.905",
+        "0.061",
+        "0.939",
         "2",
         "0.500",
-        "0.095",
-        "0.905",
+        "0.061",
+        "0.939",
         "0.500",
-        "0.095",
-        "0.905",
+        "0.061",
+        "0.939",
     ]
     assert (cells["traces right"], cells["traces wrong"]) == (["4"] * 3, ["3"] * 3)
 
@@ -150,7 +150,7 @@ def test_the_seed_moves_the_bootstrap_and_nothing_else(tmp_path):
     rows = [solved(i, "5", ["5"] * (i % 4) + ["6"] * (4 - i % 4)) for i in range(12)]
     first, second = metrics(tmp_path, rows), metrics(tmp_path, rows, seed=1, force=True)
     assert values(first) == values(second)
-    # shares have Wilson's interval, which draws nothing
+    # shares have intervals that draw nothing
     assert first["metrics"]["mean_accuracy"] == second["metrics"]["mean_accuracy"]
     assert first["metrics"]["accuracy"] == second["metrics"]["accuracy"]
     skewed = [(i / 10) ** 3 for i in range(40)]

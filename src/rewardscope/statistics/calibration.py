@@ -1,5 +1,7 @@
 """How far probabilities are from what happens: the calibration error, by bins of equal width."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +42,8 @@ def calibration_error(chance_N: Array, positive_N: NDArray, draws: Draws) -> Est
     measured = of_sums(lambda s: np.abs(s[..., 1:]).sum(axis=-1) / s[..., 0], sums, draws)
     found = interval(measured, draws, scale=UNIT)
     drawn_gap_RB = draws.weight_RU @ sums[:, 1:] - sums[:, 1:].sum(axis=0)
+    # Resamples vary less than fresh problems would, as a variance over n does.
+    drawn_gap_RB *= math.sqrt(draws.n_units / max(1, draws.n_units - 1))
     noise = np.quantile(np.abs(drawn_gap_RB).sum(axis=1) / sums[:, 0].sum(), _NOISE)
     if found.low is not None and found.value <= noise:
         return Estimate(value=found.value, low=0.0, high=found.high, n=found.n)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import betaincinv, stdtrit
 
 from rewardscope.records import Estimate
 from rewardscope.statistics.draws import Array, Draws, draw
@@ -125,24 +125,42 @@ def wilson(successes: int, n: int) -> Estimate:
     return Estimate(value=successes / n, low=low, high=high, n=n)
 
 
+def of_trials(successes: int, n: int) -> Estimate:
+    """Return the share of independent trials with the wider, at each end, of Wilson's and of
+    Jeffreys' interval: of few trials either alone misses some rare shares.
+
+    Source: Brown, Cai and DasGupta 2001.
+    """
+    found, wrong = wilson(successes, n), n - successes
+    assert found.low is not None and found.high is not None
+    low, high = (float(betaincinv(successes + 0.5, wrong + 0.5, end)) for end in (0.025, 0.975))
+    return Estimate(
+        value=found.value,
+        low=min(found.low, low) if successes else 0.0,
+        high=max(found.high, high) if wrong else 1.0,
+        n=n,
+    )
+
+
 def share(right_N: NDArray | Sequence[float], draws: Draws) -> Estimate:
     """Return the mean of rows between 0 and 1, with Wilson's interval at the effective number of
     rows: as many independent ones as would vary as much as these problems do.
 
-    One row a problem, each 0 or 1: Wilson's interval itself. Where all rows are equal each problem
-    counts once. Sources: Wilson 1927; Korn and Graubard 1998; Dean and Pagano 2015.
+    One row a problem, each 0 or 1: that of trials. Where all rows are equal each problem counts
+    once. Sources: Wilson 1927; Korn and Graubard 1998; Dean and Pagano 2015.
     """
     right_N = np.asarray(right_N, dtype=np.float64)
     n = draws.n_problems
     if len(right_N) == n and np.isin(right_N, (0, 1)).all():
-        return wilson(round(right_N.sum()), n)
-    measured = mean(right_N, draws)
-    return bounded(measured, draws, alone=n)
+        return of_trials(round(right_N.sum()), n)
+    return bounded(mean(right_N, draws), draws, alone=n)
 
 
-def bounded(measured: Measured, draws: Draws, *, alone: int) -> Estimate:
+def bounded(measured: Measured, draws: Draws, *, alone: int, skewed: bool = False) -> Estimate:
     """Return a value from 0 to 1 with Wilson's interval at the number of trials that would vary as
     much; `alone` is that number where nothing varies.
+
+    `skewed`: each end is at least as many standard errors away as the bootstrap-t says.
     """
     value, n = measured.value, measured.n
     none = Estimate(value=value, low=None, high=None, n=n)
@@ -153,13 +171,17 @@ def bounded(measured: Measured, draws: Draws, *, alone: int) -> Estimate:
     variance = float(
         ((measured.without_U - measured.without_U.mean()) ** 2).sum() * (units - 1) / units
     )
+    below = above = float(stdtrit(units - 1, 0.975))
     if variance <= 1e-18:
         if 0 < value < 1:
             return none
         effective = float(alone)
     else:
         effective = value * (1 - value) / variance
-    low, high = _score_ends(value, effective, float(stdtrit(units - 1, 0.975)))
+        if skewed:
+            spread = spreads(measured.without_U[:, None], draws)
+            below, above = float(spread.upper_K[0]), -float(spread.lower_K[0])
+    low, high = (_score_ends(value, effective, z)[end] for end, z in enumerate((below, above)))
     return Estimate(value=measured.value, low=low, high=high, n=n)
 
 
@@ -171,7 +193,8 @@ def auroc_estimate(measured: Measured, positive_N: NDArray, draws: Draws) -> Est
     alone = min(len(np.unique(draws.problem_N[side_N])) for side_N in sides)
     if alone < MIN_CLASS:
         return Estimate(value=measured.value, low=None, high=None, n=measured.n)
-    return bounded(measured, draws, alone=alone)
+    # Near 1 a few pairs decide, and the value is most often too high.
+    return bounded(measured, draws, alone=alone, skewed=True)
 
 
 def paired_share(difference_P: NDArray | Sequence[float], *, seed: int) -> Estimate:

@@ -56,7 +56,13 @@ def _least(measured: Sequence[Measured], draws: Draws, min_problems: int) -> Est
     if not (spread.error_K > 1e-12).any():
         return none
     varies_K = spread.error_K > 1e-12
-    extreme_R = spread.deviation_RK[:, varies_K].min(axis=1)
+    deviation_RK, floor_K = spread.deviation_RK[:, varies_K], spread.lower_K[varies_K]
+    # Each quantity's deviations reach as far as its own interval, which is not below Student's t.
+    drawn_K = np.quantile(deviation_RK, 0.025, axis=0, method="weibull")
+    stretched_RK = deviation_RK * np.divide(
+        floor_K, drawn_K, out=np.ones_like(floor_K), where=drawn_K < 0
+    )
+    extreme_R = stretched_RK.min(axis=1)
     lower_K = np.minimum(spread.lower_K, np.quantile(extreme_R, 0.025, method="weibull"))
     return Estimate(
         value=none.value,

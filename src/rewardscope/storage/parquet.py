@@ -11,30 +11,33 @@ from numpy.typing import NDArray
 
 from rewardscope.errors import BadRecord, MissingInput
 
+_REMEDY = "re-run invoke save-acts"
+
 
 def writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """Open a file for writing."""
     return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
 
 
-def open_parquet(path: Path, schema: pa.Schema) -> pq.ParquetFile:
-    """Open a file that holds the columns of `schema`; nothing but its footer is read.
+def open_parquet(path: Path, schema: pa.Schema, *, remedy: str = _REMEDY) -> pq.ParquetFile:
+    """Open a file that holds the columns of `schema`; nothing but its footer is read. `remedy` ends
+    every error.
 
     Raises: MissingInput, BadRecord that names the file.
     """
     if not path.is_file():
-        raise MissingInput(f"{path} is not there; re-run invoke save-acts")
-    with reading(path):
+        raise MissingInput(f"{path} is not there; {remedy}")
+    with reading(path, remedy=remedy):
         file = pq.ParquetFile(path, page_checksum_verification=True)
         found = file.schema_arrow
     for field in schema:
         place = found.get_field_index(field.name)
         if place < 0:
-            raise BadRecord(f"{path} has no column {field.name}; re-run invoke save-acts")
+            raise BadRecord(f"{path} has no column {field.name}; {remedy}")
         if found.field(place).type != field.type:
             raise BadRecord(
                 f"{path}: column {field.name} is {found.field(place).type}, not {field.type};"
-                " re-run invoke save-acts"
+                f" {remedy}"
             )
     return file
 
@@ -49,15 +52,13 @@ def read_group(file: pq.ParquetFile, path: Path, group: int, columns: Sequence[s
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path, *, remedy: str = _REMEDY) -> Iterator[None]:
     """Turn what a damaged file raises into one line. Raises: BadRecord."""
     try:
         yield
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         what = " ".join(str(error).split())
-        raise BadRecord(
-            f"{path} is damaged ({what}); delete it and re-run invoke save-acts"
-        ) from None
+        raise BadRecord(f"{path} is damaged ({what}); delete it and {remedy}") from None
 
 
 def text_codes(code_N: NDArray[np.integer], texts: Sequence[str]) -> pa.DictionaryArray:

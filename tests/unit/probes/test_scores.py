@@ -87,7 +87,8 @@ def test_the_interval_of_auroc_is_that_of_problems_left_out() -> None:
     assert found.low is not None and found.high is not None
     assert found.value == pytest.approx(roc_auc_score(target > 0, predicted), abs=1e-9)
     wide = 2 * stats.t.ppf(0.975, found.n - 1) * error
-    assert found.high - found.low == pytest.approx(wide, rel=0.05)
+    # at least Student's width, and not much more where the AUROC is far from 1
+    assert 0.98 * wide < found.high - found.low < 1.15 * wide
 
 
 def test_two_problems_have_no_interval() -> None:

@@ -5,7 +5,14 @@ import pytest
 from scipy import stats
 
 from rewardscope.statistics.draws import MAX_UNITS, draw
-from rewardscope.statistics.intervals import AMOUNT, interval, paired_share, share, wilson
+from rewardscope.statistics.intervals import (
+    AMOUNT,
+    interval,
+    of_trials,
+    paired_share,
+    share,
+    wilson,
+)
 from rewardscope.statistics.measures import mean
 
 
@@ -113,9 +120,27 @@ def test_paired_difference_ignores_the_spread_between_problems():
     assert 0.9 < found.low < found.high < 1.1
 
 
-def test_a_share_of_one_row_a_problem_is_wilsons():
+def test_a_share_of_one_row_a_problem_is_that_of_trials():
     draws = draw(np.arange(10), seed=0)
-    assert share([1.0] * 8 + [0.0] * 2, draws) == wilson(8, 10)
+    assert share([1.0] * 8 + [0.0] * 2, draws) == of_trials(8, 10)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 12), (1, 18), (2, 18), (9, 18), (12, 12)])
+def test_trials_have_the_wider_end_of_wilsons_and_jeffreys_interval(successes, n):
+    found, score = (
+        of_trials(successes, n),
+        stats.binomtest(successes, n).proportion_ci(method="wilson"),
+    )
+    jeffreys = stats.beta.ppf([0.025, 0.975], successes + 0.5, n - successes + 0.5)
+    assert found.low == pytest.approx(min(score.low, jeffreys[0]) if successes else 0)
+    assert found.high == pytest.approx(max(score.high, jeffreys[1]) if successes < n else 1)
+
+
+def test_of_18_trials_no_share_is_missed_much_more_often_than_said():
+    # Exact coverage, from the binomial distribution; Wilson's interval alone holds 0.03 in 0.900.
+    for truth in np.linspace(0.01, 0.99, 99):
+        held = [e.low <= truth <= e.high for e in (of_trials(x, 18) for x in range(19))]
+        assert stats.binom.pmf(np.arange(19), 18, truth)[held].sum() > 0.92
 
 
 def test_rows_of_a_problem_that_go_together_count_as_one_problem():
