@@ -169,6 +169,22 @@ def test_files_of_one_name_are_seeds_of_one_method(tmp_path: Path) -> None:
     assert (row["accuracy"]["low"], row["accuracy"]["high"]) == (None, None)
 
 
+def test_samples_of_a_seed_that_drew_more_cost_no_more_each(tmp_path: Path) -> None:
+    main = write(tmp_path / "a_beam.jsonl", SEARCHED, search="beam")
+    # 100 operations a sample, in both: 2 samples cost 200 of the beam's 1000, whichever file gives
+    # them.
+    few, many = (
+        write(
+            tmp_path / seed / "a.jsonl",
+            [solved(i, ["1", "2"] * (n // 2), policy_flops=100 * n) for i in range(2)],
+        )
+        for seed, n in (("seed0", 2), ("seed1", 8))
+    )
+    votes = {row["method"]: row for row in measure(main, few, many)["equal_compute"]["methods"]}
+    assert votes["a: majority"]["k"] == 2
+    assert votes["a: majority"]["share_of_budget"] == pytest.approx(0.2)
+
+
 def test_files_without_a_common_problem_or_without_operations_are_refused(tmp_path: Path) -> None:
     main = write(tmp_path / "a.jsonl", SEARCHED)
     with pytest.raises(BadRecord, match="no problem in common"):

@@ -102,7 +102,7 @@ def _by_budget(files: Sequence[Measured], main: Point, *, seed: int) -> list[dic
         return [{"vote": "answer", **_row(_whole(files, "answer"), main, seed=seed)}]
     n = min(len(row.traces) for file in files for row in file.solved)
     return [
-        {"vote": kind, **_row(_vote(files, kind, k, n=n, seed=seed), main, seed=seed)}
+        {"vote": kind, **_row(_vote(files, kind, k, seed=seed), main, seed=seed)}
         for kind in _votes(files, n)
         for k in powers_up_to(n)
     ]
@@ -139,7 +139,7 @@ def _whole(files: Sequence[Measured], kind: str) -> Point:
         kind,
         max(len(row.traces) for file in files for row in file.solved),
         right,
-        lambda cost: _total(cost),
+        lambda row: _total(row.cost),
     )
 
 
@@ -158,7 +158,7 @@ def _of_samples(files: Sequence[Measured], budget: float, *, seed: int) -> list[
             ]
         )
         k = max(1, min(n, int(budget / each_sample)))
-        points.append(_vote(files, kind, k, n=n, seed=seed))
+        points.append(_vote(files, kind, k, seed=seed))
     return points
 
 
@@ -172,8 +172,8 @@ def _cost_of_samples(kind: str, cost: Cost) -> int:
     return cost.policy_flops + (cost.prm_flops if kind in _BY_SCORE else 0)
 
 
-def _vote(files: Sequence[Measured], kind: str, k: int, *, n: int, seed: int) -> Point:
-    """Return the vote over k of n samples."""
+def _vote(files: Sequence[Measured], kind: str, k: int, *, seed: int) -> Point:
+    """Return the vote over k of each problem's samples."""
 
     def right(row: SolvedProblem, each: Judged) -> float:
         vote = VOTES.get(kind, majority)
@@ -184,7 +184,10 @@ def _vote(files: Sequence[Measured], kind: str, k: int, *, n: int, seed: int) ->
             ]
         )
 
-    return _point(files, kind, k, right, lambda cost: k / n * _cost_of_samples(kind, cost))
+    # A file with more samples than the others also cost more: k are charged as k of its own.
+    return _point(
+        files, kind, k, right, lambda row: k / len(row.traces) * _cost_of_samples(kind, row.cost)
+    )
 
 
 def _point(
@@ -192,7 +195,7 @@ def _point(
     kind: str,
     k: int,
     right: Callable[[SolvedProblem, Judged], float],
-    flops: Callable[[Cost], float],
+    flops: Callable[[SolvedProblem], float],
 ) -> Point:
     found = Point(
         f"{files[0].source.stem}: {_NAMES[kind]}", k, defaultdict(list), defaultdict(list)
@@ -200,7 +203,7 @@ def _point(
     for file in files:
         for row, each in zip(file.solved, file.judged, strict=True):
             found.right[row.problem.id].append(right(row, each))
-            found.flops[row.problem.id].append(flops(row.cost))
+            found.flops[row.problem.id].append(flops(row))
     return found
 
 
