@@ -11,7 +11,7 @@ from rewardscope.probes.fit import SHUFFLED, STATES, fit_layer, predict_chosen
 from rewardscope.probes.linreg import LinearProbe
 from rewardscope.probes.penalties import parse_penalties
 from rewardscope.probes.scores import Scores, margin, mean_of, score
-from rewardscope.probes.table import Split, Target, read_table, state_blocks
+from rewardscope.probes.table import Split, read_table, state_blocks
 from rewardscope.records import Estimate
 from rewardscope.splits import SPLIT_SEED, TEST_SHARE
 from rewardscope.statistics.draws import draw
@@ -37,7 +37,7 @@ def fit_probe(
     acts: Acts | ActStore,
     *,
     layer: int,
-    target: Target = "reward",
+    target: str = "reward",
     penalties: str = "1e-3..1e4",
     folds: int = 5,
     test_share: float = TEST_SHARE,
@@ -47,7 +47,8 @@ def fit_probe(
     regression for `correct`.
 
     Problems are held out by a hash of their id; the penalty is chosen over folds of the others.
-    Raises: UnknownName for a layer that was not captured; MissingInput, ConfigError where the rows
+    Raises: UnknownName for a target, or a layer that was not captured; MissingInput, ConfigError
+    where the rows
     are too few or the target does not vary.
     """
     choice = parse_penalties(penalties)

@@ -3,18 +3,18 @@ arrays. States are not touched.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewardscope.errors import ConfigError, MissingInput
+from rewardscope.probes.targets import find_target
 from rewardscope.splits import deal_folds, is_test
 from rewardscope.storage.acts import ActStore
-from rewardscope.storage.rows import UNKNOWN, RowTable
+from rewardscope.storage.rows import RowTable
 
 # Shape legend: N rows of the folder.
-Target = Literal["reward", "correct"]
 
 
 class Table(NamedTuple):
@@ -25,7 +25,8 @@ class Table(NamedTuple):
     """
 
     name: str
-    target: Target
+    target: str
+    classes: bool
     problem_ids: list[str]
     value: NDArray[np.float64]
     problem: NDArray[np.int32]
@@ -43,10 +44,6 @@ class Table(NamedTuple):
         return self.fold >= 0
 
     @property
-    def classes(self) -> bool:
-        return self.target == "correct"
-
-    @property
     def taken(self) -> NDArray[np.int64]:
         """The positions of the rows on either side."""
         return np.flatnonzero(self.train | self.test)
@@ -61,17 +58,12 @@ class Split(NamedTuple):
 
 
 def read_table(
-    rows: RowTable,
-    target: Target,
-    split: Split,
-    *,
-    name: str,
-    same: Mapping[str, str] | None = None,
+    rows: RowTable, target: str, split: Split, *, name: str, same: Mapping[str, str] | None = None
 ) -> Table:
     """Read what a probe needs of rows, which errors call `name`; `same` gives the id that stands
     for a problem, where one problem has several.
 
-    Raises: MissingInput, ConfigError where no probe can be fitted or judged on them.
+    Raises: UnknownName, MissingInput, ConfigError where no probe can be fitted or judged on them.
     """
     numbers: dict[str, int] = {}
     stands_for = [(same or {}).get(problem_id, problem_id) for problem_id in rows.problems]
@@ -79,11 +71,9 @@ def read_table(
         [numbers.setdefault(problem_id, len(numbers)) for problem_id in stands_for], dtype=np.int32
     )[rows.problem_N]
     trace, n_traces = number_traces(rows)
-    if target == "reward":
-        known, value = rows.step_end_N & rows.has_reward_N, rows.reward_N
-    else:
-        known, value = rows.step_end_N & (rows.correct_N != UNKNOWN), rows.correct_N
-    value = np.where(known, value, 0).astype(np.float64)
+    kind = find_target(target)
+    known = rows.step_end_N & kind.known(rows)
+    value = np.where(known, kind.value(rows), 0).astype(np.float64)
     if not known.any():
         raise MissingInput(f"{name}: no step end has a {target} value, so there is nothing to fit")
     held_out = np.array(
@@ -97,6 +87,7 @@ def read_table(
     table = Table(
         name,
         target,
+        kind.classes,
         ids,
         value,
         problem,

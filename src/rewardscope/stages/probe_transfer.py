@@ -11,6 +11,7 @@ from rewardscope.cli import show
 from rewardscope.errors import ConfigError
 from rewardscope.layers import pick_layers
 from rewardscope.log import get_logger, progress
+from rewardscope.probes.targets import find_target
 from rewardscope.records import TransferResult
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, distinct, option, require
@@ -202,7 +203,7 @@ def _show(results: list[TransferResult]) -> str:
     for r in results:
         if r.train == r.test and (r.test not in best or r.value > best[r.test].value):
             best[r.test] = r
-    metric = "auroc" if results[0].target == "correct" else "r2"
+    metric = find_target(results[0].target).metric
     header = [
         "test",
         "train",

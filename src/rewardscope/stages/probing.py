@@ -1,11 +1,11 @@
 """What the tasks that fit probes have in common: their flags."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from rewardscope.errors import ConfigError
 from rewardscope.layers import check_layers
 from rewardscope.probes.penalties import parse_penalties
+from rewardscope.probes.targets import TARGETS, find_target
 from rewardscope.splits import SPLIT_SEED, TEST_SHARE
 from rewardscope.stage import StageConfig, option
 
@@ -16,8 +16,10 @@ class ProbeConfig(StageConfig):
 
     name: str | None = option(None, help="name of the result's folder", key=False)
     layers: str = option("all", help="layers among the captured ones: all, 15, 0-27 or 0,3,5-7")
-    target: Literal["reward", "correct"] = option(
-        "reward", help="what the probe predicts: reward or correct"
+    target: str = option(
+        "reward",
+        help="what the probe predicts: "
+        + ", or ".join(f"{target.name}, {target.summary}" for target in TARGETS.values()),
     )
     seed: int = option(
         SPLIT_SEED,
@@ -36,6 +38,7 @@ class ProbeConfig(StageConfig):
 
     def __post_init__(self) -> None:
         check_layers(self.layers)
+        find_target(self.target)
         parse_penalties(self.ridge)
         if not 2 <= self.folds <= 100:
             raise ConfigError(f"--folds {self.folds}: it must be 2 to 100")

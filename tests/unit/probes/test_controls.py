@@ -38,6 +38,7 @@ def make_table(*, problems: int = 40, traces: int = 2, tokens_a_step: int = 10) 
     return Table(
         "toy",
         "reward",
+        False,
         [f"p/{number}" for number in range(problems)],
         rng.normal(size=len(rows)),
         problem,
