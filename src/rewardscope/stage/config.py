@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import typing
 from dataclasses import dataclass, field
 from typing import Any
 
+from rewardscope.errors import ConfigError, UnknownName
 from rewardscope.paths import check_name
 
 
@@ -43,8 +45,20 @@ class StageConfig:
         known = {f.name for f in dataclasses.fields(self)}
         return next((f"--{name}" for name in ("name", "run", "out") if name in known), None)
 
-    def check_names(self) -> None:
-        """Raises: ConfigError for a --name or --run that could leave its folder."""
+    def check_values(self) -> None:
+        """Check what is the same for every stage, also where no command line has done so.
+
+        Raises: ConfigError for a --name or --run that could leave its folder, or a seed below 0;
+            UnknownName for a value that is none of the choices of its flag.
+        """
+        hints = typing.get_type_hints(type(self))
         for f in dataclasses.fields(self):
+            value, flag = getattr(self, f.name), f"--{f.name.replace('_', '-')}"
             if f.name in ("name", "run"):
-                check_name(f"--{f.name}", getattr(self, f.name))
+                check_name(flag, value)
+            if f.name == "seed" and value < 0:
+                raise ConfigError(f"--seed {value}: it must be 0 or more")
+            if typing.get_origin(hints[f.name]) is typing.Literal:
+                choices = typing.get_args(hints[f.name])
+                if value not in choices:
+                    raise UnknownName(f"value of {flag}", value, choices)

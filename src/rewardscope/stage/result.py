@@ -48,7 +48,7 @@ class Stage:
     def _set(
         self, name: str, config: StageConfig, inputs: dict[str, InputDigest], out: Path
     ) -> None:
-        config.check_names()
+        config.check_values()
         self.name, self.config, self.inputs, self.out = name, config, inputs, out
         self.settings = config.result_settings()
         digests = {label: record.digest for label, record in inputs.items()}

@@ -14,6 +14,7 @@ from rewardscope.errors import BadRecord, MissingInput, UnknownName
 from rewardscope.storage.acts_info import ActsInfo, read_acts_manifest
 from rewardscope.storage.files import replacing, sha256
 from rewardscope.storage.journal import HIDDENS
+from rewardscope.storage.manifests import check_file
 from rewardscope.storage.row_files import OLD_ROWS, ROWS, OldRows, ParquetRows, RowWriter
 from rewardscope.storage.rows import RowReader, RowTable
 from rewardscope.storage.sequence_files import (
@@ -28,6 +29,8 @@ from rewardscope.storage.sequences import ActSequence, Sequences
 from rewardscope.storage.shards import check_shard, read_layer
 
 # Shape legend: N rows, D width.
+
+_HASHED = 100 * 2**20  # bytes: larger files of rows are checked by their size
 
 
 @final
@@ -69,6 +72,8 @@ class ActStore:
     @cached_property
     def _row_file(self) -> ParquetRows | OldRows:
         path = self._row_path()
+        if path.is_file():
+            check_file(path, at_most=_HASHED)
         file = OldRows(path, self._old_numbers()) if path.name == OLD_ROWS else ParquetRows(path)
         if file.n_rows != self.n_rows:
             raise BadRecord(
@@ -84,6 +89,9 @@ class ActStore:
 
     @cached_property
     def _sequence_file(self) -> ParquetSequences | OldSequences:
+        path = self.folder / SEQUENCES
+        if path.is_file():
+            check_file(path, at_most=_HASHED)
         return open_sequence_file(self.folder)
 
     def _old_numbers(self) -> dict[tuple[str, int], int]:

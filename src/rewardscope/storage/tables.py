@@ -12,6 +12,7 @@ import msgspec
 
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.storage.files import replacing
+from rewardscope.storage.manifests import check_file
 from rewardscope.storage.typed import convert, decode
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -46,10 +47,12 @@ def _cells(row: Any) -> dict[str, Any]:
 def read_csv_as(path: Path, kind: type[T]) -> list[T]:
     """Read a csv file as typed rows; an empty cell is an unknown value (None).
 
-    Raises: MissingInput; BadRecord with the line and the column that is wrong.
+    Raises: MissingInput; BadRecord with the line and the column that is wrong, or where the file is
+        not what its manifest says.
     """
     if not path.is_file():
         raise MissingInput(f"{path} is not there")
+    check_file(path)
     rows = []
     with path.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines, restkey="", strict=True)
@@ -86,10 +89,12 @@ def read_json(path: Path) -> Any:
 def read_json_as(path: Path, kind: type[Read]) -> Read:
     """Read a JSON file into a struct, or a list of them.
 
-    Raises: MissingInput; BadRecord that names the field.
+    Raises: MissingInput; BadRecord that names the field, or where the file is not what its manifest
+        says.
     """
     if not path.is_file():
         raise MissingInput(f"{path} is not there")
+    check_file(path)
     try:
         return decode(path.read_bytes(), msgspec.json.Decoder(kind))
     except BadRecord as error:

@@ -60,8 +60,16 @@ def write_weights(path: Path, state: State) -> Path:
         if path.suffix == ".pt":
             torch.save(plain, temporary)
         else:
-            save_file(plain, temporary)
+            save_tensors(plain, temporary)
     return path
+
+
+def save_tensors(tensors: State, path: Path, *, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file. Raises: OSError, where the library has an error of its own."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from None
 
 
 def build_sae(

@@ -17,7 +17,9 @@ from rewardscope.sae.formats import (
     sparsify,
 )
 from rewardscope.sae.model.inference import Sae
+from rewardscope.storage.manifests import check_file
 
+_HASHED = 100 * 2**20  # bytes: larger weights are checked by their size
 _READERS = {
     "rewardscope": own.read,
     "saelens": saelens.read,
@@ -44,6 +46,9 @@ def load_sae(path: Path, *, device: torch.device) -> Sae:
             f"{path} is not a finished SAE layer (ours has {WEIGHTS} and {CONFIG}); run invoke"
             " train-sae"
         )
+    for file in (found.weights, found.weights.with_name(CONFIG)):
+        if file.is_file():
+            check_file(file, at_most=_HASHED)
     return _READERS[found.format](found).to(device)
 
 

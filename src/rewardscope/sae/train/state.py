@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import msgspec
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from rewardscope.errors import BadRecord, ConfigError
 from rewardscope.log import get_logger
+from rewardscope.sae.formats.weights import save_tensors
 from rewardscope.sae.train.ranks import Alone, Team
 from rewardscope.sae.train.trainer import Trainer
 from rewardscope.storage.files import replacing, write_json
@@ -123,7 +124,7 @@ class RunState:
         folder = self._step_folder(trainer.n_done)
         for layer in self._team.writes(trainer.layers):
             with replacing(folder / f"layer_{layer:02d}.safetensors") as temporary:
-                save_file(
+                save_tensors(
                     {name: tensor.contiguous() for name, tensor in trainer.tensors(layer).items()},
                     temporary,
                 )
