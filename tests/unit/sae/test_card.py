@@ -28,8 +28,8 @@ def test_the_card_says_what_the_saes_are_and_how_good_each_layer_is(tmp_path: Pa
         folders[3] / "quality.json",
         {"fvu": estimate, "l0": estimate, "dead_share": estimate, "n_rows": 77, "n_problems": 5},
     )
-    lines = write_card(tmp_path, folders).read_text().splitlines()
-    assert f"# {tmp_path.name}" in lines
+    lines = write_card(tmp_path, folders, name="toy run").read_text().splitlines()
+    assert "# toy run" in lines
     assert "- activation: batchtopk; a feature fires above its threshold" in lines
     assert "- trained on: a, b" in lines
     assert any("some/prm" in line for line in lines)

@@ -32,7 +32,7 @@ def test_the_state_is_due_after_so_many_steps_or_seconds(
     assert not RunState(tmp_path, "key", every=NEVER).is_due(10)
 
 
-def test_the_last_state_is_found_again_and_one_of_another_run_is_removed(tmp_path: Path) -> None:
+def test_the_last_state_is_found_again_and_one_of_another_run_is_not_used(tmp_path: Path) -> None:
     trainer = trained(2, activation="batchtopk")
     state = RunState(tmp_path, "key", every=NEVER)
     state.save(trainer)
@@ -47,7 +47,7 @@ def test_the_last_state_is_found_again_and_one_of_another_run_is_removed(tmp_pat
             for name, tensor in trainer.tensors(layer).items()
         )
     assert RunState(tmp_path, "another key", every=NEVER).load(other) == 0
-    assert not state.folder.exists()
+    assert state.folder.exists()  # it is that run's to go on with
 
 
 def test_a_save_that_is_torn_leaves_the_one_before(
