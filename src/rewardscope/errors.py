@@ -4,6 +4,8 @@ Each message is one line: what, which value, where, and the next step.
 """
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 
 
@@ -23,7 +25,7 @@ class BadRecord(PipelineError):
     """A row of an input breaks its schema."""
 
 
-class ToldElsewhere(PipelineError):
+class ReportedByAnotherProcess(PipelineError):
     """Another process of the same run tells the user what is wrong."""
 
 
@@ -39,3 +41,32 @@ class UnknownName(PipelineError):
 
 class TooLong(BadRecord):
     """An input has more tokens than the model has positions."""
+
+
+_OF_THE_FILE_SYSTEM = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENOTEMPTY,
+    errno.ENAMETOOLONG,
+    errno.EMFILE,
+    errno.EIO,
+}
+
+
+def is_of_the_file_system(error: OSError) -> bool:
+    """Say whether a full or read-only disk, a right or something in the way is the cause."""
+    return error.errno in _OF_THE_FILE_SYSTEM
+
+
+def os_error_line(error: OSError) -> str:
+    """Return cause and path of an error of the file system in one line."""
+    cause = os.strerror(error.errno) if error.errno else str(error)
+    places = [str(place) for place in (error.filename, error.filename2) if place is not None]
+    detail = " -> ".join(places) or " ".join(str(error).split())
+    return f"{detail}: {cause.lower() if cause[1:2].islower() else cause}"

@@ -36,6 +36,11 @@ def get_logger(name: str = "rewardscope") -> logging.Logger:
     return logger if name == "rewardscope" else logger.getChild(name)
 
 
+def show(text: str) -> None:
+    """Print a result to stdout."""
+    sys.stdout.write(text + "\n")
+
+
 def progress(
     items: Iterable[T], what: str, *, total: int | None = None, unit: str = "it"
 ) -> Iterable[T]:

@@ -3,8 +3,11 @@
 """
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -169,3 +172,65 @@ def test_files_need_no_flag_wherever_they_stand_and_another_task_may_follow(tmp_
 
 def test_a_stray_word_is_an_error_where_a_task_takes_no_files() -> None:
     assert_one_line_error(invoke("metrics", "--dataset", "x", "stray"), "stray")
+
+
+def rewardscope(*arguments: str, cwd: Path, source: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "rewardscope", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(source)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_rewardscope_has_every_stage_without_a_checkout(tmp_path: Path) -> None:
+    shutil.copytree(PROJECT / "src" / "rewardscope", tmp_path / "lib" / "rewardscope")
+    here = {"cwd": tmp_path, "source": tmp_path / "lib"}
+    listed = rewardscope("--list", **here)
+    assert listed.returncode == 0, listed.stderr
+    for task in TASKS:
+        assert task in listed.stdout
+    for flag in ("--model_name", "--model-name"):
+        assert_one_line_error(rewardscope("infer", flag, "X", "--n", "0", **here), "--n 0")
+    assert_one_line_error(rewardscope("infr", **here), "Did you mean infer?")
+    assert_one_line_error(rewardscope("figures", **here), "run this in its clone")
+
+
+def test_importing_the_command_line_patches_nothing() -> None:
+    code = (
+        "import invoke.program, invoke.parser, rewardscope.cli, rewardscope.__main__;"
+        "assert invoke.program.Parser is invoke.parser.Parser;"
+        "assert invoke.parser.Parser.parse_argv.__module__ == 'invoke.parser.parser'"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("program", "after"),
+    [("invoke", 0.0), ("rewardscope", 0.0), ("rewardscope", 0.3), ("rewardscope", 0.9)],
+)
+def test_a_signal_while_the_program_loads_is_one_line(
+    number: int, code: int, program: str, after: float, tmp_path: Path
+) -> None:
+    # `-X importtime` says on stderr what has been loaded; from this module on the moment is ours
+    first = "rewardscope.errors"
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", program, "demo"],
+        cwd=PROJECT,
+        env={**os.environ, "REWARD_SAES_DATA_DIR": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.split("|")[-1].strip() == first:
+                break
+        time.sleep(after)
+        process.send_signal(number)
+        said = [line for line in process.stderr if not line.startswith("import time:")]
+    assert process.returncode == code, said
+    assert "the same command goes on from here" in said[-1]
+    assert not any("Traceback" in line for line in said)

@@ -1,14 +1,20 @@
 """Flags that are made of a config."""
 
+import errno
+import os
+import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from invoke.collection import Collection
-from invoke.program import Program
 
-from rewardscope.cli import as_flags, stage_task
-from rewardscope.stage import StageConfig, option
+from rewardscope.cli import Program, add_tasks, stage_task
+from rewardscope.settings import Settings
+from rewardscope.stage import Stage, StageConfig, as_flags, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +44,111 @@ def test_the_flags_of_a_config_give_the_same_config(values: dict[str, Any]) -> N
     )
     program.run(["invoke", "work", *as_flags(Config(**values))], exit=False)
     assert seen == [Config(**values)]
+
+
+def test_a_dotted_name_is_a_task_of_a_sub_collection() -> None:
+    seen: list[StageConfig] = []
+    table = {
+        name: (Config, lambda config, _settings: seen.append(config))
+        for name in ("work", "lens.trace", "lens.patch")
+    }
+    tasks = add_tasks(Collection(), table)
+    assert set(tasks.task_names) == {"work", "lens.trace", "lens.patch"}
+    Program(namespace=tasks).run(["rewardscope", "lens.trace", "--rows", "3"], exit=False)
+    assert seen == [Config(rows=3)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typed(StageConfig):
+    """Do nothing."""
+
+    width: int = option(4, help="width")
+    side: Literal["left", "right"] = option("left", help="side")
+    source: str = option(help="source")
+    sizes: tuple[float, ...] = option((), help="sizes")
+
+
+def test_help_shows_required_flags_first_and_the_type_of_each(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    namespace = Collection(stage_task("work", Typed, lambda *_: None))
+    Program(namespace=namespace).run(["rewardscope", "--help", "work"], exit=False)
+    lines = capsys.readouterr().out.split("Options:")[1].strip().splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "--source=TEXT",
+        "--width=INTEGER",
+        "--side=left|right",
+        "--sizes=NUMBER,...",
+        "--force",
+    ]
+
+
+def _run(run: Callable[[Any, Settings], object], capsys: pytest.CaptureFixture[str]) -> tuple:
+    """Return the exit code of a task and what it wrote to stderr."""
+    namespace = Collection(stage_task("work", Config, run))
+    with pytest.raises(SystemExit) as ended:
+        Program(namespace=namespace).run(["rewardscope", "work"])
+    return ended.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.EEXIST]
+)
+def test_an_error_of_the_file_system_is_one_line_with_cause_and_path(
+    number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_config: Config, _settings: Settings) -> None:
+        raise OSError(number, os.strerror(number), "data/there")
+
+    code, said = _run(run, capsys)
+    assert code == 1 and said.startswith("work: data/there: ") and said.count("\n") == 1
+    assert os.strerror(number).lower() in said.lower()
+
+
+def test_a_full_disk_names_what_was_being_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(config: Config, _settings: Settings) -> None:
+        with Stage("work", config, inputs={}, out=tmp_path / "result"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    code, said = _run(run, capsys)
+    assert code == 1 and str(tmp_path) in said and "no space left on device" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "word"), [(signal.SIGINT, "interrupt"), (signal.SIGTERM, "TERM")]
+)
+def test_a_signal_ends_a_task_in_one_line_also_where_a_library_makes_an_error_of_it(
+    number: int, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_config: Config, _settings: Settings) -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        except BaseException as error:
+            raise ImportError("half loaded") from error
+
+    before = signal.getsignal(number)
+    code, said = _run(run, capsys)
+    assert code == 128 + number and said.count("\n") == 1
+    assert word in said and "the same command goes on from here" in said
+    assert signal.getsignal(number) is before
+
+
+def test_a_negative_seed_is_refused_before_the_task_runs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    namespace = Collection(stage_task("work", Seeded, lambda *_: pytest.fail("ran")))
+    for flag in ("--seed", "--split-seed"):
+        with pytest.raises(SystemExit):
+            Program(namespace=namespace).run(["rewardscope", "work", f"{flag}=-1"])
+        assert f"work: {flag} -1: it must be 0 or more" in capsys.readouterr().err
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeded(StageConfig):
+    """Do nothing."""
+
+    seed: int = option(0, help="seed")
+    split_seed: int = option(0, help="seed of the split")

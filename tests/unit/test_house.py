@@ -16,6 +16,7 @@ LAYERS = {
     "settings": 2,
     "paths": 2,
     "layers": 2,
+    "stopping": 2,
     "splits": 2,
     "log": 3,
     "statistics": 3,
@@ -33,9 +34,10 @@ LAYERS = {
     "features": 8,
     "dashboard": 8,
     "tiny": 8,
-    "cli": 8,
     "stages": 9,
     "api": 10,
+    "cli": 10,
+    "__main__": 11,
 }
 SIDEWAYS = {("features", "sae"), ("dashboard", "features"), ("dashboard", "sae")}
 HEAVY = (

@@ -1,6 +1,6 @@
 """A stage: named inputs, named outputs, and a result that takes its place only when it is whole."""
 
-from rewardscope.stage.config import StageConfig, option
+from rewardscope.stage.config import StageConfig, as_flags, flag_of, option
 from rewardscope.stage.inputs import distinct, given_files, require
 from rewardscope.stage.result import Stage
 from rewardscope.stage.units import Units, check_part, deal
@@ -9,9 +9,11 @@ __all__ = [
     "Stage",
     "StageConfig",
     "Units",
+    "as_flags",
     "check_part",
     "deal",
     "distinct",
+    "flag_of",
     "given_files",
     "option",
     "require",

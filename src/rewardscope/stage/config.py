@@ -17,6 +17,11 @@ def option(default: Any = dataclasses.MISSING, *, help: str, key: bool = True) -
     return field(default=default, metadata={"help": help, "key": key})
 
 
+def flag_of(name: str) -> str:
+    """Return the flag of a field."""
+    return f"--{name.replace('_', '-')}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
     """Base of every stage's config.
@@ -53,12 +58,23 @@ class StageConfig:
         """
         hints = typing.get_type_hints(type(self))
         for f in dataclasses.fields(self):
-            value, flag = getattr(self, f.name), f"--{f.name.replace('_', '-')}"
+            value, flag = getattr(self, f.name), flag_of(f.name)
             if f.name in ("name", "run"):
                 check_name(flag, value)
-            if f.name == "seed" and value < 0:
-                raise ConfigError(f"--seed {value}: it must be 0 or more")
+            if f.name.rpartition("_")[2] == "seed" and value < 0:
+                raise ConfigError(f"{flag} {value}: it must be 0 or more")
             if typing.get_origin(hints[f.name]) is typing.Literal:
                 choices = typing.get_args(hints[f.name])
                 if value not in choices:
                     raise UnknownName(f"value of {flag}", value, choices)
+
+
+def as_flags(config: StageConfig) -> list[str]:
+    """Return the flags from which the task of this config makes the same config."""
+    flags = []
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if value != f.default and value is not None:
+            shown = "".join(f"{part}\n" for part in value) if isinstance(value, tuple) else value
+            flags.append(flag_of(f.name) + ("" if value is True else f"={shown}"))
+    return flags

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from rewardscope.errors import BadRecord, ConfigError
+from rewardscope.errors import BadRecord, ConfigError, is_of_the_file_system
 from rewardscope.log import get_logger
 from rewardscope.records import InputDigest, Manifest
 from rewardscope.stage.config import StageConfig
@@ -222,7 +222,11 @@ class Stage:
         link_file(old, path)
         return True
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, *_: object
+    ) -> None:
+        if isinstance(error, OSError) and error.filename is None and is_of_the_file_system(error):
+            error.filename = str(self.work)  # a write that finds the disk full names no file
         self._place.close()
         self._lock.release()
         assert kind is not None or self._finished, f"stage {self.name} ended without finish()"

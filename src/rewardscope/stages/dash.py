@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rewardscope.cli import show
 from rewardscope.dashboard.page import INDEX, index_page, layer_file, layer_page
 from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.features.diff_table import FeatureDiff, find_parts, read_parts
 from rewardscope.layers import check_layers, pick_layers
-from rewardscope.log import get_logger, progress
+from rewardscope.log import get_logger, progress, show
 from rewardscope.paths import dash_dir, diff_part_file, find_input, slug
 from rewardscope.sae.model.runs import QUALITY, SaeRun, find_sae
 from rewardscope.settings import Settings

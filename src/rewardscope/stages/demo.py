@@ -5,11 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
-from rewardscope.cli import show
 from rewardscope.errors import MissingInput
-from rewardscope.log import get_logger
+from rewardscope.log import get_logger, show
 from rewardscope.paths import TINY, acts_dir, dash_dir, figures_dir, generations_file, slug
 from rewardscope.search.methods import METHODS
 from rewardscope.settings import Settings
@@ -91,7 +89,7 @@ def chain(config: Config, settings: Settings) -> list[tuple[str, Callable[[], Pa
     greedy = [generations_file(settings.data_dir, name, DATASET) for name in greedy_names]
     acts = [str(acts_dir(settings.data_dir, "rm", path)) for path in alone]
     instruct, reasoner = acts
-    planned: list[tuple[str, ModuleType, StageConfig]] = []
+    planned: list[StageConfig] = []
     for policy, name in zip(policies, greedy_names, strict=True):
         common = {
             "model_name": policy,
@@ -101,64 +99,44 @@ def chain(config: Config, settings: Settings) -> list[tuple[str, Callable[[], Pa
             "force": force,
         }
         planned += [
-            ("infer", infer, infer.Config(**common, n=4, max_tokens=512)),
-            ("infer", infer, infer.Config(**common, name=name, max_tokens=512)),
+            infer.Config(**common, n=4, max_tokens=512),
+            infer.Config(**common, name=name, max_tokens=512),
+            infer_with_prm.Config(**common, prm=prm, search=SEARCH.name, n=8, width=4),
         ]
-        planned.append(
-            (
-                "infer-with-prm",
-                infer_with_prm,
-                infer_with_prm.Config(**common, prm=prm, search=SEARCH.name, n=8, width=4),
-            )
-        )
-    planned += [
-        ("metrics", metrics, metrics.Config(dataset=str(path), force=force))
-        for path in (*alone, *greedy)
-    ]
+    planned += [metrics.Config(dataset=str(path), force=force) for path in (*alone, *greedy)]
     for path, *others in zip(guided, alone, greedy, strict=True):
         compared_to = tuple(map(str, others))
-        measured = metrics.Config(dataset=str(path), against=compared_to, force=force)
-        planned.append(("metrics", metrics, measured))
-    for path in alone:
-        saved = save_acts.Config(ds_name=str(path), prm=prm, positions="all-tokens", force=force)
-        planned.append(("save-acts", save_acts, saved))
-    for name in acts:
-        planned += [
-            (
-                "train-linreg",
-                train_linreg,
-                train_linreg.Config(ds_name=name, target=target, force=force),
-            )
-            for target in ("reward", "correct")
-        ]
-    for target in ("reward", "correct"):
-        planned.append(
-            (
-                "probe-transfer",
-                probe_transfer,
-                probe_transfer.Config(ds_names=(*acts,), target=target, force=force),
-            )
-        )
-    planned.append(
-        ("reward-patterns", reward_patterns, reward_patterns.Config(ds_names=(*acts,), force=force))
-    )
-    planned.append(
-        (
-            "train-sae",
-            train_sae,
-            train_sae.Config(ds_names=(instruct, reasoner), run=SAE_RUN, force=force),
-        )
-    )
+        planned.append(metrics.Config(dataset=str(path), against=compared_to, force=force))
+    planned += [
+        save_acts.Config(ds_name=str(path), prm=prm, positions="all-tokens", force=force)
+        for path in alone
+    ]
+    targets = ("reward", "correct")
+    planned += [
+        train_linreg.Config(ds_name=name, target=target, force=force)
+        for name in acts
+        for target in targets
+    ]
+    planned += [
+        probe_transfer.Config(ds_names=(*acts,), target=target, force=force) for target in targets
+    ]
     sae = str(settings.sae_checkpoint_dir / SAE_RUN)
-    compared = feature_diff.Config(
-        reasoning=(reasoner,), instruct=(instruct,), sae=sae, part=1, total=1, force=force
-    )
-    planned.append(("feature-diff", feature_diff, compared))
-    planned.append(("dash", dash, dash.Config(ds_names=(instruct, reasoner), sae=sae, force=force)))
-    planned.append(("figures", figures, figures.Config(force=force)))
+    planned += [
+        reward_patterns.Config(ds_names=(*acts,), force=force),
+        train_sae.Config(ds_names=(instruct, reasoner), run=SAE_RUN, force=force),
+        feature_diff.Config(
+            reasoning=(reasoner,), instruct=(instruct,), sae=sae, part=1, total=1, force=force
+        ),
+        dash.Config(ds_names=(instruct, reasoner), sae=sae, force=force),
+        figures.Config(force=force),
+    ]
+    from rewardscope.stages.table import STAGES  # which holds the demo as well
+
+    named = {entry.config_class: (name, entry.run) for name, entry in STAGES.items()}
     return [
-        (name, lambda module=module, stage=stage: module.run(stage, settings))
-        for name, module, stage in planned
+        (name, lambda run=run, config=config: run(config, settings))
+        for config in planned
+        for name, run in (named[type(config)],)
     ]
 
 

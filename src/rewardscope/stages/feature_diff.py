@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from rewardscope.cli import show
 from rewardscope.errors import ConfigError
 from rewardscope.features.diff_table import FIELDS, FeatureDiff, diff_rows
 from rewardscope.layers import check_layers, pick_layers
-from rewardscope.log import get_logger, progress
+from rewardscope.log import get_logger, progress, show
 from rewardscope.paths import diff_part_file, find_input, slug
 from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.settings import Settings

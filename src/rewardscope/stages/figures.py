@@ -1,6 +1,7 @@
 """`figures`: draw every figure from result files, as PDF and PNG."""
 
 import importlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +26,13 @@ class Config(StageConfig):
 
 
 def figure_names() -> list[str]:
-    """Return the names of the figures, from the files in `figures/`."""
-    return sorted(path.stem.removeprefix("fig_") for path in (PROJECT / "figures").glob("fig_*.py"))
+    """Return the names of the figures, from the files in `figures/`. Raises: MissingInput."""
+    names = sorted(
+        path.stem.removeprefix("fig_") for path in (PROJECT / "figures").glob("fig_*.py")
+    )
+    if not names:
+        raise MissingInput("figures are drawn by files of the repository; run this in its clone")
+    return names
 
 
 def run(config: Config, settings: Settings) -> list[Path]:
@@ -35,6 +41,8 @@ def run(config: Config, settings: Settings) -> list[Path]:
     Raises: MissingInput where none is, or the one asked for is not.
     """
     drawn, missing = [], []
+    if str(PROJECT) not in sys.path:  # invoke puts it there, the command rewardscope does not
+        sys.path.insert(0, str(PROJECT))
     for name in [config.only] if config.only else figure_names():
         module = importlib.import_module(f"figures.fig_{name}")
         try:

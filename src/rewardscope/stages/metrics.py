@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rewardscope.cli import show
 from rewardscope.errors import BadRecord, ConfigError
-from rewardscope.log import get_logger
+from rewardscope.log import get_logger, show
 from rewardscope.paths import find_input, metrics_file, slug
 from rewardscope.problems.extraction import EXTRACTION_HELP, ExtractionRule
 from rewardscope.problems.judgement import Grading

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewardscope.cli import show
 from rewardscope.errors import BadRecord, ConfigError, MissingInput, TooLong
-from rewardscope.log import get_logger, progress
+from rewardscope.log import get_logger, progress, show
 from rewardscope.paths import prm_bench_dir, prm_bench_report_file, prm_bench_scores_file, slug
 from rewardscope.prms import DEFAULT_PRM, Beyond, PrmEngineName
 from rewardscope.records import Estimate

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardscope import paths
-from rewardscope.cli import show
 from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.layers import check_layers, pick_layers
-from rewardscope.log import progress
+from rewardscope.log import progress, show
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.storage.manifests import read_manifest

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardscope import paths
-from rewardscope.cli import show
 from rewardscope.errors import ConfigError
 from rewardscope.layers import pick_layers
-from rewardscope.log import get_logger, progress
+from rewardscope.log import get_logger, progress, show
 from rewardscope.probes.targets import find_target
 from rewardscope.records import TransferResult
 from rewardscope.settings import Settings

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardscope import paths
-from rewardscope.cli import show
 from rewardscope.errors import ConfigError, MissingInput
+from rewardscope.log import show
 from rewardscope.records import PatternBin
 from rewardscope.search.aggregate import aggregate
 from rewardscope.settings import Settings

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rewardscope.cli import show
 from rewardscope.errors import BadRecord, ConfigError, MissingInput
 from rewardscope.layers import check_layers, pick_layers
-from rewardscope.log import get_logger
+from rewardscope.log import get_logger, show
 from rewardscope.paths import find_input, sae_quality_dir, sae_quality_file
 from rewardscope.records import Manifest, Problem, Trace
 from rewardscope.sae.model.runs import SaeRun, find_sae

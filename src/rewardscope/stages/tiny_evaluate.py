@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from rewardscope.cli import show
-from rewardscope.log import get_logger
+from rewardscope.log import get_logger, show
 from rewardscope.records import Estimate, SolvedProblem
 from rewardscope.settings import Settings
 from rewardscope.stage import require

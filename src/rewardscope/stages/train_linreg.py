@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from rewardscope import paths
-from rewardscope.cli import show
 from rewardscope.layers import pick_layers
-from rewardscope.log import progress
+from rewardscope.log import progress, show
 from rewardscope.records import ProbeResult
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, option, require

@@ -7,17 +7,16 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rewardscope.cli import as_flags, show
 from rewardscope.errors import ConfigError
 from rewardscope.layers import parse_by_layer, show_layers
-from rewardscope.log import NullRunLog, get_logger, open_run_log
+from rewardscope.log import NullRunLog, get_logger, open_run_log, show
 from rewardscope.paths import find_input, sae_layer_dir, slug
 from rewardscope.sae.model.card import write_card
 from rewardscope.sae.train.activations import activation_of
 from rewardscope.sae.train.freeze import Freeze
 from rewardscope.sae.train.ranks import Alone, Team, mode_of
 from rewardscope.settings import Settings, as_environment, launched
-from rewardscope.stage import Stage, require
+from rewardscope.stage import Stage, as_flags, require
 from rewardscope.stages.sae_rows import Rows, open_forward, open_shards
 from rewardscope.stages.train_sae_flags import Config
 from rewardscope.stages.train_sae_report import measure, save, show_qualities

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from rewardscope.errors import ConfigError, ToldElsewhere
+from rewardscope.errors import ConfigError, ReportedByAnotherProcess
 from rewardscope.sae.train import distributed
 from rewardscope.sae.train.ranks import mode_of
 from rewardscope.settings import Launch, launched, own_run_id
@@ -40,7 +40,7 @@ def test_processes_share_rows_unless_told_otherwise(
 def test_flags_that_contradict_torchrun_are_said_once(flags: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         mode_of(*flags, FIRST)
-    with pytest.raises(ToldElsewhere):
+    with pytest.raises(ReportedByAnotherProcess):
         mode_of(*flags, SECOND)
 
 

@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 
-from rewardscope.errors import ConfigError, PipelineError, ToldElsewhere
+from rewardscope.errors import ConfigError, PipelineError, ReportedByAnotherProcess
 from rewardscope.log import get_logger
 from rewardscope.models.device import pick_device
 from rewardscope.sae.train.ending import Ending
@@ -66,12 +66,12 @@ def joined(mode: Mode, *, device: str) -> Iterator[Processes]:
         yield Processes(mode, launch, str(own), ending)
     except Lost as error:
         raise (
-            PipelineError(ending.who_is_lost()) if ending.claim() else ToldElsewhere()
+            PipelineError(ending.who_is_lost()) if ending.claim() else ReportedByAnotherProcess()
         ) from error
     except BaseException:
         if ending.claim():
             raise
-        raise ToldElsewhere from None
+        raise ReportedByAnotherProcess from None
     dist.destroy_process_group()
     ending.close()
 

@@ -19,8 +19,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from rewardscope.errors import PipelineError, ToldElsewhere
-from rewardscope.paths import PROJECT
+from rewardscope.errors import PipelineError, ReportedByAnotherProcess
 from rewardscope.sae.train.ending import GO_ON, is_first_to_tell
 from rewardscope.settings import own_run_id
 
@@ -28,11 +27,11 @@ _HERE = "127.0.0.1"
 
 
 def run_processes(n: int, task: str, flags: list[str], *, environment: Mapping[str, str]) -> None:
-    """Run `invoke task flags` in `n` processes and wait for them. They end when this process does,
-    however that ends.
+    """Run `rewardscope task flags` in `n` processes and wait for them. They end when this process
+    does, however that ends.
 
-    Raises: ToldElsewhere where one of them failed and said why; PipelineError where none could, or
-    on SIGTERM; KeyboardInterrupt.
+    Raises: ReportedByAnotherProcess where one of them failed and said why; PipelineError where none
+    could, or on SIGTERM; KeyboardInterrupt.
     """
     # on a free port; the engine shares it
     store = TCPStore(_HERE, 0, is_master=True, wait_for_workers=False, multi_tenant=True)
@@ -50,13 +49,11 @@ def run_processes(n: int, task: str, flags: list[str], *, environment: Mapping[s
     )
     try:
         with _quiet_engine(), _added_to_environment(environment), _kills_on_signals():
-            elastic_launch(config, sys.executable)(
-                "-m", "invoke", "--search-root", str(PROJECT), task, *flags
-            )
+            elastic_launch(config, sys.executable)("-m", "rewardscope", task, *flags)
     except ChildFailedError as error:
         if is_first_to_tell(store):
             raise PipelineError(_who_failed(n, error.failures)) from None
-        raise ToldElsewhere from None
+        raise ReportedByAnotherProcess from None
     except SignalException as stopped:
         if str(stopped) == "SIGINT":
             raise KeyboardInterrupt from None

@@ -5,7 +5,7 @@ one.
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from rewardscope.errors import ConfigError, ToldElsewhere
+from rewardscope.errors import ConfigError, ReportedByAnotherProcess
 from rewardscope.settings import Launch
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def mode_of(
         wrong = f"torchrun started {launch.size} processes; add --distributed rows or layers"
     else:
         return distributed
-    raise ToldElsewhere if launch.rank else ConfigError(wrong)
+    raise ReportedByAnotherProcess if launch.rank else ConfigError(wrong)
 
 
 class Ranks(Protocol):
