@@ -31,6 +31,7 @@ TASKS = (
     "feature-diff",
     "dash",
     "figures",
+    "verify",
     "tiny",
 )
 

@@ -27,6 +27,7 @@ from rewardscope.stages import (
     tiny,
     train_linreg,
     train_sae,
+    verify,
 )
 
 
@@ -55,5 +56,6 @@ STAGES: dict[str, StageEntry] = {
     "feature-diff": StageEntry(feature_diff.Config, feature_diff.run),
     "dash": StageEntry(dash.Config, dash.run),
     "figures": StageEntry(figures.Config, figures.run),
+    "verify": StageEntry(verify.Config, verify.run),
     "tiny": StageEntry(tiny.Config, tiny.run),
 }

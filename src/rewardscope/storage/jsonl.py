@@ -108,8 +108,14 @@ class PartialRows:
         if self.path.is_file():
             header, *lines = self.path.read_bytes().split(b"\n")
             if header == key.encode():
-                for line in lines[:-1]:
-                    row = decode(line, _SOLVED)
+                for number, line in enumerate(lines[:-1], start=2):
+                    try:
+                        row = decode(line, _SOLVED)
+                    except BadRecord as error:
+                        raise BadRecord(
+                            f"{self.path} line {number}: {error}; delete this line to make its"
+                            " problem again, or the file to begin anew"
+                        ) from None
                     self.done[row.problem.id] = row
         self.path.parent.mkdir(parents=True, exist_ok=True)
         body = b"".join(map(solved_line, self.done.values()))
