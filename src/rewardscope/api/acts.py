@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from rewardscope.api.models import Policy, Prm
+from rewardscope.api.models import Policy, Prm, whole_layers
 from rewardscope.capturing.batches import ActBatch, stream_acts
 from rewardscope.capturing.inputs import Pick, Positions, PrmEncoder, encode_traces
-from rewardscope.errors import BadRecord, UnknownName
+from rewardscope.errors import BadRecord, ConfigError, UnknownName
 from rewardscope.records import SolvedProblem
 from rewardscope.storage.acts import ActStore
 from rewardscope.storage.rows import RowTable, join_rows
@@ -48,8 +48,14 @@ def capture(
     Of a PRM the scores are computed, and edits are not made; of a policy the states are those of
     what it generated, and there are no scores. `sample` tokens of each trace are kept where the
     positions are a sample. Raises: BadRecord where a trace cannot be encoded, with its name;
-    UnknownName for a layer that the model does not have.
+    UnknownName for a layer that the model does not have, or other positions; ConfigError where
+    there is nothing to capture.
     """
+    layers = whole_layers(layers)
+    if positions not in get_args(Positions):
+        raise UnknownName("positions", positions, get_args(Positions))
+    if sample < 1 or not any(row.traces for row in solved):
+        raise ConfigError("capture needs at least one trace, and a sample of at least one token")
     encoder = model.encoder if isinstance(model, Policy) else _prm_encoder(model)
     traces = [(row.problem, trace) for row in solved for trace in row.traces]
     found = encode_traces(

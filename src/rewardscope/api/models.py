@@ -14,7 +14,7 @@ from rewardscope.capturing.inputs import solution_start
 from rewardscope.capturing.policy import PolicyEncoder
 from rewardscope.capturing.token_text import token_reader
 from rewardscope.engines.hf import HfEngine
-from rewardscope.errors import ConfigError
+from rewardscope.errors import BadRecord, ConfigError
 from rewardscope.interventions.run import Intervention, Variant, edits_of, scores_under
 from rewardscope.models.blocks import shape_of
 from rewardscope.models.forward import padded_ids, run
@@ -63,7 +63,10 @@ class Prm:
         Raises: BadRecord for no step, an empty step or one that holds a marker of the prompt;
         TooLong.
         """
-        return self.scorer.encode(question, steps)
+        texts = [question] if isinstance(steps, str) else [question, *steps]
+        if isinstance(steps, str) or not all(isinstance(text, str) for text in texts):
+            raise BadRecord("a solution is a question, one text, and its steps, a list of texts")
+        return self.scorer.encode(question, list(steps))
 
     def tokens(self, question: str, steps: Sequence[str]) -> list[str]:
         """Return the text of each token [T] of the PRM's input. Raises: as `encode`."""
@@ -84,7 +87,10 @@ class Prm:
         Raises: as `encode`.
         """
         variants = [self._variant(question, steps) for question, steps in solutions]
-        return [np.array(scores) for scores in scores_under(self.scorer, variants)]
+        found = [np.array(scores) for scores in scores_under(self.scorer, variants)]
+        if self.changes and not all(np.isfinite(scores).all() for scores in found):
+            raise BadRecord("an edit gives states from which a score is not finite")
+        return found
 
     @torch.no_grad()
     def states(
@@ -94,6 +100,7 @@ class Prm:
 
         Raises: as `encode`; UnknownName for a layer that the model does not have.
         """
+        layers = whole_layers(layers)
         variant = self._variant(question, steps)
         passed = self.scorer.forward(
             [variant.encoded], watch=residual(layers), edits=edits_of([variant])
@@ -112,6 +119,15 @@ class Prm:
         return Variant(
             encoded, [Intervention(c.site, positions[c.where], c.change) for c in self.changes]
         )
+
+
+def whole_layers(layers: Sequence[int]) -> list[int]:
+    """Return layers as whole numbers. Raises: ConfigError where they are something else."""
+    if isinstance(layers, str | bytes | int) or not all(
+        hasattr(type(layer), "__index__") for layer in layers
+    ):
+        raise ConfigError(f"layers {layers!r}: pass whole numbers, such as [3] or range(6)")
+    return [int(layer) for layer in layers]
 
 
 def load_prm(name: str | Path, *, device: str = "auto") -> Prm:
@@ -164,6 +180,11 @@ class Policy:
 
         Raises: TooLong where the prompt fills the policy's positions; ConfigError.
         """
+        if not (n >= 1 and max_tokens >= 1 and temperature >= 0 and 0 < top_p <= 1):
+            raise ConfigError(
+                f"n {n}, max_tokens {max_tokens}, temperature {temperature}, top_p {top_p}: at"
+                " least 1, 1 and 0, and above 0 up to 1 are needed"
+            )
         if n > 1 and temperature == 0:
             raise ConfigError(f"n {n} at temperature 0: greedy samples are all the same")
         [completions] = self.engine.generate(
@@ -186,6 +207,7 @@ class Policy:
 
         Raises: BadRecord, TooLong; UnknownName for a layer that the model does not have.
         """
+        layers = whole_layers(layers)
         encoded = self.encoder.encode(question, trace)
         captured = run(self.model, padded_ids([encoded]), watch=residual(layers))
         return {layer: captured.states[Site(layer)][0].float().cpu() for layer in layers}

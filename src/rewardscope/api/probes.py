@@ -6,6 +6,7 @@ from typing import NamedTuple
 from numpy.typing import NDArray
 
 from rewardscope.api.acts import Acts
+from rewardscope.errors import ConfigError
 from rewardscope.probes.controls import POSITION, fit_columns, position_columns, shuffle_targets
 from rewardscope.probes.fit import SHUFFLED, STATES, fit_layer, predict_chosen
 from rewardscope.probes.linreg import LinearProbe
@@ -52,6 +53,10 @@ def fit_probe(
     are too few or the target does not vary.
     """
     choice = parse_penalties(penalties)
+    if not 2 <= folds <= 100 or not 0 < test_share < 1:
+        raise ConfigError(
+            f"folds {folds}, test_share {test_share}: 2 to 100, and a share, are needed"
+        )
     name = str(acts.folder) if isinstance(acts, ActStore) else "the captured states"
     split = Split(test_share=test_share, seed=seed, folds=folds if len(choice) > 1 else 1)
     table = read_table(acts.rows, target, split, name=name)

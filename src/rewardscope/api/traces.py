@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from rewardscope.errors import UnknownName
 from rewardscope.paths import slug
 from rewardscope.problems import imports
 from rewardscope.problems.answers import Attempt, Grader
@@ -25,10 +26,12 @@ def read_traces(
 
     `side` is the process taken from PRMBench; `delimiter` parts the steps of a solution that comes
     in one piece. Problems of a foreign file get ids `<file>/<index>`.
-    Raises: MissingInput; BadRecord with the line's number.
+    Raises: UnknownName for another kind; MissingInput; BadRecord with the line's number.
     """
     if kind == "generations":
         return read_solved(Path(path))
+    if kind not in imports.KINDS:
+        raise UnknownName("kind of traces", kind, ("generations", *imports.KINDS))
     return imports.read_traces(Path(path), kind, dataset=slug(path), side=side, delimiter=delimiter)
 
 

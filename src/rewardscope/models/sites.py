@@ -3,11 +3,11 @@ capture, attribution and interventions.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor
 
-from rewardscope.errors import ConfigError
+from rewardscope.errors import ConfigError, UnknownName
 
 # Shape legend: B batch, T tokens, N positions that are changed, D width.
 Part = Literal["embed", "resid", "attn", "mlp", "head"]
@@ -36,7 +36,11 @@ class Site(_Place):
     __slots__ = ()
 
     def __new__(cls, layer: int, part: Part = "resid", head: int | None = None) -> "Site":
-        """Return the site. Raises: ConfigError where part and head do not fit together."""
+        """Return the site. Raises: ConfigError where part and head do not fit together; UnknownName
+        for another part.
+        """
+        if part not in get_args(Part):
+            raise UnknownName("part of a site", str(part), get_args(Part))
         if (part == "head") != (head is not None):
             raise ConfigError(f"site {part} of layer {layer}: head is {head}; only head has one")
         return super().__new__(cls, layer, part, head)

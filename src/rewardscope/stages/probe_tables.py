@@ -59,7 +59,7 @@ def probe_table(results: list[ProbeResult], *, best: str, headline: Estimate) ->
                 *beside,
                 shown(r.margin),
                 shown(r.margin_low),
-                str(r.beats_controls).lower(),
+                "-" if r.beats_controls is None else str(r.beats_controls).lower(),
             ]
         )
     lines = [show_table(header, rows)]
@@ -77,7 +77,7 @@ def probe_table(results: list[ProbeResult], *, best: str, headline: Estimate) ->
         beaten = [
             r.layer
             for r in states
-            if r.best_control == control and not r.beats_controls and r.layer is not None
+            if r.best_control == control and r.beats_controls is False and r.layer is not None
         ]
         if beaten:
             lines.append(f"layers {show_layers(beaten)} do not beat their best control: {control}")

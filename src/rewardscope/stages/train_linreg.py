@@ -216,7 +216,8 @@ def _compare(
         _result(layer, name, probe, scores, table, config)
         for name, (probe, scores) in fitted.items()
     )
-    beats = lead.low is not None and lead.low > WORTH_THE_NAME
+    # without an interval nobody can tell
+    beats = None if lead.low is None else lead.low > WORTH_THE_NAME
     found = {
         "best_control": best,
         "margin": lead.value,

@@ -147,3 +147,28 @@ def test_a_policy_gives_the_states_of_what_it_wrote(solved: list[SolvedProblem])
     )
     with pytest.raises(ConfigError, match="greedy samples are all the same"):
         policy.solve("1 + 1?", n=2)
+
+
+@pytest.mark.parametrize("steps", ["one text", ["a", 3], [["a"]], []])
+def test_what_is_no_list_of_texts_is_refused(prm: Prm, steps: object) -> None:
+    with pytest.raises(BadRecord):
+        prm.score(QUESTION, steps)  # type: ignore[arg-type]
+
+
+def test_wrong_values_are_one_line(prm: Prm, solved: list[SolvedProblem], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="layers 'all': pass whole numbers"):
+        prm.states(QUESTION, RIGHT, layers="all")  # type: ignore[arg-type]
+    with pytest.raises(UnknownName, match="positions 'ends'"):
+        rs.capture(prm, solved[:1], layers=[1], positions="ends")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="at least one trace"):
+        rs.capture(prm, [], layers=[1])
+    with pytest.raises(UnknownName, match="part of a site 'mpl'; did you mean 'mlp'"):
+        Site(3, "mpl")  # type: ignore[arg-type]
+    with pytest.raises(BadRecord, match="not finite"):
+        rs.edited(prm, Site(3), lambda x_ND: x_ND * torch.nan).score(QUESTION, RIGHT)
+    with pytest.raises(UnknownName, match="kind of traces 'plane'"):
+        rs.read_traces(tmp_path, kind="plane")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="folds 1"):
+        rs.fit_probe(rs.capture(prm, solved[:2], layers=[1]), layer=1, folds=1)
+    with pytest.raises(ConfigError, match="n 0"):
+        rs.load_policy(TINY / "tiny-instruct", device="cpu").solve("1 + 1?", n=0)
