@@ -1,5 +1,6 @@
 """A PRM and a policy as objects: score, look inside, change what happens inside, generate."""
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,25 +110,28 @@ class Prm:
 
     def _variant(self, question: str, steps: Sequence[str]) -> Variant:
         encoded = self.encode(question, steps)
-        positions = {
-            "all": range(len(encoded.input_ids)),
-            "step-ends": encoded.step_ends,
-            "solution": range(
-                solution_start(question, self.scorer.encode), encoded.step_ends[-1] + 1
-            ),
-        }
-        return Variant(
-            encoded, [Intervention(c.site, positions[c.where], c.change) for c in self.changes]
-        )
+        changes = [
+            Intervention(one.site, self._positions(question, encoded, one.where), one.change)
+            for one in self.changes
+        ]
+        return Variant(encoded, changes)
+
+    def _positions(self, question: str, encoded: Encoded, where: Where) -> Sequence[int]:
+        if where == "all":
+            return range(len(encoded.input_ids))
+        if where == "step-ends":
+            return encoded.step_ends
+        return range(solution_start(question, self.scorer.encode), encoded.step_ends[-1] + 1)
 
 
 def whole_layers(layers: Sequence[int]) -> list[int]:
     """Return layers as whole numbers. Raises: ConfigError where they are something else."""
-    if isinstance(layers, str | bytes | int) or not all(
-        hasattr(type(layer), "__index__") for layer in layers
-    ):
-        raise ConfigError(f"layers {layers!r}: pass whole numbers, such as [3] or range(6)")
-    return [int(layer) for layer in layers]
+    try:
+        return [operator.index(layer) for layer in layers]
+    except TypeError:
+        raise ConfigError(
+            f"layers {layers!r}: pass whole numbers, such as [3] or range(6)"
+        ) from None
 
 
 def load_prm(name: str | Path, *, device: str = "auto") -> Prm:

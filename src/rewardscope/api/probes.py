@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from rewardscope.api.acts import Acts
 from rewardscope.errors import ConfigError
 from rewardscope.probes.controls import POSITION, fit_columns, position_columns, shuffle_targets
-from rewardscope.probes.fit import SHUFFLED, STATES, fit_layer, predict_chosen
+from rewardscope.probes.fit import STATES, fit_layer
+from rewardscope.probes.layer_scores import score_probes
 from rewardscope.probes.linreg import LinearProbe
 from rewardscope.probes.penalties import parse_penalties
-from rewardscope.probes.scores import Scores, margin, mean_of, score
+from rewardscope.probes.scores import margin, score
 from rewardscope.probes.table import Split, read_table, state_blocks
 from rewardscope.records import Estimate
 from rewardscope.splits import SPLIT_SEED, TEST_SHARE
@@ -49,8 +50,7 @@ def fit_probe(
 
     Problems are held out by a hash of their id; the penalty is chosen over folds of the others.
     Raises: UnknownName for a target, or a layer that was not captured; MissingInput, ConfigError
-    where the rows
-    are too few or the target does not vary.
+    where the rows are too few or the target does not vary.
     """
     choice = parse_penalties(penalties)
     if not 2 <= folds <= 100 or not 0 < test_share < 1:
@@ -76,15 +76,15 @@ def fit_probe(
         classes=table.classes,
         seed=seed,
     )
-    draws, value_N = draw(table.problem[table.test], seed=seed), table.value[table.test]
+    draws = draw(table.problem[table.test], seed=seed)
+    scored = {
+        label: scores for label, (_, scores) in score_probes(states, probes, table, draws).items()
+    }
+    own = scored.pop(STATES)
     _, by_place_N = fit_columns(position_columns(table), table, penalties=choice)
-    predicted = predict_chosen(states, list(probes.values()), table.test)
-    found: dict[str, list[Scores]] = {}
-    for label, predicted_N in [*zip(probes, predicted.T, strict=True), (POSITION, by_place_N)]:
-        kind = SHUFFLED if label.startswith(SHUFFLED) else label
-        scores = score(value_N, predicted_N, draws, classes=table.classes)
-        found.setdefault(kind, []).append(scores)
-    own, controls = found.pop(STATES)[0], {k: mean_of(some, draws) for k, some in found.items()}
+    value_N = table.value[table.test]
+    by_place = score(value_N, by_place_N, draws, classes=table.classes)
+    controls = {**scored, POSITION: by_place}
     best, lead = margin(own, controls, draws)
     return FittedProbe(
         probe=probes[STATES],

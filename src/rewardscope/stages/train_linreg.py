@@ -156,13 +156,11 @@ def _score_layer(
 ) -> "dict[str, tuple[LinearProbe, Scores]]":
     """Fit the probe of a layer and its controls, or read what an interrupted run of the same key
     kept; score them on the test rows.
-
-    Shuffled targets are one control: the mean of all shuffles, with the penalty of the first.
     """
     from rewardscope.probes.controls import shuffle_targets
-    from rewardscope.probes.fit import SHUFFLED, fit_layer, predict_chosen
+    from rewardscope.probes.fit import fit_layer
+    from rewardscope.probes.layer_scores import score_probes
     from rewardscope.probes.linreg import read_probes, write_probes
-    from rewardscope.probes.scores import mean_of, score
     from rewardscope.probes.table import state_blocks
 
     def source():
@@ -180,20 +178,7 @@ def _score_layer(
         probes = fit_layer(source, table.value, shuffled_NS, table.fold, **how)
         if keep:
             write_probes(keep[0], probes, key=keep[1])
-    predicted = predict_chosen(source, list(probes.values()), table.test)
-    value_N = table.value[table.test]
-    scored = [
-        score(value_N, predicted_N, draws, classes=table.classes) for predicted_N in predicted.T
-    ]
-    found: dict[str, list[tuple[LinearProbe, Scores]]] = {}
-    for name, probe, scores in zip(probes, probes.values(), scored, strict=True):
-        found.setdefault(SHUFFLED if name.startswith(SHUFFLED) else name, []).append(
-            (probe, scores)
-        )
-    return {
-        name: (parts[0][0], mean_of([scores for _, scores in parts], draws))
-        for name, parts in found.items()
-    }
+    return score_probes(source, probes, table, draws)
 
 
 def _compare(
