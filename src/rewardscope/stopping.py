@@ -32,6 +32,8 @@ def stopped_line(number: int) -> str:
 def exit_at_once() -> None:
     """Let Ctrl-C and SIGTERM end this program on the spot, in one line: while it loads, there is
     nothing to tidy up, and an exception would come out of an import as a traceback.
+
+    Also let a reader that goes away (`invoke --list | head`) end it in silence.
     """
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
@@ -41,6 +43,7 @@ def exit_at_once() -> None:
 
     for number in _ours():
         signal.signal(number, stop)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 @contextmanager
@@ -59,6 +62,8 @@ def stops_raise() -> Iterator[None]:
         raise _exception(number)
 
     before = {number: signal.signal(number, stop) for number in _ours()}
+    if before:  # a task's work outlives whoever reads what it prints
+        before[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         yield
     except Exception:

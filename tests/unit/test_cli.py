@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -152,3 +154,12 @@ class Seeded(StageConfig):
 
     seed: int = option(0, help="seed")
     split_seed: int = option(0, help="seed of the split")
+
+
+def test_a_reader_that_goes_away_ends_the_help_in_silence() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "rewardscope", "--help", "infer"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
