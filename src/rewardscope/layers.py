@@ -7,6 +7,11 @@ from collections.abc import Sequence
 
 from rewardscope.errors import ConfigError
 
+MOST_LAYERS = 10_000
+"""No model has so many; what is beyond is refused before a list of layers is made."""
+MOST_BY_LAYER = 2**26
+_LONGEST = 12  # digits
+
 
 def check_layers(text: str) -> None:
     """Check the form of a list of layers before any model is known. Raises: ConfigError."""
@@ -74,12 +79,13 @@ def parse_by_layer(flag: str, text: str, layers: Sequence[int]) -> dict[int, int
 
 
 def _read_number(flag: str, text: str, value: str) -> int:
-    if not value.strip().isdecimal() or int(value) < 1:
+    number = _whole(value.strip())
+    if number is None or not 1 <= number <= MOST_BY_LAYER:
         raise ConfigError(
-            f"{flag} {text}: {value.strip()!r} is no number of at least 1; write 32, 32,64 or"
-            " 0-3:32,4-7:64"
+            f"{flag} {text[:80]}: {value.strip()[:40]!r} is no number from 1 to {MOST_BY_LAYER};"
+            " write 32, 32,64 or 0-3:32,4-7:64"
         )
-    return int(value)
+    return number
 
 
 def show_layers(layers: Sequence[int]) -> str:
@@ -100,12 +106,18 @@ def _read(text: str) -> tuple[int, ...] | None:
     layers: set[int] = set()
     for part in text.split(","):
         first, dash, last = (piece.strip() for piece in part.partition("-"))
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        low, high = _whole(first), _whole(last if dash else first)
+        if low is None or high is None or max(low, high) >= MOST_LAYERS:
             raise ConfigError(
-                f"--layers {text}: {part!r} is no layer; write all, 15, 0-27 or 0,3,5-7"
+                f"--layers {text[:80]}: {part[:40]!r} is no layer below {MOST_LAYERS}; write all,"
+                " 15, 0-27 or 0,3,5-7"
             )
-        low, high = int(first), int(last or first)
         if low > high:
             raise ConfigError(f"--layers {text}: {part!r} runs backwards; write {high}-{low}")
         layers.update(range(low, high + 1))
     return tuple(sorted(layers))
+
+
+def _whole(text: str) -> int | None:
+    """Return a whole number of few digits, None where the text is none."""
+    return int(text) if text.isdecimal() and len(text) <= _LONGEST else None

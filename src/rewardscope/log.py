@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -19,7 +20,7 @@ class _Stderr(logging.Handler):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"{self.format(record)}\n")
+        sys.stderr.write(f"{printable(self.format(record))}\n")
 
 
 def get_logger(name: str = "rewardscope") -> logging.Logger:
@@ -36,9 +37,28 @@ def get_logger(name: str = "rewardscope") -> logging.Logger:
     return logger if name == "rewardscope" else logger.getChild(name)
 
 
+def printable(text: str, *, keep: str = "\n\t") -> str:
+    r"""Return a text as a terminal may be given it: control characters, which could move its cursor
+    or rename its window, and marks that turn the direction of writing are written as \x1b, \u202e.
+    """
+    return "".join(
+        char if char in keep or char == " " or char.isprintable() else _escaped(char)
+        for char in text
+    )
+
+
+def _escaped(char: str) -> str:
+    """Return a character by its number where it is none that text is made of."""
+    if unicodedata.category(char) in ("Zs", "Co", "Cn"):  # blanks, and what fonts may have
+        return char
+    return char.encode("unicode_escape").decode("ascii")
+
+
 def show(text: str) -> None:
-    """Print a result to stdout."""
-    sys.stdout.write(text + "\n")
+    """Print a result to stdout, which may know fewer characters than the result has."""
+    encoding = sys.stdout.encoding or "utf-8"
+    shown = printable(text).encode(encoding, "backslashreplace").decode(encoding)
+    sys.stdout.write(f"{shown}\n")
 
 
 def progress(

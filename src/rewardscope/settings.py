@@ -1,5 +1,6 @@
 """The only reader of `.env` and the environment. Secrets are never shown, logged or saved."""
 
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,11 +30,9 @@ class Settings:
 def load_settings(env: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) -> Settings:
     """Read the settings; an empty variable counts as unset.
 
-    Raises: ConfigError where a folder is an existing file.
+    Raises: ConfigError where a folder is an existing file, or with the line of `.env` that is torn.
     """
-    from dotenv import dotenv_values
-
-    merged = {k: v for k, v in dotenv_values(dotenv).items() if v} | {
+    merged = _read_dotenv(dotenv) | {
         k: v for k, v in (os.environ if env is None else env).items() if v
     }
     for name in ("REWARD_SAES_DATA_DIR", "SAE_CHECKPOINT_DIR"):
@@ -47,6 +46,29 @@ def load_settings(env: Mapping[str, str] | None = None, dotenv: Path = Path(".en
         wandb_api_key=merged.get("WANDB_API_KEY"),
         hf_token=merged.get("HF_TOKEN"),
     )
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    """Read a file of NAME=value lines; what it holds is never shown, it may be secret."""
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path} line {line}: a byte that is not UTF-8; mend it") from None
+    for binding in parse_stream(io.StringIO(text)):
+        is_torn = binding.error or (binding.key is not None and binding.value is None)
+        controls = [char for char in binding.value or "" if ord(char) < 32 and char != "\t"]
+        if is_torn or controls:
+            lines = binding.original.string
+            line = binding.original.line + len(lines) - len(lines.lstrip("\n"))
+            raise ConfigError(f"{path} line {line} is torn: it is not NAME=value; mend it")
+    found = dotenv_values(stream=io.StringIO(text))
+    return {name: value for name, value in found.items() if value}
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
@@ -83,14 +105,26 @@ def own_run_id() -> str:
 def launched() -> Launch | None:
     """Return the place of this process among those that torchrun, or --processes, started;
 
-    None where it is alone.
+    None where it is alone. Raises: ConfigError where the environment says only half of it.
     """
     run_id = os.environ.get("TORCHELASTIC_RUN_ID")
     if run_id is None:
         return None
-    rank, size, local_rank, local_size = (
-        int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    )
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    values = [os.environ.get(name, "") for name in names]
+    for name, value in zip(names, values, strict=True):
+        if not value.isdecimal() or len(value) > 9:
+            raise ConfigError(
+                f"TORCHELASTIC_RUN_ID is set, and {name}={value} is no whole number: start by"
+                " torchrun or --processes, or unset TORCHELASTIC_RUN_ID"
+            )
+    rank, size, local_rank, local_size = map(int, values)
+    if rank >= size or local_rank >= local_size:
+        raise ConfigError(
+            f"RANK={rank} of WORLD_SIZE={size}, LOCAL_RANK={local_rank} of"
+            f" LOCAL_WORLD_SIZE={local_size}: a rank must be below its size; start by torchrun or"
+            " --processes, or unset TORCHELASTIC_RUN_ID"
+        )
     parent = int(run_id.removeprefix(_OWN_RUN)) if run_id.startswith(_OWN_RUN) else None
     return Launch(rank, size, local_rank, local_size, parent)
 

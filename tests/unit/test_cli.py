@@ -148,10 +148,42 @@ def test_a_negative_seed_is_refused_before_the_task_runs(
         assert f"work: {flag} -1: it must be 0 or more" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            "--seed=99999999999999999999",
+            "--seed 99999999999999999999: it must be at most 2**63 - 1",
+        ),
+        ("--n=99999999999999999999", "--n 99999999999999999999: it must be at most 100000"),
+        ("--n=100001", "--n 100001: it must be at most 100000"),
+        ("--n=" + "9" * 5000, f"--n {'9' * 40}...: a number of 5000 characters"),
+        ("--n=2147483648", "--n 2147483648: it must be at most 100000"),
+        ("--n=1.5", "--n 1.5: not a whole number"),
+        ("--share=nan", "--share nan: not a finite number"),
+        ("--share=-inf", "--share -inf: not a finite number"),
+        ("--share=1e999", "--share inf: not a finite number"),
+        ("--shares=0.5,nan", "--shares nan: not a finite number"),
+        ("--name=", "--name is empty; give it a value, or leave it out"),
+    ],
+)
+def test_a_number_out_of_all_bounds_and_an_empty_value_are_refused(
+    typed: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    namespace = Collection(stage_task("work", Seeded, lambda *_: pytest.fail("ran")))
+    with pytest.raises(SystemExit):
+        Program(namespace=namespace).run(["rewardscope", "work", typed])
+    assert capsys.readouterr().err == f"work: {said}\n"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Seeded(StageConfig):
     """Do nothing."""
 
+    n: int = option(1, help="count", at_most=100_000)
+    share: float | None = option(None, help="share")
+    shares: tuple[float, ...] = option((), help="shares")
+    name: str | None = option(None, help="name")
     seed: int = option(0, help="seed")
     split_seed: int = option(0, help="seed of the split")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from rewardscope.errors import ConfigError
-from rewardscope.layers import check_layers, parse_layers, pick_layers, show_layers
+from rewardscope.layers import check_layers, parse_by_layer, parse_layers, pick_layers, show_layers
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,20 @@ def test_a_layer_out_of_range_names_the_range() -> None:
         parse_layers("0-27", 4)
 
 
-@pytest.mark.parametrize("text", ["", "x", "1-", "-1", "1-2-3", "1,,2", "1.5", "3-1"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "1-", "-1", "1-2-3", "1,,2", "1.5", "3-1", "0-99999999999", "10000", "9" * 5000],
+)
 def test_a_malformed_list_is_refused_before_a_model_is_known(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--layers"):
         check_layers(text)
+
+
+def test_a_number_for_each_layer_is_bounded() -> None:
+    assert parse_by_layer("--k", "64,32", [0, 1]) == {0: 64, 1: 32}
+    for text in ("0", "-1", "99999999999999999999", "9" * 5000, "1e3"):
+        with pytest.raises(ConfigError, match=r"^--k .* is no number from 1 to 67108864"):
+            parse_by_layer("--k", text, [0])
 
 
 def test_all_means_the_captured_layers_where_only_some_were_captured() -> None:

@@ -7,7 +7,7 @@ import huggingface_hub
 import pytest
 
 from rewardscope.errors import ConfigError
-from rewardscope.settings import Settings, as_environment, load_settings, publish_hf_token
+from rewardscope.settings import Settings, as_environment, launched, load_settings, publish_hf_token
 
 
 @pytest.fixture
@@ -62,3 +62,58 @@ def test_no_token_leaves_the_environment_alone(
     monkeypatch.delenv("HF_TOKEN", raising=False)
     publish_hf_token(load_settings({}, tmp_path / "absent"))
     assert "HF_TOKEN" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b'A=1\n\nHF_TOKEN="hf_secret\nB=2\n', 3),
+        (b"A=1\nHF_TOK", 2),
+        (b"A=1\n# remark\nhf_secret hf_secret\n", 3),
+        (b"A=1\nHF_TOKEN=hf_\xe9secret\n", 2),
+        (b"HF_TOKEN=hf_secret\x00\x00\n", 1),
+    ],
+)
+def test_a_torn_file_is_one_line_that_shows_nothing_of_it(
+    content: bytes, line: int, tmp_path: Path
+) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_settings({}, dotenv=path)
+    said = str(caught.value)
+    assert said.startswith(f"{path} line {line}") and "\n" not in said and "hf_" not in said
+
+
+def test_a_file_with_a_mark_remarks_and_quotes_is_read(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(
+        b"\xef\xbb\xbf# ours\r\nexport HF_TOKEN='hf_x'\r\n\r\nSAE_CHECKPOINT_DIR=a b\r\n"
+    )
+    settings = load_settings({}, dotenv=path)
+    assert (settings.hf_token, settings.sae_checkpoint_dir) == ("hf_x", Path("a b"))
+
+
+@pytest.mark.parametrize(
+    ("more", "wrong"),
+    [
+        ({}, "RANK="),
+        ({"RANK": "0"}, "WORLD_SIZE="),
+        ({"RANK": "x"}, "RANK=x"),
+        ({"RANK": "-1"}, "RANK=-1"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "LOCAL_RANK="),
+        (
+            {"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"},
+            "RANK=2 of WORLD_SIZE=2",
+        ),
+    ],
+)
+def test_half_of_what_torchrun_sets_is_one_line(
+    more: dict[str, str], wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"TORCHELASTIC_RUN_ID": "left over"} | more).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=f"{wrong}.*unset TORCHELASTIC_RUN_ID"):
+        launched()

@@ -12,6 +12,8 @@ from invoke.parser.argument import Argument
 from rewardscope.errors import ConfigError, UnknownName
 from rewardscope.stage import StageConfig, flag_of
 
+_LONGEST, _SHOWN = 300, 40  # characters of a number that is read, and that an error shows
+
 
 class Flag(Argument):
     """A flag that knows what help calls its type, and whether it must be given."""
@@ -22,8 +24,10 @@ class Flag(Argument):
 
 def make_config(config_class: type[StageConfig], typed: Mapping[str, Any]) -> StageConfig:
     """Make a config of what a user typed. Raises: ConfigError, UnknownName."""
-    given = {name: value for name, value in typed.items() if value not in (None, "")}
+    given = {name: value for name, value in typed.items() if value is not None}
     for f in dataclasses.fields(config_class):
+        if given.get(f.name) == "":
+            raise ConfigError(f"{flag_of(f.name)} is empty; give it a value, or leave it out")
         if f.default is dataclasses.MISSING and f.name not in given:
             raise ConfigError(f"{flag_of(f.name)} is required: {f.metadata['help']}")
     hints = typing.get_type_hints(config_class)
@@ -88,10 +92,17 @@ def _convert(flag: str, value: Any, hint: Any) -> Any:
         parts = value.split("\n" if "\n" in value else ",")
         return tuple(_convert(flag, part.strip(), arguments[0]) for part in parts if part.strip())
     if hint in (int, float):
-        try:
-            return hint(value)
-        except ValueError:
-            raise ConfigError(
-                f"{flag} {value}: not {'a whole number' if hint is int else 'a number'}"
-            ) from None
+        return _number(flag, value, hint)
     return Path(value) if hint is Path else value
+
+
+def _number(flag: str, text: str, kind: type[int] | type[float]) -> int | float:
+    """Read a number; how large it may be is said by its option. Raises: ConfigError."""
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    if len(text) > _LONGEST:
+        raise ConfigError(f"{flag} {shown}: a number of {len(text)} characters")
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise ConfigError(f"{flag} {shown}: not {what}") from None

@@ -13,7 +13,8 @@ from invoke.parser import Parser
 from invoke.parser.context import ParserContext, to_flag
 
 from rewardscope.cli.flags import Flag
-from rewardscope.errors import PipelineError, ReportedByAnotherProcess
+from rewardscope.errors import ConfigError, PipelineError, ReportedByAnotherProcess
+from rewardscope.log import printable
 from rewardscope.settings import launched
 
 
@@ -35,10 +36,17 @@ def one_process_reports() -> Iterator[None]:
     try:
         yield
     except (PipelineError, ParseError):
-        launch = launched()
-        if launch and launch.rank:
+        if _follows_another():
             raise ReportedByAnotherProcess from None
         raise
+
+
+def _follows_another() -> bool:
+    try:
+        launch = launched()
+    except ConfigError:  # what is being reported comes first
+        return False
+    return launch is not None and launch.rank > 0
 
 
 class TaskParser(Parser):
@@ -62,7 +70,8 @@ class TaskParser(Parser):
         except ReportedByAnotherProcess:
             raise Exit(code=1) from None
         except ParseError as error:
-            line = f"{str(error).splitlines()[0]}{self._hint(error)}"
+            said = " ".join(str(error).splitlines()[:1])
+            line = printable(f"{said}{self._hint(error)}", keep="")
             raise ParseError(line, error.context) from None
 
     def _hint(self, error: ParseError) -> str:

@@ -25,6 +25,7 @@ from rewardscope.errors import (
     is_of_the_file_system,
     os_error_line,
 )
+from rewardscope.log import printable
 from rewardscope.paths import PROJECT
 from rewardscope.settings import Settings, load_settings, publish_hf_token
 from rewardscope.stage import StageConfig
@@ -99,19 +100,23 @@ def _ends_in_one_line(name: str) -> Iterator[None]:
     except ReportedByAnotherProcess:
         raise Exit(code=1) from None
     except PipelineError as error:
-        raise Exit(f"{name}: {error}", code=1) from None
+        raise Exit(_line(f"{name}: {error}"), code=1) from None
     except OSError as error:
         if not is_of_the_file_system(error):
             raise
-        raise Exit(
-            f"{name}: {os_error_line(error)}; once that is mended, {GO_ON}", code=1
-        ) from None
+        said = f"{name}: {os_error_line(error)}; once that is mended, {GO_ON}"
+        raise Exit(_line(said), code=1) from None
     except KeyboardInterrupt:
         number = signal.SIGINT
         raise Exit(f"{name}: {stopped_line(number)}", code=exit_code(number)) from None
     except Terminated:
         number = signal.SIGTERM
         raise Exit(f"{name}: {stopped_line(number)}", code=exit_code(number)) from None
+
+
+def _line(text: str) -> str:
+    """Return an error as one line that a terminal can be given."""
+    return printable(" ".join(text.splitlines()), keep="")
 
 
 def shell_task(name: str, summary: str, *commands: str) -> Task:

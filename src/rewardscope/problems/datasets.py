@@ -4,8 +4,8 @@ answer under `answer`, `final_answer` or `gold`, after GSM8K's `####`, or only a
 """
 
 import difflib
-import json
 import logging
+import math
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,9 @@ from rewardscope.paths import slug
 from rewardscope.problems.extraction import marked_answer
 from rewardscope.problems.tinymath import load_tinymath
 from rewardscope.records import Problem
+from rewardscope.storage.json_rows import parse
 from rewardscope.storage.jsonl import read_rows
+from rewardscope.storage.text import read_text
 
 DEFAULT_DATASETS = ("math-ai/minervamath", "HuggingFaceH4/MATH-500", "math-ai/olympiadbench")
 KNOWN = ("tinymath", *DEFAULT_DATASETS)
@@ -65,10 +67,13 @@ def _rows(name: str, hf_token: str | None) -> list[Mapping[str, Any]]:
 
 def _read_json(path: Path) -> Iterable[Mapping[str, Any]]:
     """Read a JSON array of objects; a file that is none is read as one object a line."""
+    text = read_text(path).strip()
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
-        return read_rows(path)
+        rows = parse(text)
+    except BadRecord as error:
+        if str(error).startswith("not JSON"):
+            return read_rows(path)
+        raise BadRecord(f"{path}: {error}") from None
     rows = [rows] if isinstance(rows, dict) else rows
     if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
         raise BadRecord(f"{path}: neither an array of objects nor one object a line")
@@ -80,9 +85,9 @@ def _read_parquet(path: Path) -> Iterable[Mapping[str, Any]]:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowInvalid as error:
-        raise BadRecord(f"{path}: not a parquet file ({_one_line(error)})") from None
+        return pyarrow.parquet.read_table(path, page_checksum_verification=True).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise BadRecord(f"{path}: not a parquet file, or damaged ({_one_line(error)})") from None
 
 
 def _load_with_datasets(name: str, hf_token: str | None) -> list[Mapping[str, Any]]:
@@ -142,7 +147,10 @@ def _problem(row: Mapping[str, Any], index: int, name: str) -> Problem:
     )
     if question is None:
         raise BadRecord(f"{where}: no question (a text under {' or '.join(QUESTION_FIELDS)})")
-    answer = _gold(row)
+    try:
+        answer = _gold(row)
+    except BadRecord as error:
+        raise BadRecord(f"{where}: {error}") from None
     if not answer:
         raise BadRecord(
             f"{where}: no gold answer (under {', '.join(ANSWER_FIELDS)}, or as \\boxed in solution)"
@@ -174,12 +182,19 @@ def _gold(row: Mapping[str, Any]) -> str | None:
         if all(
             isinstance(part, str | int | float) and not isinstance(part, bool) for part in parts
         ):
-            answer = ", ".join(gold_text(str(part)) for part in parts)
+            answer = ", ".join(gold_text(gold_of(part)) for part in parts)
             if answer:
                 return answer
     solution = row.get("solution")
     boxed = marked_answer(solution) if isinstance(solution, str) else None
     return gold_text(boxed) if boxed else None
+
+
+def gold_of(value: object) -> str:
+    """Return the text of a gold answer. Raises: BadRecord for NaN or infinity, which is none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadRecord(f"the gold answer is {value}, which is no number")
+    return str(value)
 
 
 def gold_text(text: str) -> str:

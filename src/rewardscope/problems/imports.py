@@ -5,15 +5,16 @@ Solutions of one question become traces of one problem, so that votes, splits an
 that they belong together.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from rewardscope.errors import BadRecord, MissingInput
-from rewardscope.problems.datasets import ANSWER_FIELDS, QUESTION_FIELDS, gold_text
-from rewardscope.problems.steps import DELIMITER, first_wrong_labels, split_steps
+from rewardscope.problems.datasets import ANSWER_FIELDS, QUESTION_FIELDS, gold_of, gold_text
+from rewardscope.problems.steps import DELIMITER, first_wrong_labels, split_steps, with_plain_breaks
 from rewardscope.records import Finish, Problem, SolvedProblem, Trace
-from rewardscope.storage.jsonl import read_rows
+from rewardscope.storage.jsonl import numbered_rows
 
 Kind = Literal["qwen-eval", "prmbench", "processbench", "plain"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -54,12 +55,12 @@ def read_traces(
     `<dataset>/<index>`.
 
     `side` is the process taken from PRMBench; `delimiter` is the text between the steps of a
-    solution that comes in one piece.
+    solution that comes in one piece; other line ends, and blanks in an empty line, do not count.
     Raises: MissingInput where there is no row; BadRecord with the line's number.
     """
     reader = _readers(side, delimiter)[kind]
     problems: dict[str, list[Sample]] = {}
-    for number, row in enumerate(read_rows(path), start=1):
+    for number, row in numbered_rows(path):
         try:
             samples = list(reader(row))
         except BadRecord as error:
@@ -132,7 +133,7 @@ def _qwen_eval(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
         yield Sample(
             question,
             gold,
-            tuple(split_steps(code, delimiter)),
+            _steps(code, delimiter),
             _number(reward),
             _verdict(verdict),
             delimiter=delimiter,
@@ -144,7 +145,7 @@ def _prmbench(row: Mapping[str, Any], side: Side) -> Iterable[Sample]:
     it. `error_steps` count from 1.
     """
     wrong = () if side == "original" else _list_of(row, "error_steps", int)
-    gold = gold_text(str(row["ground_truth"])) if row.get("ground_truth") else ""
+    gold = gold_text(gold_of(row["ground_truth"])) if row.get("ground_truth") else ""
     steps = tuple(step.strip() for step in _list_of(row, f"{side}_process", str))
     yield Sample(
         text_of(row, (f"{side}_question",)),
@@ -172,7 +173,11 @@ def _plain(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
     """
     question = text_of(row, QUESTION_FIELDS)
     gold = next(
-        (gold_text(str(row[field])) for field in GOLD_FIELDS if row.get(field) not in (None, "")),
+        (
+            gold_text(gold_of(row[field]))
+            for field in GOLD_FIELDS
+            if row.get(field) not in (None, "")
+        ),
         "",
     )
     if "steps" in row:
@@ -188,7 +193,7 @@ def _plain(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
             raise BadRecord(
                 f"no solution (a text or texts under {', '.join(SOLUTION_FIELDS)}, or steps)"
             )
-        pieces = [tuple(split_steps(text, delimiter)) for text in texts]
+        pieces = [_steps(text, delimiter) for text in texts]
     beside = [_parallel(row, field, len(pieces)) for field in ("reward", "correct", "finish")]
     for steps, reward, correct, finish in zip(pieces, *beside, strict=True):
         yield Sample(
@@ -202,11 +207,15 @@ def _plain(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
         )
 
 
+def _steps(text: str, delimiter: str) -> tuple[str, ...]:
+    return tuple(split_steps(with_plain_breaks(text, delimiter), delimiter))
+
+
 def text_of(row: Mapping[str, Any], fields: Sequence[str]) -> str:
     """Return the first text that is there, stripped. Raises: BadRecord where there is none."""
     text = next(
         (
-            str(row[field]).strip()
+            gold_of(row[field]).strip()
             for field in fields
             if isinstance(row.get(field), str | int | float)
         ),
@@ -240,7 +249,13 @@ def _number(value: Any) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadRecord(f"the reward {value!r} is no number")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise BadRecord("the reward is NaN, infinite or too large for a number")
+    return number
 
 
 def _verdict(value: Any) -> bool | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.problems.steps import first_wrong_labels
-from rewardscope.storage.jsonl import read_rows
+from rewardscope.storage.jsonl import numbered_rows
 
 Benchmark = Literal["processbench", "prmbench"]
 PROCESSBENCH_FIELDS = ("problem", "steps", "label")
@@ -58,7 +58,7 @@ def read_benchmark(path: Path) -> LabelledSolutions:
     """
     solutions: dict[str, LabelledSolution] = {}
     repeated, beyond = [], []
-    for number, row in enumerate(read_rows(path), start=1):
+    for number, row in numbered_rows(path):
         try:
             solution = _solution(row)
         except BadRecord as error:

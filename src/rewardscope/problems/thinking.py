@@ -7,10 +7,10 @@ prompt may have opened already, and the channels of gpt-oss ("harmony"), where a
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from rewardscope.problems.steps import DELIMITER, split_steps
+from rewardscope.problems.steps import DELIMITER, delimiter_in, split_steps
 from rewardscope.records import Completion, Trace
 
 if TYPE_CHECKING:
@@ -98,7 +98,9 @@ class StepFormat:
     def trace(self, problem_id: str, index: int, completion: Completion) -> Trace:
         """Return a whole solution that a policy wrote as a trace without scores."""
         assert completion.finish != "stop", completion.finish
-        thinking, steps, n_thinking = self.split(completion.text, finished=True)
+        delimiter = delimiter_in(completion.text, self.delimiter)
+        form = replace(self, delimiter=delimiter)
+        thinking, steps, n_thinking = form.split(completion.text, finished=True)
         return Trace(
             problem_id=problem_id,
             index=index,
@@ -108,7 +110,7 @@ class StepFormat:
             n_tokens=len(completion.token_ids),
             thinking=thinking,
             n_thinking=n_thinking,
-            delimiter=self.delimiter,
+            delimiter=delimiter,
             token_ids=completion.token_ids,
         )
 

@@ -3,9 +3,10 @@
 from rewardscope.stage.config import StageConfig, as_flags, flag_of, option
 from rewardscope.stage.inputs import distinct, given_files, require
 from rewardscope.stage.result import Stage
-from rewardscope.stage.units import Units, check_part, deal
+from rewardscope.stage.units import MOST_PARTS, Units, check_part, deal
 
 __all__ = [
+    "MOST_PARTS",
     "Stage",
     "StageConfig",
     "Units",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import typing
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,12 +10,18 @@ from typing import Any
 from rewardscope.errors import ConfigError, UnknownName
 from rewardscope.paths import check_name
 
+MOST = 2**31 - 1
+"""The largest whole number that a flag takes where it says no other."""
+_MOST_SEED = 2**63 - 1
 
-def option(default: Any = dataclasses.MISSING, *, help: str, key: bool = True) -> Any:
-    """Declare a flag of a stage: its default, its help text, and whether its value changes the
-    result.
+
+def option(
+    default: Any = dataclasses.MISSING, *, help: str, key: bool = True, at_most: int = MOST
+) -> Any:
+    """Declare a flag of a stage: its default, its help text, whether its value changes the result,
+    and the largest whole number that makes sense.
     """
-    return field(default=default, metadata={"help": help, "key": key})
+    return field(default=default, metadata={"help": help, "key": key, "at_most": at_most})
 
 
 def flag_of(name: str) -> str:
@@ -53,20 +60,36 @@ class StageConfig:
     def check_values(self) -> None:
         """Check what is the same for every stage, also where no command line has done so.
 
-        Raises: ConfigError for a --name or --run that could leave its folder, or a seed below 0;
-            UnknownName for a value that is none of the choices of its flag.
+        Raises: ConfigError for a --name or --run that could leave its folder, a seed below 0, a
+            whole number beyond its bound, NaN or infinity; UnknownName for a value that is none of
+            the choices of its flag.
         """
         hints = typing.get_type_hints(type(self))
         for f in dataclasses.fields(self):
-            value, flag = getattr(self, f.name), flag_of(f.name)
+            value: Any = getattr(self, f.name)
+            flag = flag_of(f.name)
             if f.name in ("name", "run"):
                 check_name(flag, value)
-            if f.name.rpartition("_")[2] == "seed" and value < 0:
+            is_seed = f.name.rpartition("_")[2] == "seed"
+            if is_seed and value < 0:
                 raise ConfigError(f"{flag} {value}: it must be 0 or more")
+            at_most: int = _MOST_SEED if is_seed else f.metadata["at_most"]
+            for number in value if isinstance(value, tuple) else (value,):
+                _check_number(flag, number, at_most)
             if typing.get_origin(hints[f.name]) is typing.Literal:
                 choices = typing.get_args(hints[f.name])
                 if value not in choices:
-                    raise UnknownName(f"value of {flag}", value, choices)
+                    raise UnknownName(f"value of {flag}", str(value), choices)
+
+
+def _check_number(flag: str, value: Any, at_most: int) -> None:
+    """Refuse what no number of a flag can be. Raises: ConfigError."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{flag} {value}: not a finite number")
+    if isinstance(value, int) and not -at_most <= value <= at_most:
+        shown = value if value.bit_length() < 70 else f"of {value.bit_length()} bits"
+        bound = {MOST: "2**31 - 1", _MOST_SEED: "2**63 - 1"}.get(at_most, at_most)
+        raise ConfigError(f"{flag} {shown}: it must be at most {bound}")
 
 
 def as_flags(config: StageConfig) -> list[str]:

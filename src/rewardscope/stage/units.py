@@ -12,6 +12,7 @@ from rewardscope.stage.result import Stage
 from rewardscope.storage.locks import ResultLock
 
 T = TypeVar("T")
+MOST_PARTS = 10_000
 
 
 def check_part(part: int, total: int) -> None:

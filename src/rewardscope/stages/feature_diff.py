@@ -15,7 +15,7 @@ from rewardscope.log import get_logger, progress, show
 from rewardscope.paths import diff_part_file, find_input, slug
 from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, check_part, deal, option, require
+from rewardscope.stage import MOST_PARTS, Stage, StageConfig, check_part, deal, option, require
 from rewardscope.storage.tables import show_table, shown, write_csv
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ class Config(StageConfig):
     )
     layers: str = option("all", help="layers of the SAE run: all, 15, 0-27 or 0,3,5-7")
     part: int = option(1, help="which part of the work to do, from 1")
-    total: int = option(1, help="how many parts the work is dealt to")
+    total: int = option(1, help="how many parts the work is dealt to", at_most=MOST_PARTS)
     fdr: float = option(
         0.05, help="false discovery rate up to which a feature counts as favouring a side"
     )
     min_log2_ratio: float = option(
         1.0, help="least log2 of the ratio of firing rates for that; 1 is twice as often"
     )
-    resamples: int = option(1000, help="bootstrap resamples of problems")
+    resamples: int = option(1000, help="bootstrap resamples of problems", at_most=1_000_000)
     seed: int = option(0, help="seed of the bootstrap")
     device: str = option("auto", help="auto, cpu or cuda", key=False)
 

@@ -17,7 +17,16 @@ from rewardscope.problems.steps import DELIMITER
 from rewardscope.problems.thinking import Shown, StepFormat, ThinkingName, find_format
 from rewardscope.records import Problem
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, Units, check_part, deal, distinct, option
+from rewardscope.stage import (
+    MOST_PARTS,
+    Stage,
+    StageConfig,
+    Units,
+    check_part,
+    deal,
+    distinct,
+    option,
+)
 from rewardscope.storage.jsonl import read_rows, write_rows
 from rewardscope.storage.manifests import read_manifest
 
@@ -41,7 +50,10 @@ class GeneratingConfig(StageConfig):
     limit: int | None = option(None, help="at most this many problems of each data set, the first")
     part: int = option(1, help="which part of the problems to do, from 1", key=False)
     total: int = option(
-        1, help="how many parts the problems are dealt to; the last part done joins them", key=False
+        1,
+        help="how many parts the problems are dealt to; the last part done joins them",
+        key=False,
+        at_most=MOST_PARTS,
     )
     top_p: float = option(
         1.0, help="nucleus: sample from the fewest tokens that hold this probability"

@@ -36,7 +36,7 @@ class Config(GeneratingConfig):
     """
 
     model_name: str = option(help="hub id or folder of the policy", key=False)
-    n: int = option(1, help="samples of each problem")
+    n: int = option(1, help="samples of each problem", at_most=100_000)
     temperature: float | None = option(
         None, help="0 is greedy (default: 0 for one sample, 0.8 for more)"
     )

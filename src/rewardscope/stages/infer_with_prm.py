@@ -49,7 +49,7 @@ class Config(GeneratingConfig):
     search: str = option(
         "beam", help="; ".join(f"{each.name}: {each.summary}" for each in METHODS.values())
     )
-    n: int = option(16, help="beams; a multiple of --width")
+    n: int = option(16, help="beams; a multiple of --width", at_most=100_000)
     width: int = option(4, help="continuations of each beam that lives on; n / width live on")
     max_steps: int = option(40, help="steps; the last round runs to the end of the solution")
     max_step_tokens: int = option(

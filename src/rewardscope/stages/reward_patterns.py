@@ -47,7 +47,7 @@ class Config(StageConfig):
         key=False,
     )
     name: str | None = option(None, help="name of the result's folder", key=False)
-    bins: int = option(8, help="bins of position, step length and step count")
+    bins: int = option(8, help="bins of position, step length and step count", at_most=1000)
     seed: int = option(0, help="seed of the bootstrap over problems")
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from rewardscope.layers import check_layers
 from rewardscope.log import get_logger
 from rewardscope.prms import DEFAULT_PRM, Beyond
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, Units, check_part, option, require
+from rewardscope.stage import MOST_PARTS, Stage, StageConfig, Units, check_part, option, require
 from rewardscope.stages.acts_plan import MAX_BATCH_TOKENS, Plan, check_disk, make_plan
 from rewardscope.storage.journal import Journal, find_damaged
 
@@ -89,7 +89,10 @@ class Config(StageConfig):
     )
     part: int = option(1, help="which part of the traces to do, from 1", key=False)
     total: int = option(
-        1, help="how many parts the traces are dealt to; the last part done joins them", key=False
+        1,
+        help="how many parts the traces are dealt to; the last part done joins them",
+        key=False,
+        at_most=MOST_PARTS,
     )
 
     def __post_init__(self) -> None:

@@ -102,7 +102,9 @@ class Config(ActivationFlags, StageConfig):
         ),
     )
     epochs: int = option(10, help="passes over the training rows")
-    tokens: int | None = option(None, help="rows to train on in all, in place of --epochs")
+    tokens: int | None = option(
+        None, help="rows to train on in all, in place of --epochs", at_most=10**15
+    )
     lr: float | None = option(
         None,
         help=(

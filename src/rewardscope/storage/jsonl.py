@@ -9,6 +9,8 @@ import msgspec
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.records import SolvedProblem
 from rewardscope.storage.files import replacing
+from rewardscope.storage.json_rows import parse_object
+from rewardscope.storage.text import open_text, says_encoding, without_mark
 from rewardscope.storage.typed import decode
 
 _SOLVED = msgspec.json.Decoder(SolvedProblem)
@@ -16,23 +18,25 @@ _SOLVED = msgspec.json.Decoder(SolvedProblem)
 
 def read_rows(path: Path) -> Iterator[dict]:
     """Yield the JSON objects of a file. Raises: MissingInput; BadRecord with the line's number."""
+    return (row for _, row in numbered_rows(path))
+
+
+def numbered_rows(path: Path) -> Iterator[tuple[int, dict]]:
+    """Yield the JSON objects of a file with the numbers of their lines, from 1.
+
+    Raises: MissingInput; BadRecord with the line's number.
+    """
     if not path.is_file():
         raise MissingInput(f"{path} is not there")
-    # half the time of json.loads, which looks for blanks around it
-    parse = json.JSONDecoder().raw_decode
-    with path.open(encoding="utf-8") as lines:
+    with open_text(path) as lines:
         for number, line in enumerate(map(str.strip, lines), start=1):
             if not line:
                 continue
             try:
-                row, end = parse(line)
-            except json.JSONDecodeError as error:
-                raise BadRecord(f"{path} line {number}: not JSON ({error.msg})") from None
-            if end < len(line):
-                raise BadRecord(f"{path} line {number}: not JSON (extra data)")
-            if not isinstance(row, dict):
-                raise BadRecord(f"{path} line {number}: not a JSON object")
-            yield row
+                row = parse_object(line)
+            except BadRecord as error:
+                raise BadRecord(f"{path} line {number}: {error}") from None
+            yield number, row
 
 
 def write_rows(path: Path, rows: Iterable[dict]) -> int:
@@ -55,6 +59,10 @@ def iter_solved(path: Path) -> Iterator[SolvedProblem]:
     line_of: dict[str, int] = {}
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
+            if number == 1:
+                if encoding := says_encoding(line):
+                    raise BadRecord(f"{path} is {encoding}; save it as UTF-8")
+                line = without_mark(line)
             if not line.strip():
                 continue
             try:

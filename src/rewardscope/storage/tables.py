@@ -1,7 +1,6 @@
 """Result tables: csv for rows of one shape, JSON for nested results."""
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -11,8 +10,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from rewardscope.errors import BadRecord, MissingInput
+from rewardscope.log import printable
 from rewardscope.storage.files import replacing
+from rewardscope.storage.json_rows import parse
 from rewardscope.storage.manifests import check_file
+from rewardscope.storage.text import open_text, read_text
 from rewardscope.storage.typed import convert, decode
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -54,12 +56,12 @@ def read_csv_as(path: Path, kind: type[T]) -> list[T]:
         raise MissingInput(f"{path} is not there")
     check_file(path)
     rows = []
-    with path.open(newline="", encoding="utf-8") as lines:
+    with open_text(path, newline="") as lines:
         reader = csv.DictReader(lines, restkey="", strict=True)
         try:
             for cells in reader:
                 rows.append(_row(cells, kind))
-        except (BadRecord, csv.Error, UnicodeDecodeError) as error:
+        except (BadRecord, csv.Error) as error:
             raise BadRecord(f"{path} line {reader.line_num}: {error}") from None
     return rows
 
@@ -80,10 +82,11 @@ def read_json(path: Path) -> Any:
     """Read a JSON file. Raises: MissingInput, BadRecord."""
     if not path.is_file():
         raise MissingInput(f"{path} is not there")
+    text = read_text(path).strip()
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise BadRecord(f"{path}: not JSON ({error})") from None
+        return parse(text)
+    except BadRecord as error:
+        raise BadRecord(f"{path}: {error}") from None
 
 
 def read_json_as(path: Path, kind: type[Read]) -> Read:
@@ -108,7 +111,7 @@ def shown(value: float | None, form: str = ".3f") -> str:
 
 def show_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Lay cells out in aligned columns, numbers to the right."""
-    cells = [[str(cell) for cell in header], *([str(cell) for cell in row] for row in rows)]
+    cells = [[printable(str(cell), keep="") for cell in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
 
     def line(row: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from rewardscope.errors import BadRecord
+from rewardscope.storage.text import bad_byte, says_encoding, without_mark
 
 T = TypeVar("T")
 
@@ -14,18 +15,34 @@ _UNKNOWN = re.compile(r"Object contains unknown field (\w+)")
 
 
 def decode(raw: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
-    """Read JSON.
+    """Read JSON, with or without a byte order mark.
 
     Raises: BadRecord with the field, as in `traces[0].correct: Expected bool | null, got str`.
     """
     try:
         try:
-            return decoder.decode(raw)
+            return decoder.decode(without_mark(raw))
         except msgspec.ValidationError as wrong:
-            raise BadRecord(_explain(raw, wrong, decoder.type)) from None
+            raise BadRecord(_explain(without_mark(raw), wrong, decoder.type)) from None
+    except RecursionError:
+        raise BadRecord("its lists and objects are nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if encoding := says_encoding(raw):
+            raise BadRecord(f"it is {encoding}; save it as UTF-8") from None
+        wrong_byte = _first_wrong_byte(raw)
+        if wrong_byte is not None:
+            raise BadRecord(bad_byte(raw, wrong_byte)) from None
         reason = str(error).removeprefix("JSON is malformed: ").replace("`", "")
         raise BadRecord(f"not JSON ({reason})") from None
+
+
+def _first_wrong_byte(raw: bytes) -> int | None:
+    """Return the position of the first byte that is not UTF-8."""
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start
+    return None
 
 
 def _explain(raw: bytes, error: msgspec.ValidationError, kind: Any) -> str:

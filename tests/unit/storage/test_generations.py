@@ -197,7 +197,7 @@ def test_a_line_that_is_no_row_is_one_line(tmp_path: Path, line: str) -> None:
 def test_bytes_that_are_no_text_are_one_line(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(json.dumps(row()).encode().replace(b'"Q?"', b'"\xff"'))
-    with pytest.raises(BadRecord, match=r"x\.jsonl line 1: not JSON .*"):
+    with pytest.raises(BadRecord, match=r"x\.jsonl line 1: byte \d+, 0xff, is not UTF-8"):
         read_solved(path)
 
 
