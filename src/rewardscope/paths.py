@@ -128,6 +128,18 @@ def diff_part_file(data_dir: Path, sae_run: str | Path, part: int, total: int) -
     return data_dir / "features" / slug(sae_run) / "diff" / f"part_{part:02d}_of_{total:02d}.csv"
 
 
+def feature_labels_dir(
+    data_dir: Path, sae_run: str | Path, acts: Sequence[Path], name: str | None = None
+) -> Path:
+    return data_dir / "features" / slug(sae_run) / "labels" / (name or joined_name(acts))
+
+
+def injection_dir(
+    data_dir: Path, sae_run: str | Path, acts: Sequence[Path], name: str | None = None
+) -> Path:
+    return data_dir / "features" / slug(sae_run) / "inject" / (name or joined_name(acts))
+
+
 def dash_dir(data_dir: Path, sae_run: str | Path) -> Path:
     return data_dir / "dash" / slug(sae_run)
 

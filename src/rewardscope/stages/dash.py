@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rewardscope.dashboard.page import INDEX, index_page, layer_file, layer_page
-from rewardscope.errors import ConfigError, MissingInput
-from rewardscope.features.diff_table import FeatureDiff, find_parts, read_parts
+from rewardscope.errors import ConfigError
+from rewardscope.features.diff_table import FeatureDiff, read_parts
 from rewardscope.layers import check_layers, pick_layers
-from rewardscope.log import get_logger, progress, show
-from rewardscope.paths import dash_dir, diff_part_file, find_input, slug
+from rewardscope.log import progress, show
+from rewardscope.paths import dash_dir, find_input, slug
 from rewardscope.sae.model.runs import QUALITY, SaeRun, find_sae
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
+from rewardscope.stages.diffed import diff_tables
 from rewardscope.storage.files import write_text
 from rewardscope.storage.tables import read_json
 
@@ -69,7 +70,8 @@ def run(config: Config, settings: Settings) -> Path:
     folders = [
         require(find_input(name, settings.data_dir), name, "save-acts") for name in config.ds_names
     ]
-    parts = _diff_parts(sae, config, settings)
+    needed_by = "--by diff" if config.by == "diff" else None
+    parts = diff_tables(settings, config.diff or sae.root, stage="dash", needed_by=needed_by)
     out = dash_dir(settings.data_dir, config.name or sae.root)
     named = dataclasses.replace(config, ds_names=tuple(slug(folder) for folder in folders))
     inputs = {f"acts {i}": path for i, path in enumerate(folders)} | {
@@ -86,24 +88,6 @@ def run(config: Config, settings: Settings) -> Path:
         stage.finish([index, *pages], rows=sum(entry["n_shown"] for entry in entries))
     show(f"dashboard: {out / INDEX}")
     return out
-
-
-def _diff_parts(sae: SaeRun, config: Config, settings: Settings) -> list[Path]:
-    """Return the tables of feature-diff, if all parts are there.
-
-    Raises: MissingInput where --by diff needs them.
-    """
-    folder = diff_part_file(settings.data_dir, config.diff or sae.root, 1, 1).parent
-    try:
-        parts = find_parts(folder)
-    except MissingInput as error:
-        if config.by == "diff":
-            raise
-        get_logger().info(f"dash: feature-diff is left out: {error}")
-        return []
-    if config.by == "diff" and not parts:
-        raise MissingInput(f"{folder} has no results for --by diff; run invoke feature-diff first")
-    return parts
 
 
 def _write_pages(
