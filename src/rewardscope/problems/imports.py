@@ -5,13 +5,26 @@ Solutions of one question become traces of one problem, so that votes, splits an
 that they belong together.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.problems.datasets import ANSWER_FIELDS, QUESTION_FIELDS, gold_of, gold_text
+from rewardscope.problems.import_fields import (
+    GENERATOR_FIELDS,
+    ITEM_FIELDS,
+    STYLE_FIELDS,
+    SUBSET_FIELDS,
+    list_of,
+    parallel,
+    reward_of,
+    step_labels,
+    step_scores,
+    text_of,
+    text_or_nothing,
+    verdict_of,
+)
 from rewardscope.problems.steps import DELIMITER, first_wrong_labels, split_steps, with_plain_breaks
 from rewardscope.records import Finish, Problem, SolvedProblem, Trace
 from rewardscope.storage.jsonl import numbered_rows
@@ -46,6 +59,12 @@ class Sample(NamedTuple):
     labels: tuple[bool | None, ...] | None = None
     """Of each step, as the file says: right, wrong or (None) unknown."""
     delimiter: str = DELIMITER
+    scores: Mapping[str, tuple[float, ...]] = {}
+    """Of each step, by the name of the PRM."""
+    item: str = ""
+    generator: str = ""
+    style: str = ""
+    subset: str = ""
 
 
 def read_traces(
@@ -62,7 +81,7 @@ def read_traces(
     problems: dict[str, list[Sample]] = {}
     for number, row in numbered_rows(path):
         try:
-            samples = list(reader(row))
+            samples = _with_beside(row, list(reader(row)), kind)
         except BadRecord as error:
             raise BadRecord(f"{path} line {number}: not a row of kind {kind}: {error}") from None
         for sample in samples:
@@ -87,20 +106,56 @@ def _solved(samples: Sequence[Sample], problem_id: str, dataset: str) -> SolvedP
             problem_id=problem_id,
             index=index,
             steps=sample.steps,
-            scores=None,
+            scores=_only(sample.scores),
             finish=sample.finish,
             n_tokens=None,
             reward=sample.reward,
             published=sample.published,
             delimiter=sample.delimiter,
             labels=sample.labels,
+            scores_by=dict(sample.scores),
+            item=sample.item,
+            generator=sample.generator,
+            style=sample.style,
         )
         for index, sample in enumerate(samples)
     )
+    first = samples[0]
     problem = Problem(
-        id=problem_id, dataset=dataset, question=samples[0].question, answer=samples[0].gold
+        id=problem_id,
+        dataset=dataset,
+        question=first.question,
+        answer=first.gold,
+        subset=first.subset,
     )
     return SolvedProblem(problem=problem, traces=traces, chosen=0)
+
+
+def _only(scores: Mapping[str, tuple[float, ...]]) -> tuple[float, ...] | None:
+    """Return the scores of the only PRM, which need no name; None where there are several."""
+    return next(iter(scores.values())) if len(scores) == 1 else None
+
+
+def _with_beside(row: Mapping[str, Any], samples: Sequence[Sample], kind: Kind) -> list[Sample]:
+    """Add what a row says beside its solutions: who wrote them, and step scores and labels."""
+    about = {
+        "item": text_or_nothing(row, ITEM_FIELDS),
+        "generator": text_or_nothing(row, GENERATOR_FIELDS),
+        "style": text_or_nothing(row, STYLE_FIELDS),
+        "subset": text_or_nothing(row, SUBSET_FIELDS),
+    }
+    if kind == "processbench":  # gsm8k-17
+        about["subset"] = about["subset"] or about["item"].rpartition("-")[0]
+    if kind == "qwen-eval":  # its scores are verdicts
+        return [sample._replace(**about) for sample in samples]
+    lengths = [len(sample.steps) for sample in samples]
+    beside = zip(samples, step_scores(row, lengths), step_labels(row, lengths), strict=True)
+    return [
+        sample._replace(
+            **about, scores=scores, labels=labels if sample.labels is None else sample.labels
+        )
+        for sample, scores, labels in beside
+    ]
 
 
 def _readers(
@@ -119,9 +174,9 @@ def _qwen_eval(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
     `pred_score` (each in a list).
     """
     question, gold = text_of(row, QUESTION_FIELDS), gold_text(text_of(row, GOLD_FIELDS))
-    codes = _list_of(row, "code", str)
-    verdicts: list[Any] = _parallel(row, "score", len(codes))
-    rewards = _parallel(row, "pred_score", len(codes))
+    codes = list_of(row, "code", str)
+    verdicts: list[Any] = parallel(row, "score", len(codes))
+    rewards = parallel(row, "pred_score", len(codes))
     for code, verdict, reward in zip(codes, verdicts, rewards, strict=True):
         if isinstance(reward, list):
             if len(reward) != 1:
@@ -134,8 +189,8 @@ def _qwen_eval(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
             question,
             gold,
             _steps(code, delimiter),
-            _number(reward),
-            _verdict(verdict),
+            reward_of(reward),
+            verdict_of(verdict),
             delimiter=delimiter,
         )
 
@@ -144,9 +199,9 @@ def _prmbench(row: Mapping[str, Any], side: Side) -> Iterable[Sample]:
     """A process without wrong steps has a right answer; after wrong steps nothing is known of
     it. `error_steps` count from 1.
     """
-    wrong = () if side == "original" else _list_of(row, "error_steps", int)
+    wrong = () if side == "original" else list_of(row, "error_steps", int)
     gold = gold_text(gold_of(row["ground_truth"])) if row.get("ground_truth") else ""
-    steps = tuple(step.strip() for step in _list_of(row, f"{side}_process", str))
+    steps = tuple(step.strip() for step in list_of(row, f"{side}_process", str))
     yield Sample(
         text_of(row, (f"{side}_question",)),
         gold,
@@ -158,9 +213,9 @@ def _prmbench(row: Mapping[str, Any], side: Side) -> Iterable[Sample]:
 
 def _processbench(row: Mapping[str, Any]) -> Iterable[Sample]:
     """`label` is the position of the first wrong step, -1 without one; later steps are unknown."""
-    verdict = _verdict(row.get("final_answer_correct"))
+    verdict = verdict_of(row.get("final_answer_correct"))
     question, first_wrong = text_of(row, ("problem",)), row.get("label")
-    steps = tuple(_list_of(row, "steps", str))
+    steps = tuple(list_of(row, "steps", str))
     if first_wrong is not None and (type(first_wrong) is not int or first_wrong < -1):
         raise BadRecord(f"the label {first_wrong!r} is no position of a step")
     labels = None if first_wrong is None else first_wrong_labels(len(steps), first_wrong)
@@ -181,7 +236,7 @@ def _plain(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
         "",
     )
     if "steps" in row:
-        pieces = [tuple(_list_of(row, "steps", str))]
+        pieces = [tuple(list_of(row, "steps", str))]
     else:
         given = next((row[field] for field in SOLUTION_FIELDS if field in row), None)
         texts = [given] if isinstance(given, str) else given
@@ -194,14 +249,14 @@ def _plain(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
                 f"no solution (a text or texts under {', '.join(SOLUTION_FIELDS)}, or steps)"
             )
         pieces = [_steps(text, delimiter) for text in texts]
-    beside = [_parallel(row, field, len(pieces)) for field in ("reward", "correct", "finish")]
+    beside = [parallel(row, field, len(pieces)) for field in ("reward", "correct", "finish")]
     for steps, reward, correct, finish in zip(pieces, *beside, strict=True):
         yield Sample(
             question,
             gold,
             steps,
-            _number(reward),
-            _verdict(correct),
+            reward_of(reward),
+            verdict_of(correct),
             "length" if finish == "length" else "eos",
             delimiter=DELIMITER if "steps" in row else delimiter,
         )
@@ -209,56 +264,3 @@ def _plain(row: Mapping[str, Any], delimiter: str) -> Iterable[Sample]:
 
 def _steps(text: str, delimiter: str) -> tuple[str, ...]:
     return tuple(split_steps(with_plain_breaks(text, delimiter), delimiter))
-
-
-def text_of(row: Mapping[str, Any], fields: Sequence[str]) -> str:
-    """Return the first text that is there, stripped. Raises: BadRecord where there is none."""
-    text = next(
-        (
-            gold_of(row[field]).strip()
-            for field in fields
-            if isinstance(row.get(field), str | int | float)
-        ),
-        "",
-    )
-    if not text:
-        raise BadRecord(f"no text under {' or '.join(fields)}")
-    return text
-
-
-def _list_of(row: Mapping[str, Any], field: str, kind: type) -> list[Any]:
-    values = row.get(field)
-    if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
-        raise BadRecord(f"no list of {kind.__name__} under {field}")
-    return values
-
-
-def _parallel(row: Mapping[str, Any], field: str, n: int) -> list[Any]:
-    """Return one value for each of n solutions: of a list, the value alone for one solution, or
-    None where the field is missing.
-    """
-    value = row.get(field)
-    values = value if isinstance(value, list) else [value] * n if value is None or n == 1 else []
-    if len(values) != n:
-        raise BadRecord(f"{len(values)} values under {field} for {n} solutions")
-    return values
-
-
-def _number(value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadRecord(f"the reward {value!r} is no number")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise BadRecord("the reward is NaN, infinite or too large for a number")
-    return number
-
-
-def _verdict(value: Any) -> bool | None:
-    if value is not None and not isinstance(value, bool):
-        raise BadRecord(f"the verdict {value!r} is neither true nor false")
-    return value

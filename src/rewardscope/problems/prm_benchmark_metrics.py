@@ -62,6 +62,8 @@ def prmbench_counts(
     """
     counts = np.zeros(4)
     for position, score in enumerate(scores):
+        if position in solution.unknown:
+            continue
         wrong, found_wrong = position in solution.wrong, score <= threshold
         counts[(2 if wrong else 3) if found_wrong else (1 if wrong else 0)] += 1
     return counts

@@ -4,13 +4,22 @@ Sources: ProcessBench, arXiv 2412.06559; PRMBench, arXiv 2501.03124.
 """
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from rewardscope.errors import BadRecord, MissingInput
+from rewardscope.problems.import_fields import (
+    GENERATOR_FIELDS,
+    STYLE_FIELDS,
+    Labels,
+    step_scores,
+    text_or_nothing,
+)
 from rewardscope.problems.steps import first_wrong_labels
-from rewardscope.storage.jsonl import numbered_rows
+from rewardscope.records import Problem, Trace
+from rewardscope.storage.jsonl import iter_solved, numbered_rows, read_rows
 
 Benchmark = Literal["processbench", "prmbench"]
 PROCESSBENCH_FIELDS = ("problem", "steps", "label")
@@ -30,13 +39,22 @@ class LabelledSolution(NamedTuple):
     steps: tuple[str, ...]
     wrong: tuple[int, ...]
     """Positions of wrong steps from 0: of ProcessBench the first one, of PRMBench all."""
+    unknown: tuple[int, ...] = ()
+    """Positions of steps of which nothing is known."""
+    scores: Mapping[str, tuple[float, ...]] = {}
+    """Of each step, as the file says, by the name of the PRM."""
+    generator: str = ""
+    style: str = ""
 
     @property
-    def labels(self) -> tuple[bool | None, ...]:
+    def labels(self) -> Labels:
         """Say of each step whether it is right; None after the first wrong one of ProcessBench."""
         if self.benchmark == "processbench":
             return first_wrong_labels(len(self.steps), self.wrong[0] if self.wrong else -1)
-        return tuple(place not in self.wrong for place in range(len(self.steps)))
+        return tuple(
+            None if place in self.unknown else place not in self.wrong
+            for place in range(len(self.steps))
+        )
 
 
 class LabelledSolutions(NamedTuple):
@@ -49,18 +67,24 @@ class LabelledSolutions(NamedTuple):
     """Ids of solutions with a wrong step after the last step; that label counts for nothing, as
     published.
     """
+    unlabelled: Sequence[str] = ()
+    """Ids of imported traces without labels, which are left out."""
 
 
 def read_benchmark(path: Path) -> LabelledSolutions:
-    """Read one jsonl file of either benchmark.
+    """Read one jsonl file of either benchmark, or imported traces with labels.
 
     Raises: MissingInput; BadRecord with the line's number.
     """
+    rows = read_rows(path)
+    first = next(rows, None)
+    if first is not None and "traces" in first:
+        return _imported(path)
     solutions: dict[str, LabelledSolution] = {}
     repeated, beyond = [], []
     for number, row in numbered_rows(path):
         try:
-            solution = _solution(row)
+            solution = _with_beside(_solution(row), row)
         except BadRecord as error:
             raise BadRecord(f"{path} line {number}: {error}") from None
         if solution.id in solutions:
@@ -72,6 +96,59 @@ def read_benchmark(path: Path) -> LabelledSolutions:
     if not solutions:
         raise MissingInput(f"{path} has no rows")
     return LabelledSolutions(list(solutions.values()), repeated, beyond)
+
+
+def _imported(path: Path) -> LabelledSolutions:
+    """Read a generations file: with the metrics of ProcessBench where nothing is known of the steps
+    after a first wrong one, else with those of PRMBench.
+    """
+    traces = [(row.problem, trace) for row in iter_solved(path) for trace in row.traces]
+    labelled = [
+        (problem, trace, trace.labels) for problem, trace in traces if trace.labels is not None
+    ]
+    if not labelled:
+        raise MissingInput(
+            f"{path}: none of {len(traces)} traces has labels of its steps; import them with labels"
+            " or first_error"
+        )
+    first_errors = all(_is_first_error(labels) for _, _, labels in labelled)
+    items = Counter(trace.item for _, trace in traces)
+
+    def name_of(problem: Problem, trace: Trace) -> str:
+        return trace.item if items[trace.item] == 1 else f"{problem.id}/{trace.index}"
+
+    solutions = [
+        LabelledSolution(
+            name_of(problem, trace),
+            "processbench" if first_errors else "prmbench",
+            problem.subset or "all",
+            problem.question,
+            trace.steps,
+            tuple(place for place, label in enumerate(labels) if label is False),
+            () if first_errors else tuple(i for i, label in enumerate(labels) if label is None),
+            trace.scores_by,
+            trace.generator,
+            trace.style,
+        )
+        for problem, trace, labels in labelled
+    ]
+    unlabelled = [name_of(problem, trace) for problem, trace in traces if trace.labels is None]
+    return LabelledSolutions(solutions, [], [], unlabelled)
+
+
+def _is_first_error(labels: Labels) -> bool:
+    first = next((place for place, label in enumerate(labels) if label is False), len(labels))
+    return labels == first_wrong_labels(len(labels), first if first < len(labels) else -1)
+
+
+def _with_beside(solution: LabelledSolution, row: Mapping[str, Any]) -> LabelledSolution:
+    """Add step scores, who wrote the solution and in which style, where a row says so."""
+    (scores,) = step_scores(row, [len(solution.steps)])
+    return solution._replace(
+        scores=scores,
+        generator=text_or_nothing(row, GENERATOR_FIELDS),
+        style=text_or_nothing(row, STYLE_FIELDS),
+    )
 
 
 def _solution(row: Mapping[str, Any]) -> LabelledSolution:

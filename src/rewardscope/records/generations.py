@@ -1,6 +1,7 @@
 """What a generations file holds: problems, and the traces that solve them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A question with its gold answer; `id` is `<dataset slug>/<index>`, the same in every run.
 
     An empty `answer` is an unknown one. `tolerance` is the absolute error that the data set allows
-    an answer, if it says so.
+    an answer, if it says so; `subset` the part of the data set, empty where there are none.
     """
 
     id: str
@@ -24,6 +25,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     question: str
     answer: str
     tolerance: float | None = None
+    subset: str = ""
 
     def __post_init__(self) -> None:
         if not self.question.strip():
@@ -52,8 +54,9 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     `scores` holds one PRM score a step, or is None; `finish` is `eos` only where the policy ended
     by itself. `answer` is the extracted final answer, `correct` the grader's strict verdict; both
     None while unknown. `n_tokens` is None where the trace came from elsewhere; with such a trace
-    may come a `reward` of the whole solution, in any range, a `published` verdict, and `labels`:
-    whether each step is right, None where that is unknown.
+    may come a `reward` of the whole solution, in any range, a `published` verdict, `labels`:
+    whether each step is right, None where that is unknown, `scores_by`: the step scores of PRMs by
+    name, and its `item` (an id), `generator` and `style`, empty where they are unknown.
 
     The first `n_thinking` steps are a thinking model's thoughts; thoughts that were kept from the
     PRM are no steps and stand in `thinking`. `in_window` says whether the PRM's input fitted the
@@ -76,6 +79,10 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     in_window: bool | None = None
     delimiter: str = "\n\n"
     labels: tuple[bool | None, ...] | None = None
+    scores_by: dict[str, tuple[float, ...]] = {}
+    item: str = ""
+    generator: str = ""
+    style: str = ""
     token_ids: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -98,12 +105,20 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             return f"{len(self.labels)} labels for {n_steps} steps"
         if self.token_ids is not None and len(self.token_ids) != self.n_tokens:
             return f"{len(self.token_ids)} token ids, n_tokens is {self.n_tokens}"
-        if self.scores is not None:
-            if len(self.scores) != n_steps:
-                return f"{len(self.scores)} scores for {n_steps} steps"
-            if not all(map(math.isfinite, self.scores)):
-                return f"a score is not finite: {self.scores}"
+        if self.scores is not None and (wrong := score_problem(self.scores, n_steps)):
+            return wrong
+        for name, scores in self.scores_by.items():
+            if wrong := score_problem(scores, n_steps):
+                return f"of {name}: {wrong}"
         return None
+
+
+def score_problem(scores: Sequence[float], n_steps: int) -> str | None:
+    """Say what is wrong with step scores, if anything is."""
+    if len(scores) != n_steps:
+        return f"{len(scores)} scores for {n_steps} steps"
+    place = next((i for i, score in enumerate(scores) if not math.isfinite(score)), None)
+    return None if place is None else f"a score is not finite: {scores[place]} of step {place + 1}"
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

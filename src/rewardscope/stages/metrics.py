@@ -29,6 +29,7 @@ from rewardscope.stages.measures import (
     verdict_values,
 )
 from rewardscope.stages.metrics_tables import metrics_table
+from rewardscope.stages.named_scores import SCORES_HELP, with_scores_of
 from rewardscope.stages.votes import Judged
 from rewardscope.storage.files import write_json
 from rewardscope.storage.jsonl import read_solved
@@ -61,6 +62,7 @@ class Config(StageConfig):
             " of the search, or else last)"
         ),
     )
+    scores: str | None = option(None, help=f"{SCORES_HELP}, for the same")
     against: tuple[str, ...] = option(
         (),
         help=(
@@ -102,6 +104,7 @@ def run(config: Config, settings: Settings) -> Path:
     )
     if not stage.is_done():
         solved, n_unknown = _known(source)
+        solved = with_scores_of(solved, config.scores, source=source, needed=False)
         skipped = {UNKNOWN: n_unknown} if n_unknown else {}
         for reason, count in skipped.items():
             get_logger().warning(f"metrics: left out {count} times: {reason}")

@@ -2,44 +2,36 @@
 
 import dataclasses
 import math
-import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewardscope.errors import BadRecord, ConfigError, MissingInput, TooLong
-from rewardscope.log import get_logger, progress, show
+from rewardscope.errors import ConfigError
+from rewardscope.log import get_logger, show
 from rewardscope.paths import prm_bench_dir, prm_bench_report_file, prm_bench_scores_file, slug
 from rewardscope.prms import DEFAULT_PRM, Beyond, PrmEngineName
 from rewardscope.records import Estimate
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, distinct, given_files, option
-from rewardscope.stages.prm_bench_rows import scored_row, scoring_cost, with_scores
+from rewardscope.stages.prm_bench_rows import with_scores
+from rewardscope.stages.prm_bench_scoring import (
+    REPEATED,
+    UNLABELLED,
+    Given,
+    Scoring,
+    score_all,
+    take_given,
+    threshold_of,
+)
 from rewardscope.stages.prm_bench_tables import benchmark_table
 from rewardscope.storage.files import write_json
-from rewardscope.storage.jsonl import PartialRows
 from rewardscope.storage.manifests import read_finished
 
 if TYPE_CHECKING:
-    from rewardscope.prms import Scorer
     from rewardscope.problems.prm_benchmarks import LabelledSolutions
 
-REPEATED = "item whose id came before"
 BEYOND = "item with a wrong step after its last one, which counts for nothing"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scoring(StageConfig):
-    """What decides the scores, beside the PRM and the file.
-
-    They are kept; threshold and intervals come after them.
-    """
-
-    prm_engine: PrmEngineName = option(help="of the PRM")
-    prm_window: int | None = option(help="tokens that the PRM was trained for")
-    beyond_window: Beyond = option(help="what becomes of longer inputs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +48,14 @@ class Config(StageConfig):
     files: tuple[str, ...] = option(
         help="jsonl files of ProcessBench or PRMBench; may be given without the flag", key=False
     )
-    prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM", key=False)
+    prm: str | None = option(
+        None,
+        help=f"hub id or folder of the PRM (default, without --scores: {DEFAULT_PRM})",
+        key=False,
+    )
+    scores: str | None = option(
+        None, help="name of a PRM whose scores are in the files; no model is loaded"
+    )
     name: str | None = option(
         None, help="stands for the PRM in the folder of the result", key=False
     )
@@ -84,6 +83,11 @@ class Config(StageConfig):
     )
 
     def __post_init__(self) -> None:
+        if self.prm is not None and self.scores is not None:
+            raise ConfigError(
+                f"--prm {self.prm} --scores {self.scores}: a PRM to score with, or scores that are"
+                " there; leave one out"
+            )
         if self.chunk < 1:
             raise ConfigError(f"--chunk {self.chunk}: at least 1 is needed")
         if self.prm_window is not None and self.prm_window < 1:
@@ -98,17 +102,14 @@ def run(config: Config, settings: Settings) -> Path:
     Raises: PipelineError.
     """
     sources = given_files(config.files)
-    folder = prm_bench_dir(settings.data_dir, config.name or config.prm)
+    prm = config.scores or config.prm or DEFAULT_PRM
+    folder = prm_bench_dir(settings.data_dir, config.name or prm)
     outs = [prm_bench_scores_file(folder, source) for source in sources]
     distinct("--files", config.files, outs)
-    scoring = Scoring(
-        prm_engine=config.prm_engine,
-        prm_window=config.prm_window,
-        beyond_window=config.beyond_window,
-        force=config.force,
-    )
+    scoring = _scoring(config)
+    models = {} if config.scores else {"prm": prm}
     stages = [
-        Stage("prm-bench", scoring, inputs={"prm": config.prm, "benchmark": source}, out=out)
+        Stage("prm-bench", scoring, inputs={**models, "benchmark": source}, out=out)
         for source, out in zip(sources, outs, strict=True)
     ]
     from rewardscope.problems.prm_benchmarks import read_benchmark
@@ -119,101 +120,38 @@ def run(config: Config, settings: Settings) -> Path:
         for stage, labelled in zip(stages, read, strict=True)
         if not stage.is_done()
     ]
-    if pending:
-        _score_all(pending, config)
-    return _report(outs, read, config=config, out=prm_bench_report_file(folder))
+    if pending and isinstance(scoring, Given):
+        take_given(pending, scoring.scores)
+    elif pending and isinstance(scoring, Scoring):
+        score_all(
+            pending,
+            scoring,
+            prm=prm,
+            device=config.device,
+            chunk=config.chunk,
+            threshold=config.threshold,
+        )
+    return _report(outs, read, config=config, prm=prm, out=prm_bench_report_file(folder))
 
 
-def _score_all(pending: Sequence[tuple[Stage, "LabelledSolutions"]], config: Config) -> None:
-    """Load the PRM once and work off the files."""
-    from rewardscope.prms import find_adapter, load_scorer
-
-    score_range = find_adapter(config.prm).score_range
-    bounds = list(score_range) if all(map(math.isfinite, score_range)) else None
-    _threshold(config, bounds)  # before the weights are loaded
-    scorer = load_scorer(
-        config.prm,
-        engine=config.prm_engine,
-        device=config.device,
-        window=config.prm_window,
-        beyond=config.beyond_window,
+def _scoring(config: Config) -> Scoring | Given:
+    if config.scores is not None:
+        return Given(scores=config.scores, force=config.force)
+    return Scoring(
+        prm_engine=config.prm_engine,
+        prm_window=config.prm_window,
+        beyond_window=config.beyond_window,
+        force=config.force,
     )
-    for stage, labelled in pending:
-        with stage:
-            _score(labelled, scorer, stage=stage, chunk_size=config.chunk, bounds=bounds)
-
-
-def _score(
-    labelled: "LabelledSolutions",
-    scorer: "Scorer",
-    *,
-    stage: Stage,
-    chunk_size: int,
-    bounds: list[float] | None,
-) -> None:
-    """Score chunk by chunk, keep each as it is done, then write the file and the manifest."""
-    dataset = slug(stage.out)
-    partial = PartialRows(stage.work, stage.key)
-    accepted, refused, reasons = [], {}, Counter()
-    for solution in labelled.solutions:
-        try:
-            accepted.append((solution, scorer.encode(solution.question, solution.steps)))
-        except BadRecord as error:
-            # Counted under one reason for all that are too long; each is named with its own below.
-            reasons[
-                (
-                    f"more tokens than the PRM's {scorer.max_positions} positions"
-                    if isinstance(error, TooLong)
-                    else "refused"
-                )
-            ] += 1
-            refused[solution.id] = str(error)
-    if not accepted:
-        raise MissingInput(
-            f"{dataset}: the PRM can score none of the {len(labelled.solutions)} solutions; the"
-            f" first: {next(iter(refused.values()))}"
-        )
-    for solution_id, why in refused.items():
-        get_logger().warning(f"prm-bench: {dataset} leaves out {solution_id}: {why}")
-    todo = [
-        (solution, encoded)
-        for solution, encoded in accepted
-        if f"{dataset}/{solution.id}" not in partial.done
-    ]
-    chunks = [todo[start : start + chunk_size] for start in range(0, len(todo), chunk_size)]
-    for chunk in progress(chunks, f"prm-bench {dataset}", unit="chunk"):
-        started = time.perf_counter()
-        scores = scorer.score([encoded for _, encoded in chunk])
-        seconds = round((time.perf_counter() - started) / len(chunk), 6)
-        partial.add(
-            scored_row(
-                solution,
-                its_scores,
-                dataset,
-                in_window=len(encoded.input_ids) <= scorer.window,
-                cost=scoring_cost(scorer, encoded, seconds),
-            )
-            for (solution, encoded), its_scores in zip(chunk, scores, strict=True)
-        )
-    rows = partial.finish([f"{dataset}/{solution.id}" for solution, _ in accepted])
-    skipped = dict(reasons) | ({REPEATED: len(labelled.repeated)} if labelled.repeated else {})
-    stage.finish(
-        [stage.work], rows=rows, skipped=skipped, extra={"refused": refused, "score_range": bounds}
-    )
-
-
-def _threshold(config: Config, bounds: Sequence[float] | None) -> float:
-    if config.threshold is not None:
-        return config.threshold
-    if bounds is None:
-        raise ConfigError(
-            f"--threshold is required: the scores of {config.prm} have no bounds, so no middle"
-        )
-    return sum(bounds) / 2
 
 
 def _report(
-    outs: Sequence[Path], read: Sequence["LabelledSolutions"], *, config: Config, out: Path
+    outs: Sequence[Path],
+    read: Sequence["LabelledSolutions"],
+    *,
+    config: Config,
+    prm: str,
+    out: Path,
 ) -> Path:
     """Compute the metrics from the kept scores, write and print them.
 
@@ -230,7 +168,8 @@ def _report(
     stage.is_done()
     with stage:
         extras = {slug(path): read_finished(path).extra for path in outs}
-        threshold = _threshold(config, next(iter(extras.values()))["score_range"])
+        bounds = next(iter(extras.values()))["score_range"]
+        threshold = threshold_of(config.threshold, bounds, prm=prm)
         scored = [
             pair
             for path, labelled in zip(outs, read, strict=True)
@@ -242,13 +181,17 @@ def _report(
             for pair in with_scores(path, labelled, within=True)
         ]
         for path, labelled in zip(outs, read, strict=True):
-            for reason, ids in ((REPEATED, labelled.repeated), (BEYOND, labelled.beyond)):
+            for reason, ids in (
+                (REPEATED, labelled.repeated),
+                (BEYOND, labelled.beyond),
+                (UNLABELLED, labelled.unlabelled),
+            ):
                 if ids:
                     get_logger().warning(
                         f"prm-bench: {slug(path)}: {len(ids)} times {reason}: {', '.join(ids)}"
                     )
         found = {
-            "prm": config.prm,
+            "prm": prm,
             "threshold": threshold,
             "solutions": len(scored),
             "left_out": {name: extra["refused"] for name, extra in extras.items()},

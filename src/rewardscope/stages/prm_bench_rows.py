@@ -19,12 +19,16 @@ def scored_row(
     scores: Sequence[float],
     dataset: str,
     *,
-    in_window: bool,
+    in_window: bool | None,
     cost: Cost,
 ) -> SolvedProblem:
     """Return a scored solution as a row of a generations file, with what is known of its steps."""
     problem = Problem(
-        id=f"{dataset}/{solution.id}", dataset=dataset, question=solution.question, answer=""
+        id=f"{dataset}/{solution.id}",
+        dataset=dataset,
+        question=solution.question,
+        answer="",
+        subset=solution.category,
     )
     trace = Trace(
         problem_id=problem.id,
@@ -35,6 +39,9 @@ def scored_row(
         finish="eos",
         n_tokens=None,
         in_window=in_window,
+        item=solution.id,
+        generator=solution.generator,
+        style=solution.style,
     )
     return SolvedProblem(problem=problem, traces=(trace,), chosen=0, cost=cost)
 
@@ -54,7 +61,7 @@ def with_scores(
     scores = {
         row.problem.id: row.traces[0].scores
         for row in read_solved(path)
-        if row.traces[0].in_window or not within
+        if row.traces[0].in_window is not False or not within
     }
     kept = [
         (solution, scores.get(f"{slug(path)}/{solution.id}")) for solution in labelled.solutions

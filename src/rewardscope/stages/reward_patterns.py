@@ -15,8 +15,15 @@ from rewardscope.records import PatternBin
 from rewardscope.search.aggregate import aggregate
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, distinct, option, require
+from rewardscope.stages.named_scores import SCORES_HELP
 from rewardscope.stages.patterns_tables import patterns_tables
-from rewardscope.stages.scored_traces import ScoredTraces, policy_of, read_folder, read_generations
+from rewardscope.stages.scored_traces import (
+    By,
+    ScoredTraces,
+    policy_of,
+    read_folder,
+    read_generations,
+)
 from rewardscope.storage.files import write_json
 from rewardscope.storage.tables import columns_of, write_csv
 
@@ -31,7 +38,8 @@ IN_WINDOW, BEYOND = "inside", "beyond"
 class Config(StageConfig):
     """Show how step scores run along right and wrong traces, by policy.
 
-    Reads folders of save-acts, or generations files with scores (of infer-with-prm). Mean score
+    Reads folders of save-acts, or generations files with scores (of infer-with-prm, or imported,
+    where --scores names the PRM and --by may tell the traces apart). Mean score
     against relative position, step length and step count; the scores as forecasts of a right answer
     (reliability, calibration error, Brier score); rank correlation of score with position, length
     and count at fixed correctness. Traces beyond the PRM's window stand apart. Writes patterns.csv
@@ -47,6 +55,8 @@ class Config(StageConfig):
         key=False,
     )
     name: str | None = option(None, help="name of the result's folder", key=False)
+    scores: str | None = option(None, help=SCORES_HELP)
+    by: By = option("file", help="series of imported traces: file, generator, style or subset")
     bins: int = option(8, help="bins of position, step length and step count", at_most=1000)
     seed: int = option(0, help="seed of the bootstrap over problems")
 
@@ -65,19 +75,34 @@ def run(config: Config, settings: Settings) -> Path:
         for name in config.ds_names
     ]
     distinct("--ds-names", config.ds_names, [Path(policy_of(path)) for path in found])
+    if any(path.is_dir() for path in found) and (config.scores or config.by != "file"):
+        raise ConfigError(
+            "--scores and --by are of generations files; a folder of save-acts has one policy and"
+            " the scores of one PRM"
+        )
     out = paths.reward_patterns_dir(base, found, config.name)
     stage = Stage(
         "reward-patterns", config, inputs={policy_of(path): path for path in found}, out=out
     )
     if stage.is_done():
         return out
-    sources = [read_folder(path) if path.is_dir() else read_generations(path) for path in found]
-    for path, source in zip(found, sources, strict=True):
+    sources = [
+        source
+        for path in found
+        for source in (
+            [read_folder(path)]
+            if path.is_dir()
+            else read_generations(path, scores=config.scores, by=config.by)
+        )
+    ]
+    for source in sources:
         if not source.traces:
             raise MissingInput(
-                f"{path}: none of {source.without_scores} traces has scores; run invoke save-acts"
-                " or infer-with-prm"
+                f"{source.policy}: none of {source.without_scores} traces has scores; run invoke"
+                " save-acts or infer-with-prm, or import them with scores"
             )
+    if len({source.policy for source in sources}) < len(sources):
+        raise ConfigError(f"--by {config.by}: a {config.by} is in several files; name one file")
     if len({source.unit for source in sources}) > 1:
         raise ConfigError(
             "--ds-names: folders give step lengths in tokens, generations files in characters; name"

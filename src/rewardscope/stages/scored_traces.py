@@ -2,17 +2,24 @@
 
 import math
 import sys
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rewardscope import paths
+from rewardscope.errors import BadRecord
+from rewardscope.records import SolvedProblem, Trace
+from rewardscope.stages.named_scores import with_scores_of
 
 if TYPE_CHECKING:
     import numpy as np
 
     from rewardscope.probes.patterns import ScoredTrace
     from rewardscope.storage.acts import ActStore
+
+
+By = Literal["file", "generator", "style", "subset"]
 
 
 class ScoredTraces(NamedTuple):
@@ -71,28 +78,53 @@ def _first_tokens(store: "ActStore") -> "tuple[np.ndarray, np.ndarray]":
     return first_S, in_window_S
 
 
-def read_generations(path: Path) -> ScoredTraces:
-    """Read the scored traces of a generations file."""
+def read_generations(
+    path: Path, *, scores: str | None = None, by: By = "file"
+) -> list[ScoredTraces]:
+    """Read the scored traces of a generations file: its own scores, or those of a PRM by name.
+
+    They are parted by what `by` says of each trace; the order is that of the file.
+    Raises: UnknownName, ConfigError, MissingInput.
+    """
     from rewardscope.probes.patterns import ScoredTrace
     from rewardscope.storage.jsonl import read_solved
 
-    traces, without = [], 0
-    for solved in read_solved(path):
+    traces: dict[str, list[ScoredTrace]] = {}
+    without: Counter[str] = Counter()
+    for solved in with_scores_of(read_solved(path), scores, source=path, needed=True):
         for trace in solved.traces:
+            group = _group(solved, trace, by, path)
+            its_traces = traces.setdefault(group, [])
             if not trace.scores:
-                without += 1
+                without[group] += 1
                 continue
-            lengths = tuple(float(len(step)) for step in trace.steps)
-            traces.append(
+            its_traces.append(
                 ScoredTrace(
                     solved.problem.id,
                     trace.scores,
-                    lengths,
+                    tuple(float(len(step)) for step in trace.steps),
                     trace.correct,
                     trace.in_window is not False,
                 )
             )
-    return ScoredTraces(policy_of(path), traces, without, "characters")
+    return [
+        ScoredTraces(group, found, without[group], "characters") for group, found in traces.items()
+    ]
+
+
+def _group(solved: SolvedProblem, trace: Trace, by: By, path: Path) -> str:
+    """Return the series that a trace belongs to. Raises: BadRecord where it does not say."""
+    if by == "file":
+        return policy_of(path)
+    found = {"generator": trace.generator, "style": trace.style, "subset": solved.problem.subset}[
+        by
+    ]
+    if not found:
+        raise BadRecord(
+            f"--by {by}: trace {trace.index} of {solved.problem.id} in {path} has no {by};"
+            " import it with one"
+        )
+    return found
 
 
 def policy_of(path: Path) -> str:
