@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -46,9 +47,12 @@ def best_cpu_seconds(
 
 
 def keep_row(what: str, row: dict[str, object]) -> None:
-    """Append a row with the machine and the date to `results/<what>.jsonl` and print it."""
+    """Append a row with the machine, the date and the commit to `results/<what>.jsonl` and print
+    it.
+    """
     full = {
         **row,
+        "commit": _commit(),
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "date": time.strftime("%Y-%m-%d"),
     }
@@ -56,3 +60,10 @@ def keep_row(what: str, row: dict[str, object]) -> None:
     with (RESULTS / f"{what}.jsonl").open("a", encoding="utf-8") as out:
         out.write(json.dumps(full) + "\n")
     print(json.dumps(full, indent=1))
+
+
+def _commit() -> str:
+    """Return the commit that is checked out, with a + where files differ from it."""
+    command = ("git", "describe", "--always", "--abbrev=7", "--exclude=*", "--dirty=+")
+    done = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
