@@ -93,7 +93,7 @@ def reward_patterns_dir(data_dir: Path, sources: Sequence[Path], name: str | Non
     return data_dir / "reward-patterns" / (name or joined_name(sources))
 
 
-def joined_name(sources: Sequence[Path]) -> str:
+def joined_name(sources: Sequence[str | Path]) -> str:
     """Return one folder name for several results; a very long one is cut and ends in a hash of the
     whole.
     """
@@ -122,6 +122,12 @@ def sae_quality_dir(data_dir: Path, sae_run: Path, source: str | Path) -> Path:
 
 def sae_quality_file(folder: Path) -> Path:
     return folder / "quality.json"
+
+
+def perturb_dir(
+    data_dir: Path, prm: str, sources: Sequence[str | Path], name: str | None = None
+) -> Path:
+    return data_dir / "perturb" / slug(prm) / (name or joined_name(sources))
 
 
 def diff_part_file(data_dir: Path, sae_run: str | Path, part: int, total: int) -> Path:

@@ -20,6 +20,7 @@ TASKS = (
     "import-traces",
     "metrics",
     "prm-bench",
+    "perturb",
     "save-acts",
     "train-linreg",
     "probe-predict",
