@@ -93,7 +93,8 @@ def pass_of(k: int, n_samples: int = 8) -> Kind:
     def estimate(rng: Generator, n: int, seed: int) -> Estimate:
         right_P = rng.binomial(n_samples, rng.beta(easy, hard, size=n))
         passed_P = [pass_at_k(n_samples, int(right), k=k) for right in right_P]
-        return share(passed_P, one_row_each(n, seed))
+        # one kind of interval at every k of the samples
+        return share(passed_P, one_row_each(n, seed), as_fractions=True)
 
     truth = 1 - beta_function(easy, hard + k) / beta_function(easy, hard)
     return Kind(f"pass@{k} of {n_samples} samples", truth, estimate)

@@ -133,7 +133,9 @@ def _draw_reliability(
             elinewidth=0.8,
             label=name,
         )
-        errors.append(f"{name} {entry.ece.value:.2f}")
+        noise = entry.ece_calibrated
+        beside = "" if noise is None else f" ({noise:.2f} if calibrated)"
+        errors.append(f"{name} {entry.ece.value:.2f}{beside}")
     panel.set(xlabel="score of the last step", ylabel="share of right answers")
     panel.set(xlim=(-0.02, 1.02), ylim=(0, 1.02))
     return errors

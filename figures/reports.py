@@ -28,6 +28,8 @@ class Calibration(Struct, frozen=True, kw_only=True):
     window: str
     forecast: str
     ece: Estimate
+    ece_calibrated: float | None = None
+    """None in results of older versions."""
     reliability: tuple[ReliabilityBin, ...]
 
 

@@ -117,6 +117,7 @@ def test_a_second_run_prints_the_same_table_and_grades_nothing(tmp_path, capsys,
     assert lines[0].endswith(
         "toy.metrics.json: 2 problems, 4 traces each, scores aggregated by last"
     )
+    assert "accuracy takes the chosen one, mean_accuracy all" in first
     cells = {
         name: line.split()[len(name.split()) :]
         for name in ("accuracy", "traces right", "traces wrong")

@@ -185,6 +185,35 @@ def test_samples_of_a_seed_that_drew_more_cost_no_more_each(tmp_path: Path) -> N
     assert votes["a: majority"]["share_of_budget"] == pytest.approx(0.2)
 
 
+def test_problems_that_only_one_file_has_are_counted_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = [*SEARCHED, *(solved(i, ["1"], [0.5], policy_flops=5, prm_flops=5) for i in (7, 8, 9))]
+    main = write(tmp_path / "a_beam.jsonl", more, search="beam")
+    other = write(tmp_path / "a_bon.jsonl", [*SAMPLED, solved(20, ["1"] * 8)], search="best-of-n")
+    found = measure(main, other)["equal_compute"]
+    assert found["problems"] == 2 and found["left_out"] == {main: 3, other: 1}
+    printed = capsys.readouterr().out
+    assert f"only the 2 problems that all files have count; left out: 3 of {main}, 1 of" in printed
+    measure(write(tmp_path / "b_beam.jsonl", SEARCHED, search="beam"), other)
+    assert f"left out: 0 of {tmp_path / 'b_beam.jsonl'}, 1 of {other}" in capsys.readouterr().out
+
+
+def test_samples_of_seeds_cost_what_those_of_each_file_do(tmp_path: Path) -> None:
+    # 4 samples for 400 and 16 for 640: 4 of each cost 400 and 160, 0.28 of the beam's 1000
+    main = write(tmp_path / "a_beam.jsonl", SEARCHED, search="beam")
+    seeds = [
+        write(
+            tmp_path / f"seed{n}" / "a.jsonl",
+            [solved(i, ["1"] * n, policy_flops=flops) for i in range(2)],
+        )
+        for n, flops in ((4, 400), (16, 640))
+    ]
+    votes = {row["method"]: row for row in measure(main, *seeds)["equal_compute"]["methods"]}
+    assert votes["a: majority"]["k"] == 4
+    assert votes["a: majority"]["share_of_budget"] == pytest.approx(0.28)
+
+
 def test_files_without_a_common_problem_or_without_operations_are_refused(tmp_path: Path) -> None:
     main = write(tmp_path / "a.jsonl", SEARCHED)
     with pytest.raises(BadRecord, match="no problem in common"):

@@ -19,7 +19,7 @@ from rewardscope.storage.shards import shard_file
 from tests.act_files import read_act_rows
 from tests.e2e.toy_acts import NAME, PLANTED, make_acts
 
-CONTROLS = {"token", "position", "shuffled target", "random projection", "layer 0"}
+CONTROLS = {"token", "position", "shuffled by position", "random projection", "layer 0"}
 
 
 def results(out: Path, probe: str = "states") -> dict[int | None, dict[str, str]]:
@@ -74,6 +74,7 @@ def test_a_planted_verdict_is_found_in_its_layer_with_its_auroc(tmp_path: Path) 
     assert (
         float(found[1]["accuracy"]) > 0.9 > float(found[1]["majority"])
         and float(found[1]["ece"]) < 0.1
+        and 0 < float(found[1]["ece_calibrated"]) < 0.1
     )
     assert all(
         abs(float(found[layer]["auroc"]) - 0.5) < 0.2 and found[layer]["beats_controls"] == "False"

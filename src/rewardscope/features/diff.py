@@ -18,6 +18,7 @@ from rewardscope.statistics.intervals import MIN_PROBLEMS, spreads
 
 # Shape legend: P problems (of both sides together), U units of them, F features, C categories.
 _FEATURES_AT_ONCE = 4096
+_ROUNDING = 1e-6  # of a rate in float32
 MIN_FIRING = 5  # problems where a feature fires on either side, for an interval
 
 
@@ -102,8 +103,8 @@ def rate_intervals(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends [F] of the 95 % intervals of the differences of rates, over problems.
 
-    NaN where a side has fewer than `MIN_PROBLEMS` problems, or a feature fires in fewer than
-    `MIN_FIRING` of them.
+    NaN where a side has fewer than `MIN_PROBLEMS` problems, a feature fires in fewer than
+    `MIN_FIRING` of them, or its rate is the same in all of them.
     """
     n_features = count_2PF[0].shape[1]
     low_F, high_F = np.full((2, n_features), np.nan)
@@ -126,8 +127,12 @@ def rate_intervals(
         (first_F, first_UF), (second_F, second_UF) = rates
         value_F, spread = first_F - second_F, spreads(first_UF - second_UF, draws, n=n_smaller)
         places = start + np.flatnonzero(fires_F)
-        low_F[places] = value_F - spread.upper_K * spread.error_K
-        high_F[places] = value_F - spread.lower_K * spread.error_K
+        varies_F = spread.error_K > _ROUNDING * np.maximum(first_F, second_F)
+        ends = (
+            value_F - spread.upper_K * spread.error_K,
+            value_F - spread.lower_K * spread.error_K,
+        )
+        low_F[places], high_F[places] = (np.where(varies_F, end, np.nan) for end in ends)
     return low_F, high_F
 
 

@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardscope.errors import BadRecord
 from rewardscope.probes.linreg import Array, LinearProbe, fit_ridge, predict_all, standardise
 from rewardscope.probes.logistic import fit_logistic, warm_start
-from rewardscope.probes.moments import Moments, Sums, total
+from rewardscope.probes.moments import NOT_FINITE, Moments, Sums, total
 
 # Shape legend: N rows, D features, K projected features, Y targets.
 FeatureBlocks = Callable[[], Iterator[NDArray]]
 """Yields features [N, D], block after block, from the start at every call."""
 
-STATES, SHUFFLED, PROJECTION = "states", "shuffled target", "random projection"
+STATES, SHUFFLED, PROJECTION = "states", "shuffled by position", "random projection"
 MAX_PROJECTED = 8
 
 
@@ -93,11 +94,19 @@ def fit_layer(
 def predict_chosen(
     source: FeatureBlocks, probes: Sequence[LinearProbe], chosen_N: NDArray
 ) -> Array:
-    """Return the predictions [chosen rows, probes]; the blocks are read once."""
+    """Return the predictions [chosen rows, probes]; the blocks are read once.
+
+    Raises: BadRecord where a feature of a chosen row is not finite.
+    """
     parts, start = [], 0
     for block_ND in source():
         end = start + len(block_ND)
-        parts.append(predict_all(probes, block_ND[chosen_N[start:end]]))
+        rows = np.flatnonzero(chosen_N[start:end])
+        taken_ND = block_ND[rows]
+        bad = rows[~np.isfinite(taken_ND.sum(axis=1))]
+        if len(bad):
+            raise BadRecord(f"row {start + bad[0]}: {NOT_FINITE}")
+        parts.append(predict_all(probes, taken_ND))
         start = end
     return np.concatenate(parts)
 

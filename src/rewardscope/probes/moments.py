@@ -14,6 +14,7 @@ from rewardscope.errors import BadRecord
 
 # Shape legend: N rows, D features, Y targets, E = D + Y + 1, F folds.
 Array = NDArray[np.float64]
+NOT_FINITE = "some states are NaN or infinite; re-run invoke save-acts with --dtype float32"
 _BLOCK = 1024  # rows of one product; smaller ones cost more in adding up than in multiplying
 
 
@@ -86,9 +87,7 @@ class Moments:
         for fold in range(self._folds):
             self._multiply(fold)
         if not np.isfinite(self._product_FEE[:, -1]).all():
-            raise BadRecord(
-                "some states are NaN or infinite; re-run invoke save-acts with --dtype float32"
-            )
+            raise BadRecord(NOT_FINITE)
         return [
             Sums(product_EE, self._shift_E, self._n_targets)
             for product_EE in list(self._product_FEE)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardscope.records import Estimate, PatternBin
-from rewardscope.statistics.calibration import N_BINS, bin_of, calibration_error
+from rewardscope.statistics.calibration import N_BINS, bin_of, calibrated_ece, calibration_error
 from rewardscope.statistics.draws import draw
 from rewardscope.statistics.intervals import (
     CORRELATION,
@@ -72,6 +72,8 @@ class Calibration(NamedTuple):
     """How good scores are as probabilities of a right answer."""
 
     ece: Estimate
+    ece_calibrated: float
+    """What calibrated scores like these would have on average."""
     brier: Estimate
     auroc: Estimate | None
     """None where all answers are right, or all are wrong."""
@@ -181,6 +183,7 @@ def calibrate(chance_N: Array, right_N: Array, problem_N: NDArray, *, seed: int)
     both = 0 < right_N.sum() < len(right_N)
     return Calibration(
         ece=calibration_error(chance_N, right_N, draws),
+        ece_calibrated=calibrated_ece(chance_N, right_N, draws),
         brier=interval(mean((chance_N - right_N) ** 2, draws), draws, scale=UNIT),
         auroc=(
             auroc_estimate(auroc_measure(right_N, chance_N, draws), right_N, draws)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rewardscope.records import Estimate
-from rewardscope.statistics.calibration import ece
+from rewardscope.statistics.calibration import calibrated_ece, ece
 from rewardscope.statistics.draws import Array, Draws
 from rewardscope.statistics.intervals import DIFFERENCE, EXPLAINED, PLAIN, UNIT, auroc_estimate
 from rewardscope.statistics.intervals import interval as interval_of
@@ -33,8 +33,9 @@ class Scores(NamedTuple):
     """Metrics on held-out rows. `headline` is r2, or AUROC for a target of two classes, with its
     interval over problems.
 
-    `auroc`, `accuracy`, `majority` and `ece` are for two classes only. `measured` is the headline
-    with its values without each problem.
+    `auroc`, `accuracy`, `majority`, `ece` and `ece_calibrated` (what calibrated probabilities would
+    have on average) are for two classes only. `measured` is the headline with its values without
+    each problem.
     """
 
     r2: float
@@ -45,6 +46,7 @@ class Scores(NamedTuple):
     accuracy: float | None
     majority: float | None
     ece: float | None
+    ece_calibrated: float | None
     headline: Estimate
     measured: Measured
 
@@ -70,6 +72,7 @@ def score(target_N: Array, predicted_N: Array, draws: Draws, *, classes: bool) -
         accuracy=float(np.mean((predicted_N > 0.5) == (target_N > 0.5))) if classes else None,
         majority=max(share, 1 - share) if classes else None,
         ece=ece(predicted_N, target_N) if classes else None,
+        ece_calibrated=calibrated_ece(predicted_N, target_N, draws) if classes else None,
         headline=headline,
         measured=measured,
     )

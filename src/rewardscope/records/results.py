@@ -4,18 +4,31 @@ from dataclasses import dataclass
 
 import msgspec
 
+from rewardscope.errors import BadRecord
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """A number with its 95 % interval and the count behind it (problems, unless said otherwise).
 
     `low` and `high` are None where there are too few problems for an interval, or nothing varies.
+    Raises: BadRecord where they do not bound the value.
     """
 
     value: float
     low: float | None
     high: float | None
     n: int
+
+    def __post_init__(self) -> None:
+        low, value, high = self.low, self.value, self.high
+        if low is None and high is None:
+            return
+        if low is None or high is None or not low <= value <= high:
+            raise BadRecord(
+                f"the interval from {low} to {high} does not hold its value {value}; make the"
+                " result again with --force"
+            )
 
     def __str__(self) -> str:
         return f"{self.value:.3f} {self.bounds()} n={self.n}"
@@ -34,7 +47,8 @@ class ProbeResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     `low` and `high` bound the headline metric: r2 for reward, auroc for correct; None where there
     are too few problems. `ridge` is the penalty that was taken. `mse` of a target of two classes is
     the Brier score, `majority` the accuracy of always saying the commoner class, `ece` the
-    calibration error in 10 bins.
+    calibration error in 10 bins, `ece_calibrated` what calibrated probabilities would have on
+    average.
 
     Of `states` alone: `best_control` is the strongest control, `margin` the headline less that of
     the best control, bounded by `margin_low` and `margin_high`, which allow for the choice among
@@ -56,6 +70,7 @@ class ProbeResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     accuracy: float | None = None
     majority: float | None = None
     ece: float | None = None
+    ece_calibrated: float | None = None
     low: float | None
     high: float | None
     best_control: str | None = None

@@ -46,6 +46,8 @@ class Point(NamedTuple):
     k: int
     right: dict[str, list[float]]
     flops: dict[str, list[float]]
+    of_subsets: bool
+    """Whether it is a vote at one of several k, so that most problems are right in part."""
 
     @property
     def mean_flops(self) -> float:
@@ -56,10 +58,12 @@ def compare(files: Sequence[Measured], *, seed: int) -> dict[str, Any]:
     """Return what every method reaches with as many samples as the operations of the first file's
     own answer pay for.
 
-    Searches cannot be cut: they stand with what they took. Only problems that all files have count.
+    Searches cannot be cut: they stand with what they took. Only problems that all files have count;
+    `left_out` says how many others each file has.
     Raises: BadRecord where there are none, or where a file has no operations.
     """
-    shared = set.intersection(*({row.problem.id for row in file.solved} for file in files))
+    every = [{row.problem.id for row in file.solved} for file in files]
+    shared = set.intersection(*every)
     if not shared:
         raise BadRecord(
             f"{files[0].source} and the files to compare it with have no problem in common"
@@ -84,6 +88,10 @@ def compare(files: Sequence[Measured], *, seed: int) -> dict[str, Any]:
     return {
         "budget_flops": main.mean_flops,
         "problems": len(shared),
+        "left_out": {
+            str(file.source): len(problems - shared)
+            for file, problems in zip(files, every, strict=True)
+        },
         "methods": list(rows.values()),
         "by_budget": [
             {"source": name, "made_by": made_by(group[0].source), **row}
@@ -140,6 +148,7 @@ def _whole(files: Sequence[Measured], kind: str) -> Point:
         max(len(row.traces) for file in files for row in file.solved),
         right,
         lambda row: _total(row.cost),
+        of_subsets=False,
     )
 
 
@@ -186,7 +195,12 @@ def _vote(files: Sequence[Measured], kind: str, k: int, *, seed: int) -> Point:
 
     # A file with more samples than the others also cost more: k are charged as k of its own.
     return _point(
-        files, kind, k, right, lambda row: k / len(row.traces) * _cost_of_samples(kind, row.cost)
+        files,
+        kind,
+        k,
+        right,
+        lambda row: k / len(row.traces) * _cost_of_samples(kind, row.cost),
+        of_subsets=any(len(row.traces) > 1 for file in files for row in file.solved),
     )
 
 
@@ -196,10 +210,11 @@ def _point(
     k: int,
     right: Callable[[SolvedProblem, Judged], float],
     flops: Callable[[SolvedProblem], float],
+    *,
+    of_subsets: bool,
 ) -> Point:
-    found = Point(
-        f"{files[0].source.stem}: {_NAMES[kind]}", k, defaultdict(list), defaultdict(list)
-    )
+    name = f"{files[0].source.stem}: {_NAMES[kind]}"
+    found = Point(name, k, defaultdict(list), defaultdict(list), of_subsets)
     for file in files:
         for row, each in zip(file.solved, file.judged, strict=True):
             found.right[row.problem.id].append(right(row, each))
@@ -218,7 +233,7 @@ def _row(point: Point, main: Point, *, seed: int) -> dict[str, Any]:
         "k": point.k,
         "flops": point.mean_flops,
         "share_of_budget": point.mean_flops / main.mean_flops,
-        "accuracy": asdict(share(right, seed=seed)),
+        "accuracy": asdict(share(right, seed=seed, as_fractions=point.of_subsets)),
         "difference": asdict(paired(right, best, seed=seed)),
     }
 
@@ -233,7 +248,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def show_comparison(found: dict[str, Any]) -> str:
-    """Lay out one line a method."""
+    """Lay out one line a method, and how many problems each file has that others lack."""
     header = (
         "at equal compute",
         "k",
@@ -264,4 +279,10 @@ def show_comparison(found: dict[str, Any]) -> str:
                 a["n"],
             )
         )
-    return show_table(header, rows)
+    lines = [show_table(header, rows)]
+    if any(found.get("left_out", {}).values()):
+        counts = ", ".join(f"{count} of {file}" for file, count in found["left_out"].items())
+        lines.append(
+            f"only the {found['problems']} problems that all files have count; left out: {counts}"
+        )
+    return "\n".join(lines)

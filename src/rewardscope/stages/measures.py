@@ -23,18 +23,30 @@ COSTS = Cost.__struct_fields__
 
 
 def estimated(values: Mapping[str, Sequence[float]], *, seed: int) -> dict[str, Estimate]:
-    """Return the mean over problems of each list of shares, with its interval."""
-    return {name: share(per_problem, seed=seed) for name, per_problem in values.items()}
+    """Return the mean over problems of each list of shares, with its interval.
+
+    One kind of interval at every k of a method: where some of its k give fractions, that of
+    fractions also at k = n, where each problem is right or wrong.
+    """
+    method = {name: name.partition("@")[0] for name in values}
+    fractions = {method[name] for name, some in values.items() if not {*some} <= {0.0, 1.0}}
+    return {
+        name: share(per_problem, seed=seed, as_fractions=method[name] in fractions)
+        for name, per_problem in values.items()
+    }
 
 
-def share(values: Sequence[float], *, seed: int) -> Estimate:
-    """Return the mean of one share a problem, with Wilson's interval."""
+def share(values: Sequence[float], *, seed: int, as_fractions: bool = False) -> Estimate:
+    """Return the mean of one share a problem, with Wilson's interval; `as_fractions` is that of
+    fractions, whatever the values are.
+    """
     import numpy as np
 
     from rewardscope.statistics import intervals
     from rewardscope.statistics.draws import draw
 
-    return intervals.share(values, draw(np.arange(len(values)), seed=seed))
+    draws = draw(np.arange(len(values)), seed=seed)
+    return intervals.share(values, draws, as_fractions=as_fractions)
 
 
 def amount(values: Sequence[float], *, seed: int) -> Estimate:

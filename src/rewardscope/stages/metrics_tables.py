@@ -9,6 +9,11 @@ from rewardscope.stages import answer_sources
 from rewardscope.stages.equal_compute import show_comparison
 from rewardscope.storage.tables import read_json, show_table, shown
 
+_MEANING = (
+    "of a problem's traces, accuracy takes the chosen one, mean_accuracy all, a vote the answer of"
+    " most"
+)
+
 
 def metrics_table(path: Path) -> str:
     """Lay out a metrics file."""
@@ -50,6 +55,7 @@ def metrics_table(path: Path) -> str:
     lines = [
         heading,
         show_table(header, rows),
+        _MEANING,
         *answer_sources.lines(report),
         _cost_table(report["cost"]),
         *_window_lines(report["windows"]),
@@ -78,7 +84,8 @@ def _window_lines(windows: Mapping[str, Any]) -> list[str]:
     for name, found in windows.items():
         accuracy, score = (Estimate(**found[which]) for which in ("mean_accuracy", "mean_score"))
         lines.append(
-            f"traces {name} the PRM's window: {found['traces']}, accuracy {accuracy}, score {score}"
+            f"traces {name} the PRM's window: {found['traces']}, mean_accuracy {accuracy}, score"
+            f" {score}"
         )
     return lines
 

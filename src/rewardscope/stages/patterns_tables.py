@@ -3,7 +3,7 @@
 from typing import Any
 
 from rewardscope.records import Estimate
-from rewardscope.storage.tables import show_table
+from rewardscope.storage.tables import show_table, shown
 
 
 def patterns_tables(report: dict[str, Any]) -> str:
@@ -19,7 +19,9 @@ def patterns_tables(report: dict[str, Any]) -> str:
             row["forecast"],
             row["rows"],
             f"{row['share_right']:.3f}",
-            *map(text, (row["ece"], row["brier"], row["auroc"])),
+            text(row["ece"]),
+            shown(row["ece_calibrated"]),
+            *map(text, (row["brier"], row["auroc"])),
         ]
         for row in report["calibration"]
     ]
@@ -46,6 +48,7 @@ def patterns_tables(report: dict[str, Any]) -> str:
                     "rows",
                     "right",
                     "calibration error",
+                    "if calibrated",
                     "Brier",
                     "AUROC",
                 ],

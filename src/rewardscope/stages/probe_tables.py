@@ -27,7 +27,7 @@ def probe_table(results: list[ProbeResult], *, best: str, headline: Estimate) ->
     states = [r for r in results if r.probe == "states"]
     classes = states[0].auroc is not None
     metrics = (
-        ("auroc", "accuracy", "majority", "ece")
+        ("auroc", "accuracy", "majority", "ece", "ece_calibrated")
         if classes
         else ("r2", "pearson", "spearman", "mse")
     )
@@ -68,6 +68,8 @@ def probe_table(results: list[ProbeResult], *, best: str, headline: Estimate) ->
         f"{one.n_train} rows to fit, {one.n_test} rows of {one.n_test_problems} problems to score;"
         " margin: to the best control"
     )
+    if classes:
+        lines.append("ece_calibrated: what a calibrated probe would have on average")
     if len(states) > 1:
         lines.append(
             f"best layer {best}: {metrics[0]} {headline}, with the choice among {len(states)}"

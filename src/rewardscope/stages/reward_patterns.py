@@ -226,6 +226,7 @@ def _calibration(traces: "list[ScoredTrace]", config: Config) -> list[dict[str, 
         curve = [{**bin_._asdict(), "right": asdict(bin_.right)} for bin_ in c.curve]
         numbers = {
             "ece": asdict(c.ece),
+            "ece_calibrated": c.ece_calibrated,
             "brier": asdict(c.brier),
             "auroc": None if c.auroc is None else asdict(c.auroc),
         }

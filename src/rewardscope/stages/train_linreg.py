@@ -38,8 +38,9 @@ class Config(ProbeConfig):
     Target `reward` is the PRM's score of the step: ridge regression, headline r2. Target `correct`
     is the grade of the whole trace (0 or 1): logistic regression, headline AUROC. Fitted on some
     problems, scored on the others. Controls on the same
-    rows: shuffled targets, a few random directions, layer 0, the token alone, the place in the
-    trace alone. Writes results.csv and layer_XX.npz to <acts>/linreg/<target>/.
+    rows: targets of other problems at the same position, a few random directions, layer 0, the
+    token alone, the place in the trace alone. Writes results.csv and layer_XX.npz to
+    <acts>/linreg/<target>/.
     """
 
     ds_name: str = option(
@@ -158,7 +159,7 @@ def _score_layer(
     kept; score them on the test rows.
     """
     from rewardscope.probes.controls import shuffle_targets
-    from rewardscope.probes.fit import fit_layer
+    from rewardscope.probes.fit import SHUFFLED, fit_layer
     from rewardscope.probes.layer_scores import score_probes
     from rewardscope.probes.linreg import read_probes, write_probes
     from rewardscope.probes.table import state_blocks
@@ -167,7 +168,7 @@ def _score_layer(
         return state_blocks(store, layer)
 
     probes = read_probes(keep[0], key=keep[1]) if keep else None
-    if probes is None:
+    if probes is None or f"{SHUFFLED} 1" not in probes:  # a version before called it otherwise
         shuffled_NS = shuffle_targets(table, seed=config.seed)
         how = {
             "folds": table.n_folds,
@@ -237,6 +238,7 @@ def _result(
         accuracy=scores.accuracy,
         majority=scores.majority,
         ece=scores.ece,
+        ece_calibrated=scores.ece_calibrated,
         low=scores.headline.low,
         high=scores.headline.high,
         seed=config.seed,

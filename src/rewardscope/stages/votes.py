@@ -8,7 +8,8 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
-MAX_SUBSETS = 50  # of k traces, for a vote at k: all where there are so few, else so many drawn
+# Of k traces, for a vote at k: all subsets where there are no more than that, else some are drawn.
+ENUMERATED, DRAWN = 500, 50
 
 
 class Judged(NamedTuple):
@@ -38,11 +39,11 @@ def pass_at_k(n: int, right: int, *, k: int) -> float:
 
 
 def subsets(n: int, k: int, *, seed: str) -> list[tuple[int, ...]]:
-    """Return all k-subsets of n traces, or `MAX_SUBSETS` drawn ones where there are more."""
-    if math.comb(n, k) <= MAX_SUBSETS:
+    """Return all k-subsets of n traces, or `DRAWN` drawn ones where they are too many."""
+    if math.comb(n, k) <= ENUMERATED:
         return list(itertools.combinations(range(n), k))
     rng = random.Random(f"{seed}-{k}")
-    return [tuple(rng.sample(range(n), k)) for _ in range(MAX_SUBSETS)]
+    return [tuple(rng.sample(range(n), k)) for _ in range(DRAWN)]
 
 
 def majority(judged: Judged, subset: Sequence[int]) -> float:

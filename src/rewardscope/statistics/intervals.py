@@ -142,16 +142,19 @@ def of_trials(successes: int, n: int) -> Estimate:
     )
 
 
-def share(right_N: NDArray | Sequence[float], draws: Draws) -> Estimate:
+def share(
+    right_N: NDArray | Sequence[float], draws: Draws, *, as_fractions: bool = False
+) -> Estimate:
     """Return the mean of rows between 0 and 1, with Wilson's interval at the effective number of
     rows: as many independent ones as would vary as much as these problems do.
 
-    One row a problem, each 0 or 1: that of trials. Where all rows are equal each problem counts
-    once. Sources: Wilson 1927; Korn and Graubard 1998; Dean and Pagano 2015.
+    One row a problem, each 0 or 1: that of trials, unless the share stands in one column with
+    others of fractions (`as_fractions`). Where all rows are equal each problem counts once.
+    Sources: Wilson 1927; Korn and Graubard 1998; Dean and Pagano 2015.
     """
     right_N = np.asarray(right_N, dtype=np.float64)
     n = draws.n_problems
-    if len(right_N) == n and np.isin(right_N, (0, 1)).all():
+    if not as_fractions and len(right_N) == n and np.isin(right_N, (0, 1)).all():
         return of_trials(round(right_N.sum()), n)
     return bounded(mean(right_N, draws), draws, alone=n)
 
@@ -182,7 +185,7 @@ def bounded(measured: Measured, draws: Draws, *, alone: int, skewed: bool = Fals
             spread = spreads(measured.without_U[:, None], draws)
             below, above = float(spread.upper_K[0]), -float(spread.lower_K[0])
     low, high = (_score_ends(value, effective, z)[end] for end, z in enumerate((below, above)))
-    return Estimate(value=measured.value, low=low, high=high, n=n)
+    return Estimate(value=value, low=min(low, value), high=max(high, value), n=n)
 
 
 def auroc_estimate(measured: Measured, positive_N: NDArray, draws: Draws) -> Estimate:

@@ -45,7 +45,8 @@ def _least(measured: Sequence[Measured], draws: Draws, min_problems: int) -> Est
     """Return the least of several quantities with the interval of the truly least.
 
     The truly least is above the lowest of the low ends, and below each high end that holds for all
-    at once: those come from the most negative studentised deviation in each resample.
+    at once: those come from the most negative studentised deviation in each resample. None where
+    an end is that of a quantity that does not vary, which would pass for certain.
     """
     value_K = np.array([each.value for each in measured])
     none = Estimate(value=float(value_K.min()), low=None, high=None, n=measured[0].n)
@@ -53,9 +54,9 @@ def _least(measured: Sequence[Measured], draws: Draws, min_problems: int) -> Est
     if none.n < min_problems or not np.isfinite(without_UK).all():
         return none
     spread = spreads(without_UK, draws)
-    if not (spread.error_K > 1e-12).any():
-        return none
     varies_K = spread.error_K > 1e-12
+    if not varies_K.any():
+        return none
     deviation_RK, floor_K = spread.deviation_RK[:, varies_K], spread.lower_K[varies_K]
     # Each quantity's deviations reach as far as its own interval, which is not below Student's t.
     drawn_K = np.quantile(deviation_RK, 0.025, axis=0, method="weibull")
@@ -64,9 +65,8 @@ def _least(measured: Sequence[Measured], draws: Draws, min_problems: int) -> Est
     )
     extreme_R = stretched_RK.min(axis=1)
     lower_K = np.minimum(spread.lower_K, np.quantile(extreme_R, 0.025, method="weibull"))
-    return Estimate(
-        value=none.value,
-        low=float(min((value_K - spread.upper_K * spread.error_K).min(), none.value)),
-        high=float(max((value_K - lower_K * spread.error_K).min(), none.value)),
-        n=none.n,
-    )
+    low_K, high_K = (value_K - step_K * spread.error_K for step_K in (spread.upper_K, lower_K))
+    if not (varies_K[low_K.argmin()] and varies_K[high_K.argmin()]):
+        return none
+    low, high = float(min(low_K.min(), none.value)), float(max(high_K.min(), none.value))
+    return Estimate(value=none.value, low=low, high=high, n=none.n)

@@ -15,6 +15,7 @@ from rewardscope.models.sites import Site
 from rewardscope.paths import TINY
 from rewardscope.prms import load_scorer
 from rewardscope.records import Problem, SolvedProblem
+from rewardscope.splits import SPLIT_SEED, is_test
 from rewardscope.storage.jsonl import write_solved
 
 QUESTION = "Ben has 90 marbles. He keeps one of 2 equal parts. How many marbles does Ben have now?"
@@ -130,9 +131,21 @@ def test_a_probe_of_the_last_layer_reads_the_reward_and_beats_its_controls(
     acts = rs.capture(prm, solved, layers=[prm.n_layers - 1])
     fit = rs.fit_probe(acts, layer=prm.n_layers - 1, folds=2, test_share=0.4)
     assert fit.score.value > 0.5 and fit.margin.value > 0
-    assert {"shuffled target", "random projection", "position"} == set(fit.controls)
+    assert {"shuffled by position", "random projection", "position"} == set(fit.controls)
     assert fit.best_control in fit.controls
     assert fit.n_test == int(sum(len(t.steps) for s in solved for t in s.traces)) - fit.n_train
+
+
+@pytest.mark.parametrize("side", [True, False], ids=["held out", "to fit"])
+def test_a_state_that_is_no_number_is_refused_on_either_side(
+    prm: Prm, solved: list[SolvedProblem], side: bool
+) -> None:
+    acts = rs.capture(prm, solved, layers=[3])
+    held_out = [is_test(name, share=0.4, seed=SPLIT_SEED) for name in acts.rows.problems]
+    row = next(i for i, code in enumerate(acts.rows.problem_N) if held_out[code] is side)
+    acts.states[3][row, 0] = torch.nan
+    with pytest.raises(BadRecord, match="NaN or infinite"):
+        rs.fit_probe(acts, layer=3, folds=2, test_share=0.4)
 
 
 def test_a_policy_gives_the_states_of_what_it_wrote(solved: list[SolvedProblem]) -> None:

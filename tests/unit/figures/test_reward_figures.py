@@ -57,6 +57,7 @@ def found(tmp_path: Path) -> list[Path]:
         "policy": "b_toy",
         "window": "inside",
         "ece": estimate(0.31, None, None),
+        "ece_calibrated": 0.047,
         "reliability": curve,
     }
     report = {
@@ -98,6 +99,9 @@ def test_patterns_have_ticks_that_fit_real_step_lengths(found: list[Path]) -> No
     assert legend(figure) == ["a", "b", "right answer", "wrong answer"]
     (curve,) = [c for c in reliability.containers if c.get_label() == "b"]
     assert curve.lines[0].get_xydata().tolist() == [[0.1, 0.2], [0.9, 0.6]]
-    assert "calibration error of the last step's score: b 0.31" in figure.get_supxlabel()
+    assert (
+        "calibration error of the last step's score: b 0.31 (0.05 if calibrated)"
+        in figure.get_supxlabel()
+    )
     assert "data: toy" in figure.get_supxlabel()
     assert_readable(figure)

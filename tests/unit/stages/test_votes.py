@@ -1,11 +1,22 @@
 """Votes over subsets of traces, against all subsets counted out."""
 
 import itertools
+import math
 from collections import Counter
 
 import pytest
+from scipy.stats import hypergeom
 
-from rewardscope.stages.votes import MAX_SUBSETS, Judged, majority, pass_at_k, powers_up_to, subsets
+from rewardscope.stages.votes import (
+    DRAWN,
+    ENUMERATED,
+    Judged,
+    best_of,
+    majority,
+    pass_at_k,
+    powers_up_to,
+    subsets,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,8 +36,28 @@ def test_k_runs_over_the_powers_of_two_and_the_number_of_traces():
 def test_few_subsets_are_all_taken_and_many_are_drawn_once_each_time_the_same():
     assert subsets(4, 2, seed="0") == list(itertools.combinations(range(4), 2))
     drawn = subsets(32, 16, seed="0")
-    assert len(drawn) == MAX_SUBSETS and all(len(set(subset)) == 16 for subset in drawn)
+    assert len(drawn) == DRAWN and all(len(set(subset)) == 16 for subset in drawn)
     assert drawn == subsets(32, 16, seed="0") != subsets(32, 16, seed="1")
+
+
+@pytest.mark.parametrize("k", [1, 2, 4, 5, 8])
+def test_a_vote_over_few_subsets_is_exact(k):
+    # 5 right answers and 3 equal wrong ones: how many of k are right is hypergeometric, and a tie
+    # counts half; the best of k is the one of rank r in (r choose k - 1) of the subsets.
+    right = [True, False, True, False, True, True, False, True]
+    judged = Judged(
+        correct=list(right),
+        groups=[0 if each else 1 for each in right],
+        scores=[i / 10 for i in range(8)],
+        weights=[1.0] * 8,
+    )
+    some = subsets(8, k, seed="0")
+    assert len(some) == math.comb(8, k) <= ENUMERATED
+    chance = {n_right: hypergeom.pmf(n_right, 8, 5, k) for n_right in range(k + 1)}
+    expected = sum(p * ((2 * n > k) + (2 * n == k) / 2) for n, p in chance.items())
+    assert sum(majority(judged, each) for each in some) / len(some) == pytest.approx(expected)
+    best = sum(math.comb(rank, k - 1) for rank in range(8) if right[rank]) / math.comb(8, k)
+    assert sum(best_of(judged, each) for each in some) / len(some) == pytest.approx(best)
 
 
 def test_drawn_subsets_estimate_the_vote_over_all_of_them():
