@@ -4,9 +4,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from figures.reports import LayerQuality
 from figures.style import canvas, colour_of, draw_bar, drawn, finish, whole_number_axis
 from rewardscope.errors import MissingInput
+from rewardscope.records import LayerQuality
 from rewardscope.settings import Settings
 from rewardscope.storage.tables import read_json_as
 

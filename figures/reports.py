@@ -66,16 +66,6 @@ class MetricsReport(Struct, frozen=True, kw_only=True):
     equal_compute: EqualCompute | None = None
 
 
-class LayerQuality(Struct, frozen=True, kw_only=True):
-    """The quality.json of one layer's SAE."""
-
-    layer: int
-    n_rows: int
-    n_problems: int
-    fvu: Estimate
-    dead_share: Estimate
-
-
 class ScoreChange(Struct, frozen=True, kw_only=True):
     """How far the PRM's scores move where a layer's states are replaced."""
 

@@ -14,7 +14,13 @@ from rewardscope.records.generations import (
 )
 from rewardscope.records.inputs import Encoded
 from rewardscope.records.manifest import InputDigest, Manifest
-from rewardscope.records.results import Estimate, PatternBin, ProbeResult, TransferResult
+from rewardscope.records.results import (
+    Estimate,
+    LayerQuality,
+    PatternBin,
+    ProbeResult,
+    TransferResult,
+)
 
 __all__ = [
     "FINISHES",
@@ -24,6 +30,7 @@ __all__ = [
     "Estimate",
     "Finish",
     "InputDigest",
+    "LayerQuality",
     "Manifest",
     "PatternBin",
     "ProbeResult",

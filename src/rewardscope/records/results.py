@@ -128,3 +128,15 @@ class PatternBin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     n_steps: int
     n_traces: int
     n_problems: int
+
+
+class LayerQuality(msgspec.Struct, frozen=True, kw_only=True):
+    """The quality.json of one layer's SAE; `sae.measure.quality` says what is in it."""
+
+    layer: int
+    n_rows: int
+    n_problems: int
+    fvu: Estimate
+    dead_share: Estimate
+    l0: Estimate | None = None
+    density: tuple[int, ...] = ()

@@ -14,12 +14,11 @@ from rewardscope.features.diff_table import FeatureDiff, read_parts
 from rewardscope.layers import check_layers, pick_layers
 from rewardscope.log import progress, show
 from rewardscope.paths import dash_dir, find_input, slug
-from rewardscope.sae.model.runs import QUALITY, SaeRun, find_sae
+from rewardscope.sae.model.runs import SaeRun, find_sae, read_quality
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.stages.diffed import diff_tables
 from rewardscope.storage.files import write_text
-from rewardscope.storage.tables import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -150,13 +149,12 @@ def _layer(
         shown = layer_data(
             encoded, diffs, top=config.top, by_diff=config.by == "diff", n_examples=config.examples
         )
-    quality = (path if path.is_dir() else path.parent) / QUALITY
     return shown | {
         "layer": layer,
         "width": model.width,
         "n_features": model.n_features,
         "k": model.k,
-        "quality": read_json(quality) if quality.is_file() else None,
+        "quality": read_quality(path),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from rewardscope.records import Estimate
 from rewardscope.stages import answer_sources
 from rewardscope.stages.equal_compute import show_comparison
-from rewardscope.storage.tables import read_json, show_table, shown
+from rewardscope.storage.tables import read_json_as, show_table, shown
 
 _MEANING = (
     "of a problem's traces, accuracy takes the chosen one, mean_accuracy all, a vote the answer of"
@@ -17,7 +17,7 @@ _MEANING = (
 
 def metrics_table(path: Path) -> str:
     """Lay out a metrics file."""
-    report = read_json(path)
+    report = read_json_as(path, dict[str, Any])
     low, high = report["traces_per_problem"]
     traces = str(low) if low == high else f"{low} to {high}"
     named = {None: "no PRM scores", "reward": "rewards that came with them"}

@@ -15,7 +15,6 @@ from rewardscope.prms import DEFAULT_PRM, PrmEngineName
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, distinct, option, require
 from rewardscope.stages.perturb_tables import RuleChange, RuleSeparation, perturb_tables
-from rewardscope.storage.effect_files import write_effects
 from rewardscope.storage.jsonl import write_rows
 from rewardscope.storage.tables import columns_of, write_csv
 
@@ -167,6 +166,8 @@ def _write(
     """Write what was found of every rule; return the files."""
     from rewardscope.interventions.score_pairs import READINGS, effect_of
     from rewardscope.problems.pairs import kinds_of
+
+    from rewardscope.storage.effect_files import write_effects
 
     changes, apart, effects = [], [], []
     for dataset, found in scored.items():

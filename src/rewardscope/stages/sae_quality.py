@@ -14,13 +14,15 @@ from rewardscope.layers import check_layers, pick_layers
 from rewardscope.log import get_logger, show
 from rewardscope.paths import find_input, sae_quality_dir, sae_quality_file
 from rewardscope.records import Manifest, Problem, Trace
+from rewardscope.sae.formats import CONFIG
+from rewardscope.sae.formats.configs import TrainedWith, read_config
 from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.storage.files import write_json
 from rewardscope.storage.jsonl import read_rows, read_solved
 from rewardscope.storage.manifests import read_manifest
-from rewardscope.storage.tables import read_json, show_table
+from rewardscope.storage.tables import show_table
 
 if TYPE_CHECKING:
     from rewardscope.prms.scorer import HfScorer
@@ -138,9 +140,9 @@ def _origin(named: Path, config: Config, sae: SaeRun) -> tuple[Path, str]:
 
 def _trained_with(sae: SaeRun) -> str | None:
     first = next(iter(sae.layers.values()))
-    config = (first if first.is_dir() else first.parent) / "cfg.json"
-    metadata = read_json(config).get("metadata", {}) if config.is_file() else {}
-    return metadata.get("prm") or metadata.get("model_name")
+    config = (first if first.is_dir() else first.parent) / CONFIG
+    found = read_config(config, TrainedWith) if config.is_file() else TrainedWith()
+    return found.metadata.prm or found.metadata.model_name
 
 
 def _read(source: Path) -> Iterator[Labelled]:

@@ -26,7 +26,14 @@ def test_the_card_says_what_the_saes_are_and_how_good_each_layer_is(tmp_path: Pa
     estimate = {"value": 0.0123, "low": 0.01, "high": 0.02, "n": 5}
     write_json(
         folders[3] / "quality.json",
-        {"fvu": estimate, "l0": estimate, "dead_share": estimate, "n_rows": 77, "n_problems": 5},
+        {
+            "layer": 3,
+            "fvu": estimate,
+            "l0": estimate,
+            "dead_share": estimate,
+            "n_rows": 77,
+            "n_problems": 5,
+        },
     )
     lines = write_card(tmp_path, folders, name="toy run").read_text().splitlines()
     assert "# toy run" in lines

@@ -13,10 +13,17 @@ import torch
 
 from rewardscope.errors import BadRecord
 from rewardscope.sae.formats import DICTIONARY_CONFIG, DICTIONARY_WEIGHTS, Found
-from rewardscope.sae.formats.weights import State, build_sae, read_weights, ungate, write_weights
+from rewardscope.sae.formats.configs import DictionaryConfig, read_config, read_settings
+from rewardscope.sae.formats.weights import (
+    State,
+    build_sae,
+    read_weights,
+    ungate,
+    whole_number,
+    write_weights,
+)
 from rewardscope.sae.model.inference import Sae
 from rewardscope.storage.files import write_json
-from rewardscope.storage.tables import read_json
 
 _ACTIVATIONS: dict[str, str] = {
     "AutoEncoder": "standard",
@@ -33,18 +40,18 @@ _NO_SUBTRACTION = ("AutoEncoderNew", "JumpReluAutoEncoder")
 
 def read(found: Found) -> Sae:
     """Read one SAE. Raises: BadRecord for a class that is not known."""
-    trainer = read_json(found.weights.parent / DICTIONARY_CONFIG)["trainer"]
-    kind = trainer.get("dict_class")
+    path = found.weights.parent / DICTIONARY_CONFIG
+    trainer = read_config(path, DictionaryConfig).trainer
+    kind = trainer.dict_class
     if kind not in _ACTIVATIONS:
-        raise BadRecord(
-            f"{found.weights.parent / DICTIONARY_CONFIG}: dict_class {kind!r} is none of"
-            f" {', '.join(_ACTIVATIONS)}"
-        )
+        raise BadRecord(f"{path}: dict_class {kind!r} is none of {', '.join(_ACTIVATIONS)}")
     state, k, threshold = read_weights(found.weights), None, None
     if kind == "AutoEncoderTopK":
-        k = int(state["k"]) if "k" in state else int(trainer["k"])
+        k = whole_number(state, "k", found.weights) if "k" in state else trainer.k
+        if k is None:
+            raise BadRecord(f"{path}: {kind} without k")
     elif kind == "GatedAutoEncoder":
-        state, threshold = ungate(state, gate="gate_bias", magnitude="mag_bias")
+        state, threshold = ungate(state, found.weights, gate="gate_bias", magnitude="mag_bias")
     else:
         threshold = state.get("threshold", torch.tensor(0.0))
     return build_sae(
@@ -55,7 +62,7 @@ def read(found: Found) -> Sae:
         k=k,
         threshold=threshold,
         subtracts_b_dec=kind not in _NO_SUBTRACTION,
-        info={"imported_from": "dictionary-learning", "config": trainer},
+        info={"imported_from": "dictionary-learning", "config": read_settings(path)["trainer"]},
     )
 
 

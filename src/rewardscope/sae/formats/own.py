@@ -4,47 +4,45 @@ In this order a layer folder that has its config is whole.
 """
 
 from pathlib import Path
-from typing import Any
 
 from rewardscope.errors import BadRecord
 from rewardscope.sae.formats import CONFIG, WEIGHTS, Found
-from rewardscope.sae.formats.weights import build_sae, read_weights, write_weights
+from rewardscope.sae.formats.configs import OwnConfig, read_config, refuse
+from rewardscope.sae.formats.weights import State, build_sae, read_weights, write_weights
 from rewardscope.sae.model.inference import Sae
 from rewardscope.storage.files import write_json
-from rewardscope.storage.tables import read_json
 
 
 def read(found: Found) -> Sae:
     """Read one SAE. Raises: BadRecord with what does not fit."""
-    config = read_json(found.weights.parent / CONFIG)
-    architecture = config["architecture"]
-    if architecture not in ("topk", "jumprelu"):
-        raise BadRecord(
-            f"{found.weights.parent / CONFIG}: architecture {architecture!r}; only topk and"
-            " jumprelu can be read"
-        )
+    path = found.weights.parent / CONFIG
+    config = read_config(path, OwnConfig)
+    if config.architecture not in ("topk", "jumprelu"):
+        refuse(path, "architecture", config.architecture, "only topk and jumprelu")
     state = read_weights(found.weights)
     _check(state, config, found.weights)
     return build_sae(
         state,
         found.weights,
         layer=found.layer,
-        activation=config.get("activation", "topk"),
-        k=config["k"] if architecture == "topk" else None,
-        threshold=state.get("threshold"),
-        info=config.get("metadata", {}),
+        activation=config.activation,
+        k=config.k if config.architecture == "topk" else None,
+        threshold=state["threshold"] if config.architecture == "jumprelu" else None,
+        info=config.metadata,
     )
 
 
-def _check(state: dict, config: dict[str, Any], where: Path) -> None:
-    width, n_features = config["d_in"], config["d_sae"]
+def _check(state: State, config: OwnConfig, where: Path) -> None:
+    if config.architecture == "topk" and config.k is None:
+        raise BadRecord(f"{where.with_name(CONFIG)}: a topk SAE without k")
+    width, n_features = config.d_in, config.d_sae
     wanted = {
         "W_enc": (width, n_features),
         "b_enc": (n_features,),
         "W_dec": (n_features, width),
         "b_dec": (width,),
     }
-    if config["architecture"] == "jumprelu":
+    if config.architecture == "jumprelu":
         wanted["threshold"] = (n_features,)
     for name, shape in wanted.items():
         found = tuple(state[name].shape) if name in state else "nothing"

@@ -8,34 +8,34 @@ from pathlib import Path
 
 import torch
 
-from rewardscope.errors import BadRecord, ConfigError
+from rewardscope.errors import ConfigError
 from rewardscope.sae.formats import CONFIG, WEIGHTS, Found
+from rewardscope.sae.formats.configs import SparsifyConfig, read_config, read_settings, refuse
 from rewardscope.sae.formats.weights import build_sae, read_weights, write_weights
 from rewardscope.sae.model.inference import Sae
 from rewardscope.storage.files import write_json
-from rewardscope.storage.tables import read_json
 
 
 def read(found: Found) -> Sae:
     """Read one SAE.
 
-    Raises: BadRecord for a transcoder, a skip connection or another activation than topk.
+    Raises: BadRecord for a transcoder, a skip connection, or where other features than the k
+    largest fire.
     """
-    config = read_json(found.weights.parent / CONFIG)
-    for name, wanted in {
-        "activation": "topk",
-        "transcode": False,
-        "skip_connection": False,
-    }.items():
-        if config.get(name, wanted) != wanted:
-            raise BadRecord(
-                f"{found.weights.parent / CONFIG}: {name} is {config[name]!r}; only {wanted!r} can"
-                " be read"
-            )
+    path = found.weights.parent / CONFIG
+    config = read_config(path, SparsifyConfig)
+    for name, value, wanted in (
+        ("activation", config.activation, "topk"),
+        ("signed", config.signed, False),
+        ("transcode", config.transcode, False),
+        ("skip_connection", config.skip_connection, False),
+    ):
+        if value != wanted:
+            refuse(path, name, value, f"only {wanted!r}")
     state = read_weights(found.weights)
-    info = {"imported_from": "sparsify", "config": config}
+    info = {"imported_from": "sparsify", "config": read_settings(path)}
     return build_sae(
-        state, found.weights, layer=found.layer, activation="topk", k=int(config["k"]), info=info
+        state, found.weights, layer=found.layer, activation="topk", k=config.k, info=info
     )
 
 

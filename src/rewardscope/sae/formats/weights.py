@@ -89,11 +89,10 @@ def build_sae(
     BadRecord that names `where` for a tensor that is missing or does not fit.
     """
     named = _named(state)
-    for name in ("W_enc", "W_dec", "b_dec", "b_enc"):
-        if name not in named:
-            raise BadRecord(
-                f"{where}: {name} is not there; found {', '.join(sorted(state)) or 'nothing'}"
-            )
+    need(named, where, "W_enc", "W_dec", "b_dec", "b_enc")
+    _check_finite(named, where)
+    if named["W_enc"].ndim != 2:
+        raise BadRecord(f"{where}: W_enc is {tuple(named['W_enc'].shape)}, no matrix")
     width, n_features = named["W_enc"].shape
     for name, shape in {
         "b_enc": (n_features,),
@@ -109,11 +108,7 @@ def build_sae(
     b_enc_F = (
         named["b_enc"] if subtracts_b_dec else named["b_enc"] + named["b_dec"] @ named["W_enc"]
     )
-    threshold_F = (
-        None
-        if threshold is None
-        else torch.as_tensor(threshold, dtype=torch.float32).expand(n_features).clone()
-    )
+    threshold_F = None if threshold is None else _thresholds(threshold, n_features, where)
     return Sae(
         W_enc_DF=named["W_enc"],
         b_enc_F=b_enc_F,
@@ -127,6 +122,43 @@ def build_sae(
     )
 
 
+def _check_finite(named: State, where: Path) -> None:
+    for name, tensor in named.items():
+        wrong = int((~tensor.isfinite()).sum())
+        if wrong and name != "threshold":
+            raise BadRecord(
+                f"{where}: {wrong} of {tensor.numel()} values of {name} are NaN or infinite; train"
+                " it again, or get it again"
+            )
+
+
+def _thresholds(threshold: Tensor | float, n_features: int, where: Path) -> Tensor:
+    """Return the threshold of each feature; an infinite one means that it never fires."""
+    given = torch.as_tensor(threshold, dtype=torch.float32)
+    if given.numel() not in (1, n_features):
+        raise BadRecord(f"{where}: {given.numel()} thresholds for {n_features} features")
+    if given.isnan().any():
+        raise BadRecord(f"{where}: a threshold is NaN; train it again, or get it again")
+    return given.reshape(-1).expand(n_features).clone()
+
+
+def need(state: State, where: Path, *names: str) -> None:
+    """Raises: BadRecord for a tensor that is not there."""
+    missing = next((name for name in names if name not in state), None)
+    if missing is not None:
+        raise BadRecord(
+            f"{where}: {missing} is not there; found {', '.join(sorted(state)) or 'nothing'}"
+        )
+
+
+def whole_number(state: State, name: str, where: Path) -> int:
+    """Return a number that stands among the weights. Raises: BadRecord where it is none."""
+    tensor = state[name]
+    if tensor.numel() != 1 or not tensor.isfinite().all() or float(tensor) != int(tensor):
+        raise BadRecord(f"{where}: {name} is no whole number")
+    return int(tensor)
+
+
 def _named(state: State) -> State:
     named: State = {}
     for name, tensor in state.items():
@@ -137,13 +169,16 @@ def _named(state: State) -> State:
     return named
 
 
-def ungate(state: State, *, gate: str, magnitude: str) -> tuple[State, Tensor]:
+def ungate(state: State, where: Path, *, gate: str, magnitude: str) -> tuple[State, Tensor]:
     """Return a gated SAE, whose two encoders share directions, as a JumpReLU one: its state and
     thresholds.
 
     A feature fires where x W + gate > 0 and has the value exp(r) x W + magnitude, so that value
     must be above magnitude - exp(r) gate. Source: arXiv 2404.16014 eq. 7 and appendix E.
+    Raises: BadRecord that names `where` for a tensor that is missing.
     """
+    encoder = "encoder.weight" if "encoder.weight" in state else "W_enc"
+    need(state, where, encoder, "r_mag", gate, magnitude)
     size_F = state["r_mag"].float().exp()
     W_enc = (
         state["encoder.weight"].float().T if "encoder.weight" in state else state["W_enc"].float()

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rewardscope.records import Estimate, LayerQuality
 from rewardscope.sae.formats import CONFIG
+from rewardscope.sae.formats.configs import OwnConfig, read_config
 from rewardscope.sae.model.runs import QUALITY
 from rewardscope.sae.train.freeze import shown
 from rewardscope.storage.files import write_text
-from rewardscope.storage.tables import read_json
+from rewardscope.storage.tables import read_json_as
 
 CARD = "README.md"
 _COLUMNS = {"fvu": "FVU", "l0": "L0", "dead_share": "dead"}
@@ -22,14 +24,16 @@ def write_card(run: Path, layers: Mapping[int, Path], *, name: str) -> Path:
     """Write `README.md` into a run's folder from the cfg.json and quality.json of its layers;
     return the path.
     """
-    configs = {layer: read_json(folder / CONFIG) for layer, folder in sorted(layers.items())}
+    configs = {
+        layer: read_config(folder / CONFIG, OwnConfig) for layer, folder in sorted(layers.items())
+    }
     qualities = {
-        layer: read_json(layers[layer] / QUALITY)
+        layer: read_json_as(layers[layer] / QUALITY, LayerQuality)
         for layer in configs
         if (layers[layer] / QUALITY).is_file()
     }
     first = next(iter(configs.values()))
-    info = first.get("metadata", {})
+    info = first.metadata
     lines = [
         "---",
         "tags:",
@@ -54,17 +58,12 @@ def write_card(run: Path, layers: Mapping[int, Path], *, name: str) -> Path:
     return run / CARD
 
 
-def _facts(configs: Mapping[int, dict[str, Any]], info: Mapping[str, Any]) -> list[str]:
+def _facts(configs: Mapping[int, OwnConfig], info: Mapping[str, Any]) -> list[str]:
     first = next(iter(configs.values()))
-    activation = first.get("activation") or first["architecture"]
-    fires = (
-        f"{first['k']} features fire at most"
-        if first.get("k")
-        else "a feature fires above its threshold"
-    )
+    fires = f"{first.k} features fire at most" if first.k else "a feature fires above its threshold"
     facts = [
-        f"- activation: {activation}; {fires}",
-        f"- width {first['d_in']}, {first['d_sae']} features, float32",
+        f"- activation: {first.activation}; {fires}",
+        f"- width {first.d_in}, {first.d_sae} features, float32",
     ]
     if info.get("freeze"):
         facts.append(f"- a baseline (arXiv 2602.14111), not a trained SAE: {shown(info)}")
@@ -75,9 +74,7 @@ def _facts(configs: Mapping[int, dict[str, Any]], info: Mapping[str, Any]) -> li
     return facts
 
 
-def _table(
-    configs: Mapping[int, dict[str, Any]], qualities: Mapping[int, dict[str, Any]]
-) -> list[str]:
+def _table(configs: Mapping[int, OwnConfig], qualities: Mapping[int, LayerQuality]) -> list[str]:
     """Return the quality of each layer on held-out problems as a Markdown table; nothing where it
     was not measured.
     """
@@ -89,16 +86,16 @@ def _table(
         "|---" * (len(_COLUMNS) + 4) + "|",
     ]
     for layer, quality in qualities.items():
-        cells = [_bounded(quality[name]) for name in _COLUMNS]
+        cells = [_bounded(getattr(quality, name)) for name in _COLUMNS]
         rows.append(
-            f"| {layer} | {configs[layer]['d_sae']} | {' | '.join(cells)} | {quality['n_rows']} |"
-            f" {quality['n_problems']} |"
+            f"| {layer} | {configs[layer].d_sae} | {' | '.join(cells)} | {quality.n_rows} |"
+            f" {quality.n_problems} |"
         )
     return rows
 
 
-def _usage(config: Mapping[str, Any], layer: int) -> list[str]:
-    kept = "the k largest" if config.get("k") else "those above `threshold`"
+def _usage(config: OwnConfig, layer: int) -> list[str]:
+    kept = "the k largest" if config.k else "those above `threshold`"
     return [
         "## Use",
         "",
@@ -118,7 +115,9 @@ def _usage(config: Mapping[str, Any], layer: int) -> list[str]:
     ]
 
 
-def _bounded(estimate: Mapping[str, Any]) -> str:
+def _bounded(estimate: Estimate | None) -> str:
     """Return a value with its interval, where there is one."""
-    value, low, high = (estimate[name] for name in ("value", "low", "high"))
+    if estimate is None:
+        return "-"
+    value, low, high = estimate.value, estimate.low, estimate.high
     return f"{value:.4g}" if low is None else f"{value:.4g} ({low:.4g} to {high:.4g})"

@@ -6,13 +6,17 @@ Paths only, nothing heavy.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.paths import find_input, sae_layer_dir
+from rewardscope.records import LayerQuality
 from rewardscope.sae.formats import Found, find_checkpoint
 from rewardscope.settings import Settings
 from rewardscope.storage.manifests import read_manifest
+from rewardscope.storage.tables import read_json_as
 
 QUALITY = "quality.json"
 _LAYER_FOLDER = re.compile(r"layers?[._]\d+")
@@ -25,6 +29,15 @@ class SaeRun(NamedTuple):
 
     root: Path
     layers: dict[int, Path]
+
+
+def read_quality(path: Path) -> dict[str, Any] | None:
+    """Return what was measured of a layer, by its folder or weights file; None where nothing was.
+
+    Raises: BadRecord with the field that is wrong.
+    """
+    file = (path if path.is_dir() else path.parent) / QUALITY
+    return msgspec.to_builtins(read_json_as(file, LayerQuality)) if file.is_file() else None
 
 
 def find_sae(name: str | None, settings: Settings) -> SaeRun:
