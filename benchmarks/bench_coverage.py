@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.measure import keep_row
 from benchmarks.populations import KINDS, Kind
+from rewardscope.features.contrast_sums import unmatched
 from rewardscope.features.diff import rate_intervals
 from rewardscope.records import Estimate
 
@@ -62,12 +63,11 @@ class _FeatureRates:
             fires_PF = rng.random((n, _FEATURES)) < self._active
             chance_PF = fires_PF * rng.beta(self._shape, self._scale, size=(n, _FEATURES))
             count_2PF = [
-                rng.binomial(rows_P[:, None], factor * chance_PF).astype(np.float32)
+                rng.binomial(rows_P[:, None], factor * chance_PF)
                 for rows_P, factor in zip(rows_2P, (1, self._less), strict=True)
             ]
-            ends_2F = rate_intervals(
-                rows_2P.astype(float), count_2PF, n_resamples=1000, seed=number
-            )
+            sums = unmatched(rows_2P, np.stack(count_2PF))
+            ends_2F = rate_intervals(*sums, n_resamples=1000, seed=number)
             for low, high in zip(*ends_2F, strict=True):
                 yield (None, None) if np.isnan(low) else (float(low), float(high))
 

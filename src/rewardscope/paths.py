@@ -131,7 +131,9 @@ def perturb_dir(
 
 
 def diff_part_file(data_dir: Path, sae_run: str | Path, part: int, total: int) -> Path:
-    return data_dir / "features" / slug(sae_run) / "diff" / f"part_{part:02d}_of_{total:02d}.csv"
+    return (
+        data_dir / "features" / slug(sae_run) / "diff" / f"part_{part:02d}_of_{total:02d}.parquet"
+    )
 
 
 def feature_labels_dir(

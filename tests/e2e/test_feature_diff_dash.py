@@ -42,7 +42,7 @@ def test_the_planted_feature_is_found_and_said_to_be_formatting(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = diff(settings)
-    assert out == settings.data_dir / "features" / "planted" / "diff" / "part_01_of_01.csv"
+    assert out == settings.data_dir / "features" / "planted" / "diff" / "part_01_of_01.parquet"
     rows = by_feature(merge_parts(out.parent), layer=5)
     planted = rows[NEWLINE]
     assert (planted.favours, planted.top_category, planted.share_formatting) == (

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from rewardscope.errors import MissingInput
-from rewardscope.features.diff_table import FeatureDiff, find_parts, merge_parts
+from rewardscope.features.diff_files import read_diff
+from rewardscope.features.diff_table import find_parts, merge_parts
+from rewardscope.features.shares import shares_file
 from rewardscope.settings import Settings
-from rewardscope.storage.tables import read_csv_as, read_json
+from rewardscope.storage.tables import read_json
 from tests.e2e.planted_features import (
     BOTH,
     HOSTILE_FEATURE,
@@ -31,9 +34,9 @@ def settings(inputs: Path, tmp_path: Path) -> Settings:
 
 def test_parts_together_are_the_whole_and_every_unit_is_in_one(settings: Settings) -> None:
     instruct = ("math-rm-plain", "math-rm-plain-2")
-    whole = read_csv_as(diff(settings, instruct=instruct), FeatureDiff)
+    whole = read_diff(diff(settings, instruct=instruct))
     parts = [diff(settings, instruct=instruct, part=part, total=3) for part in (1, 2, 3)]
-    cells = [read_csv_as(path, FeatureDiff) for path in parts]
+    cells = [read_diff(path) for path in parts]
     assert [len({(row.layer, row.instruct) for row in part}) for part in cells] == [1, 1, 2]
     assert [row for part in cells for row in part] == whole
     assert len(merge_parts(parts[0].parent)) == len(whole)
@@ -43,8 +46,8 @@ def test_a_part_without_work_is_a_table_with_its_header_only(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = diff(settings, part=1, total=10)
-    lines = out.read_text().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("layer,reasoning,instruct,feature")
+    assert pq.read_schema(out).names[:4] == ["layer", "reasoning", "instruct", "feature"]
+    assert read_diff(out) == [] and len(shares_file(out).read_text().splitlines()) == 1
     assert read_json(out.with_name(f"{out.name}.manifest.json"))["extra"] == {"units": 0}
 
 

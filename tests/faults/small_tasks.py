@@ -111,7 +111,7 @@ def small_tasks(world: World) -> dict[str, SmallTask]:
         ),
         SmallTask("train-sae", train_sae, sae, seed, "checkpoints/new"),
         SmallTask(
-            "feature-diff", feature_diff, diff, seed, "features/planted/diff/part_01_of_01.csv"
+            "feature-diff", feature_diff, diff, seed, "features/planted/diff/part_01_of_01.parquet"
         ),
         SmallTask("dash", dash, pages, {"top": 2}, "dash/planted"),
         SmallTask(

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from rewardscope.errors import BadRecord
-from rewardscope.features.diff_table import FeatureDiff
+from rewardscope.features.diff_files import read_diff
+from rewardscope.features.shares import read_shares
 from rewardscope.records import ProbeResult
 from rewardscope.sae.model.checkpoint import load_sae
 from rewardscope.stages import metrics
@@ -69,10 +70,15 @@ KINDS = {
         "math-rm-toy_tinymath/linreg/new/results.csv",
         lambda _, path: read_csv_as(path, ProbeResult),
     ),
-    "diff csv": Damaged(
+    "diff parquet": Damaged(
         "feature-diff",
-        "features/planted/diff/part_01_of_01.csv",
-        lambda _, path: read_csv_as(path, FeatureDiff),
+        "features/planted/diff/part_01_of_01.parquet",
+        lambda _, path: read_diff(path),
+    ),
+    "diff shares csv": Damaged(
+        "feature-diff",
+        "features/planted/diff/part_01_of_01.shares.csv",
+        lambda _, path: read_shares([path.with_name("part_01_of_01.parquet")]),
     ),
     "SAE weights": Damaged(
         "train-sae",

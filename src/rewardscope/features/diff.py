@@ -1,173 +1,176 @@
 """Which features fire more on one data set than on another, with intervals and tests over problems.
 
-The statistic is the difference of firing rates, rate = rows in which the feature fires / rows. Rows
-of a problem depend on one another, so problems are what is left out and drawn: the interval is that
-of `statistics`, and the test is a t test with a variance clustered by problem. A problem on
-both sides counts as one cluster, so that its difficulty cancels.
+The statistic is the difference of firing rates, rate = rows in which the feature fires / rows, over
+all rows or over those that a control matches (`controls`). Rows of a problem depend on one another,
+so problems are what is left out and drawn: the interval is that of `statistics`, and the test is a
+t test with a variance clustered by problem. A problem on both sides counts as one cluster, so that
+its difficulty cancels.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
+from scipy import sparse
 from scipy.special import stdtr
 
 from rewardscope.features.categories import CATEGORIES, FORMATTING, Category
-from rewardscope.features.firing import FiringSums
+from rewardscope.features.contrast_sums import MatchedSums
+from rewardscope.features.controls import Matching
 from rewardscope.statistics.draws import draw
 from rewardscope.statistics.intervals import MIN_PROBLEMS, spreads
 
-# Shape legend: P problems (of both sides together), U units of them, F features, C categories.
-_FEATURES_AT_ONCE = 4096
-_ROUNDING = 1e-6  # of a rate in float32
+# Shape legend: P problems (of both sides together), U units of them, F features, S strata,
+# C categories.
 MIN_FIRING = 5  # problems where a feature fires on either side, for an interval
+_ROUNDING = 1e-9  # of the rates: a difference below it is none
+_FLOAT32 = 1e-6  # of the rates: an error below it is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two data sets compared feature by feature; `fires_F` says which features fire on either, the
-    rest has p 1.
+    """Features compared under one control: on all rows, or on those that it matches.
 
-    difference_F: rate on the first side less rate on the second, bounded by low_F and high_F (95 %;
-    NaN where too few problems say anything). log2_ratio_F: of the rates, half a firing added to
-    each count. effect_F: Cohen's h, 2 asin sqrt rate less the same, in [-pi, pi].
-    mass_share_FC: share of a feature's activation, over both sides, on tokens of each category.
+    rates_2F: shares of rows, each with its weight. difference_F: rate on the first side less rate
+    on the second, bounded by low_F and high_F (95 %; NaN where too few problems say anything).
+    log2_ratio_F: of the rates, half a firing added to each count.
     """
 
-    fires_F: np.ndarray
     rates_2F: np.ndarray
-    means_2F: np.ndarray
     difference_F: np.ndarray
     low_F: np.ndarray
     high_F: np.ndarray
     log2_ratio_F: np.ndarray
-    effect_F: np.ndarray
     p_F: np.ndarray
-    q_F: np.ndarray
-    mass_share_FC: np.ndarray
-    n_rows: tuple[int, int]
-    n_problems: tuple[int, int]
+
+    @property
+    def fires_F(self) -> np.ndarray:
+        """Which features fire on either side; the rest has p 1."""
+        return self.rates_2F.sum(axis=0) > 0
+
+    @property
+    def q_F(self) -> np.ndarray:
+        """q values among the features that fire on either side, 1 for the rest."""
+        q_F, fires_F = np.ones_like(self.p_F), self.fires_F
+        q_F[fires_F] = benjamini_hochberg(self.p_F[fires_F])
+        return q_F
 
 
-def compare(first: FiringSums, second: FiringSums, *, n_resamples: int, seed: int) -> Comparison:
-    """Compare the firing of every feature on two data sets. p and q are of the features that fire
-    on either side.
+def compare(m: Matching, sums: MatchedSums, *, n_resamples: int, seed: int) -> Comparison:
+    """Compare the firing of every feature on the rows that a control matches; without resamples
+    there are no intervals.
     """
-    sides = (first, second)
-    rows_2P, count_2PF = align(first, second)
-    rates_2F = np.stack([side.rate_F for side in sides])
-    counts_2F = np.stack([side.count_PF.sum(axis=0, dtype=np.float64) for side in sides])
-    fires_F = counts_2F.sum(axis=0) > 0
-    low_F, high_F = rate_intervals(rows_2P, count_2PF, n_resamples=n_resamples, seed=seed)
-    p_F = clustered_p_values(rows_2P, count_2PF)
-    q_F = np.ones_like(p_F)
-    q_F[fires_F] = benjamini_hochberg(p_F[fires_F])
-    padded_2F = (counts_2F + 0.5) / np.array([[first.n_rows + 1.0], [second.n_rows + 1.0]])
-    arcs_2F = 2 * np.arcsin(np.sqrt(rates_2F))
-    mass_CF = first.mass_CF + second.mass_CF
+    rates_2F = sums.total_2PF.sum(axis=1)
+    low_F, high_F = rate_intervals(m, sums, n_resamples=n_resamples, seed=seed)
+    n_rows_21 = m.n_2S.sum(axis=1)[:, None]
+    padded_2F = (rates_2F * n_rows_21 + 0.5) / (n_rows_21 + 1)
     return Comparison(
-        fires_F=fires_F,
         rates_2F=rates_2F,
-        means_2F=np.stack([side.mean_F for side in sides]),
-        difference_F=rates_2F[0] - rates_2F[1],
+        difference_F=_difference(rates_2F),
         low_F=low_F,
         high_F=high_F,
         log2_ratio_F=np.log2(padded_2F[0] / padded_2F[1]),
-        effect_F=arcs_2F[0] - arcs_2F[1],
-        p_F=p_F,
-        q_F=q_F,
-        mass_share_FC=(mass_CF / np.maximum(mass_CF.sum(axis=0), 1e-30)).T,
-        n_rows=(first.n_rows, second.n_rows),
-        n_problems=(len(first.problems), len(second.problems)),
+        p_F=clustered_p_values(m, sums),
     )
 
 
-def align(first: FiringSums, second: FiringSums) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return rows [2, P] and counts 2 x [P, F] over the problems of both sides; a problem that a
-    side lacks has zeros there.
-    """
-    problems = {
-        name: code for code, name in enumerate(dict.fromkeys((*first.problems, *second.problems)))
+def join_chunks(chunks: Sequence[Comparison]) -> Comparison:
+    """Put comparisons of chunks of features under one control together."""
+    columns = {
+        field.name: np.concatenate([getattr(chunk, field.name) for chunk in chunks], axis=-1)
+        for field in fields(Comparison)
     }
-    rows_2P, counts = np.zeros((2, len(problems))), []
-    for number, side in enumerate((first, second)):
-        positions = [problems[name] for name in side.problems]
-        rows_2P[number, positions] = side.rows_P
-        count_PF = np.zeros((len(problems), side.count_PF.shape[1]), dtype=np.float32)
-        count_PF[positions] = side.count_PF
-        counts.append(count_PF)
-    return rows_2P, counts
+    return Comparison(**columns)
+
+
+def _difference(rates_2F: np.ndarray) -> np.ndarray:
+    difference_F = rates_2F[0] - rates_2F[1]
+    return np.where(np.abs(difference_F) > _ROUNDING * rates_2F.sum(axis=0), difference_F, 0.0)
+
+
+def influences(m: Matching, sums: MatchedSums, scale_2P: np.ndarray | None = None) -> np.ndarray:
+    """Return what each problem adds to the difference of rates [P, F], the difference itself taken
+    out; `scale_2P` multiplies the parts of the two sides.
+
+    A row adds its weight times its firing less what is expected in its stratum: the rate r of both
+    sides together, moved by the difference d as if it were the same in every stratum, so r + d
+    n2/n on the first side and r - d n1/n on the second. With one stratum these are the sides' own
+    rates. Pooling keeps strata of few rows honest, where a side's own rate would fit them exactly.
+    """
+    scale_2P = np.ones((2, sums.total_2PF.shape[1])) if scale_2P is None else scale_2P
+    n_S = np.maximum(m.n_2S.sum(axis=0), 1)
+    signs = (1.0, -1.0)
+    shares = [sparse.diags(s * k) @ w for s, k, w in zip(signs, scale_2P, m.share_2PS, strict=True)]
+    expected_PS = ((shares[0] + shares[1]) @ sparse.diags(1 / n_S)).astype(sums.pooled_SF.dtype)
+    moved_P = sum(
+        np.abs(share_PS @ (other_S / n_S))
+        for share_PS, other_S in zip(shares, m.n_2S[::-1], strict=True)
+    )
+    found_PF = scale_2P[0][:, None] * sums.total_2PF[0] - scale_2P[1][:, None] * sums.total_2PF[1]
+    found_PF -= expected_PS @ sums.pooled_SF
+    found_PF -= np.outer(moved_P, _difference(sums.total_2PF.sum(axis=1)))
+    return found_PF
 
 
 def rate_intervals(
-    rows_2P: np.ndarray, count_2PF: list[np.ndarray], *, n_resamples: int, seed: int
+    m: Matching, sums: MatchedSums, *, n_resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends [F] of the 95 % intervals of the differences of rates, over problems.
 
-    NaN where a side has fewer than `MIN_PROBLEMS` problems, a feature fires in fewer than
+    They are those of `statistics`, from the difference without each problem, the weights of strata
+    held. NaN where a side has fewer than `MIN_PROBLEMS` problems, a feature fires in fewer than
     `MIN_FIRING` of them, or its rate is the same in all of them.
     """
-    n_features = count_2PF[0].shape[1]
-    low_F, high_F = np.full((2, n_features), np.nan)
-    n_smaller = int((rows_2P > 0).sum(axis=1).min())
-    if n_smaller < MIN_PROBLEMS:
+    low_F, high_F = np.full((2, sums.total_2PF.shape[2]), np.nan)
+    n_smaller = min(m.n_problems)
+    fires_F = ((sums.total_2PF > 0).any(axis=0)).sum(axis=0) >= MIN_FIRING
+    if n_smaller < MIN_PROBLEMS or not n_resamples or not fires_F.any():
         return low_F, high_F
-    draws = draw(np.arange(rows_2P.shape[1]), seed=seed, n_resamples=n_resamples)
-    rows_2U = [draws.sums(rows_P)[:, 0].astype(np.float32) for rows_P in rows_2P]
-    for start in range(0, n_features, _FEATURES_AT_ONCE):
-        part = slice(start, start + _FEATURES_AT_ONCE)
-        counts = [count_PF[:, part] for count_PF in count_2PF]
-        fires_F = ((counts[0] + counts[1]) > 0).sum(axis=0) >= MIN_FIRING
-        if not fires_F.any():
-            continue
-        rates = []  # of each side: on all problems, and without each unit
-        for rows_U, count_PF in zip(rows_2U, counts, strict=True):
-            count_UF = _by_unit(count_PF[:, fires_F], draws.unit_N, draws.n_units)
-            total_F, n_rows = count_UF.sum(axis=0), rows_U.sum()
-            rates.append((total_F / n_rows, (total_F - count_UF) / (n_rows - rows_U)[:, None]))
-        (first_F, first_UF), (second_F, second_UF) = rates
-        value_F, spread = first_F - second_F, spreads(first_UF - second_UF, draws, n=n_smaller)
-        places = start + np.flatnonzero(fires_F)
-        varies_F = spread.error_K > _ROUNDING * np.maximum(first_F, second_F)
-        ends = (
-            value_F - spread.upper_K * spread.error_K,
-            value_F - spread.lower_K * spread.error_K,
-        )
-        low_F[places], high_F[places] = (np.where(varies_F, end, np.nan) for end in ends)
+    weight_2P = np.stack([np.asarray(w.sum(axis=1)).reshape(-1) for w in m.share_2PS])
+    compared = np.flatnonzero(weight_2P.any(axis=0))
+    draws = draw(np.arange(len(compared)), seed=seed, n_resamples=n_resamples)
+    weight_2U = draws.sums(*weight_2P[:, compared]).T
+    scale_2P = np.zeros_like(weight_2P)
+    scale_2P[:, compared] = 1 / np.maximum(1 - weight_2U, 1e-9)[:, draws.unit_N]
+    chosen = MatchedSums(sums.total_2PF[:, :, fires_F], sums.pooled_SF[:, fires_F])
+    pull_PF = influences(m, chosen, scale_2P)[compared]
+    pull_UF = _by_unit(pull_PF, draws.unit_N, draws.n_units).astype(np.float32)
+    spread = spreads(-pull_UF, draws, n=n_smaller)
+    value_F = _difference(chosen.total_2PF.sum(axis=1))
+    varies_F = spread.error_K > _FLOAT32 * chosen.total_2PF.sum(axis=1).max(axis=0)
+    for ends_F, quantile_K in ((low_F, spread.upper_K), (high_F, spread.lower_K)):
+        ends_F[fires_F] = np.where(varies_F, value_F - quantile_K * spread.error_K, np.nan)
     return low_F, high_F
 
 
-def _by_unit(count_PF: np.ndarray, unit_P: np.ndarray, n_units: int) -> np.ndarray:
+def _by_unit(value_PF: np.ndarray, unit_P: np.ndarray, n_units: int) -> np.ndarray:
     """Return the sums over the problems of each unit."""
-    if len(count_PF) == n_units:
-        return count_PF
-    count_UF = np.zeros((n_units, count_PF.shape[1]), dtype=count_PF.dtype)
-    np.add.at(count_UF, unit_P, count_PF)
-    return count_UF
+    if len(value_PF) == n_units:
+        return value_PF
+    value_UF = np.zeros((n_units, value_PF.shape[1]), dtype=value_PF.dtype)
+    np.add.at(value_UF, unit_P, value_PF)
+    return value_UF
 
 
-def clustered_p_values(rows_2P: np.ndarray, count_2PF: list[np.ndarray]) -> np.ndarray:
+def clustered_p_values(m: Matching, sums: MatchedSums) -> np.ndarray:
     """Return two-sided p values [F] of the difference of rates being 0.
 
-    A problem's share in the difference is linearised: its count less rate times its rows, over all
-    rows, first side less second; the variance is the sum of squares of these, times m / (m - 1),
-    and the reference is Student's t with m - 1 degrees, m the smaller number of problems of a side.
+    The variance is the sum of squares of what problems add (`influences`), times m / (m - 1), and
+    the reference is Student's t with m - 1 degrees, m the smaller number of problems of a side.
     p is never below 2^(1-m), the least that flipping the signs of m problems could show, so a
-    feature that splits a few problems perfectly does not pass for certain. With the same number of
-    rows in every problem and all problems shared it is the paired t test of the problems' rates.
+    feature that splits a few problems perfectly does not pass for certain. On all rows, with the
+    same number of them in every problem and all problems shared, it is the paired t test of the
+    problems' rates.
     """
-    influence_PF, difference_F = np.zeros(count_2PF[0].shape), np.zeros(count_2PF[0].shape[1])
-    for sign, rows_P, count_PF in zip((1, -1), rows_2P, count_2PF, strict=True):
-        rate_F = count_PF.sum(axis=0, dtype=np.float64) / rows_P.sum()
-        influence_PF += sign * (count_PF - rows_P[:, None] * rate_F) / rows_P.sum()
-        difference_F += sign * rate_F
-    m = int((rows_2P > 0).sum(axis=1).min())
-    if m < 2:
+    difference_F = _difference(sums.total_2PF.sum(axis=1))
+    n_smaller = min(m.n_problems)
+    if n_smaller < 2:
         return np.ones_like(difference_F)
-    error_F = np.sqrt((influence_PF**2).sum(axis=0) * m / (m - 1))
+    error_F = np.sqrt((influences(m, sums) ** 2).sum(axis=0) * n_smaller / (n_smaller - 1))
     t_F = np.divide(
         np.abs(difference_F), error_F, out=np.full_like(difference_F, np.inf), where=error_F > 0
     )
-    p_F = np.maximum(2 * stdtr(m - 1, -t_F), 2.0 ** (1 - m))
+    p_F = np.maximum(2 * stdtr(n_smaller - 1, -t_F), 2.0 ** (1 - n_smaller))
     return np.where(difference_F == 0, 1.0, p_F)
 
 
@@ -183,18 +186,14 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     return q
 
 
-def favoured(comparison: Comparison, *, fdr: float, min_log2_ratio: float) -> np.ndarray:
+def favoured(c: Comparison, *, fdr: float, min_log2_ratio: float) -> np.ndarray:
     """Return +1 for features of the first side, -1 of the second, 0 of neither [F].
 
     A feature is of a side where q <= fdr and its rate there is at least 2^min_log2_ratio times the
     other's.
     """
-    clear_F = (
-        comparison.fires_F
-        & (comparison.q_F <= fdr)
-        & (np.abs(comparison.log2_ratio_F) >= min_log2_ratio)
-    )
-    return np.where(clear_F, np.sign(comparison.difference_F), 0).astype(int)
+    clear_F = c.fires_F & (c.q_F <= fdr) & (np.abs(c.log2_ratio_F) >= min_log2_ratio)
+    return np.where(clear_F, np.sign(c.difference_F), 0).astype(int)
 
 
 def formatting_share(mass_share_FC: np.ndarray) -> np.ndarray:

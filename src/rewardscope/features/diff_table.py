@@ -1,33 +1,42 @@
 """The tables of `feature-diff`: one row a feature, layer and pair of data sets, written in parts
-and read back as one.
+and read back as one. Nothing heavy is imported before a table is read.
 """
 
-import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from rewardscope.errors import MissingInput
-from rewardscope.features.categories import CATEGORIES
 from rewardscope.storage.files import manifest_of
 from rewardscope.storage.manifests import read_finished
-from rewardscope.storage.tables import columns_of, read_csv_as
+from rewardscope.storage.tables import read_csv_as
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from rewardscope.features.diff import Comparison
+_PART = re.compile(r"part_\d+_of_\d+\.(csv|parquet)")
+CONTROLS = ("token", "category", "position", "solved", "shared", "all")
+"""What rows of the two sides are matched on: the token; its category; the place in the trace and
+the number of steps; right traces of problems that both sides solved; tokens that both sides have;
+token, place and solved problems at once.
+"""
 
 
 class FeatureDiff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One CSV row: a feature on a reasoning and on an instruct data set.
+    """One row: a feature on a reasoning and on an instruct data set.
 
     rate: share of rows where it fires; mean: activation over all rows; difference: of the rates,
     with its 95 % interval, None where too few problems say anything;
     log2_ratio: of the rates; effect_h: Cohen's h; favours: reasoning, instruct or neither;
-    share_...: of its activation, by the category of the token.
+    share_...: of its activation, by the category of the token. log_odds: natural logarithm of the
+    ratio of the odds of firing; auroc: over traces, of the mean activation, reasoning above
+    instruct; reason_score: on the reasoning side.
+
+    <control>_difference and so on: the same under a control; survives: the controls under which the
+    feature still favours its side, with commas; None where it favours none. twin_...: its best
+    match in SAEs of other seeds, the worst of several; stable: whether all of them have it.
+
+    Tables of older versions lack what comes after the shares of categories.
     """
 
     layer: int
@@ -60,53 +69,44 @@ class FeatureDiff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     share_word: float
     share_markup: float
     share_step_tag: float
+    log_odds: float | None = None
+    auroc: float | None = None
+    auroc_low: float | None = None
+    auroc_high: float | None = None
+    reason_score: float | None = None
+    token_difference: float | None = None
+    token_low: float | None = None
+    token_high: float | None = None
+    token_q: float | None = None
+    category_difference: float | None = None
+    category_low: float | None = None
+    category_high: float | None = None
+    category_q: float | None = None
+    position_difference: float | None = None
+    position_low: float | None = None
+    position_high: float | None = None
+    position_q: float | None = None
+    solved_difference: float | None = None
+    solved_low: float | None = None
+    solved_high: float | None = None
+    solved_q: float | None = None
+    shared_difference: float | None = None
+    shared_low: float | None = None
+    shared_high: float | None = None
+    shared_q: float | None = None
+    all_difference: float | None = None
+    all_low: float | None = None
+    all_high: float | None = None
+    all_q: float | None = None
+    survives: str | None = None
+    twin_cosine: float | None = None
+    twin_correlation: float | None = None
+    stable: bool | None = None
 
 
-FIELDS = columns_of(FeatureDiff)
-
-
-def diff_rows(
-    comparison: "Comparison", favoured_F: "np.ndarray", *, layer: int, reasoning: str, instruct: str
-) -> list[FeatureDiff]:
-    """Return a row for every feature that fires on either side; the first side of `comparison` is
-    the reasoning one.
-    """
-    from rewardscope.features.diff import formatting_share, top_category
-
-    c, rows = comparison, []
-    formatting_F, top_F = formatting_share(c.mass_share_FC), top_category(c.mass_share_FC)
-    for feature in c.fires_F.nonzero()[0].tolist():
-        shares = {
-            f"share_{name}": _short(share)
-            for name, share in zip(CATEGORIES, c.mass_share_FC[feature], strict=True)
-        }
-        row = FeatureDiff(
-            layer=layer,
-            reasoning=reasoning,
-            instruct=instruct,
-            feature=feature,
-            rate_reasoning=_short(c.rates_2F[0, feature]),
-            rate_instruct=_short(c.rates_2F[1, feature]),
-            mean_reasoning=_short(c.means_2F[0, feature]),
-            mean_instruct=_short(c.means_2F[1, feature]),
-            difference=_short(c.difference_F[feature]),
-            low=_short_or_none(float(c.low_F[feature])),
-            high=_short_or_none(float(c.high_F[feature])),
-            log2_ratio=_short(c.log2_ratio_F[feature]),
-            effect_h=_short(c.effect_F[feature]),
-            p_value=_short(c.p_F[feature]),
-            q_value=_short(c.q_F[feature]),
-            favours=("neither", "reasoning", "instruct")[favoured_F[feature]],
-            n_rows_reasoning=c.n_rows[0],
-            n_rows_instruct=c.n_rows[1],
-            n_problems_reasoning=c.n_problems[0],
-            n_problems_instruct=c.n_problems[1],
-            top_category=top_F[feature],
-            share_formatting=_short(formatting_F[feature]),
-            **shares,
-        )
-        rows.append(row)
-    return rows
+def survived(row: FeatureDiff) -> tuple[str, ...]:
+    """Return the controls under which a feature still favours its side."""
+    return tuple(row.survives.split(",")) if row.survives else ()
 
 
 def find_parts(folder: Path) -> list[Path]:
@@ -117,16 +117,17 @@ def find_parts(folder: Path) -> list[Path]:
     MissingInput that names the parts that are not finished, or that two parts do not belong
     together.
     """
-    divisions: dict[int, dict[int, Path]] = {}
-    for path in sorted(folder.glob("part_*_of_*.csv")):
-        if manifest_of(path).is_file():
+    divisions: dict[tuple[str, int], dict[int, Path]] = {}
+    for path in sorted(folder.glob("part_*_of_*")):
+        if _PART.fullmatch(path.name) and manifest_of(path).is_file():
             settings = read_finished(path).settings
-            divisions.setdefault(settings["total"], {})[settings["part"]] = path
+            of_total = divisions.setdefault((path.suffix, settings["total"]), {})
+            of_total[settings["part"]] = path
     if not divisions:
         return []
-    complete = [parts for total, parts in divisions.items() if len(parts) == total]
+    complete = [parts for (_, total), parts in divisions.items() if len(parts) == total]
     if not complete:
-        total, parts = max(divisions.items(), key=lambda division: len(division[1]) / division[0])
+        (_, total), parts = max(divisions.items(), key=lambda one: len(one[1]) / one[0][1])
         absent = ",".join(str(part) for part in range(1, total + 1) if part not in parts)
         raise MissingInput(
             f"{folder}: parts {absent} of {total} are not there; run invoke feature-diff --part P"
@@ -156,20 +157,22 @@ def merge_parts(folder: Path) -> list[FeatureDiff]:
 
 
 def read_parts(parts: Sequence[Path]) -> list[FeatureDiff]:
-    """Read the rows of these tables, in order. Raises: BadRecord."""
-    return [row for path in parts for row in read_csv_as(path, FeatureDiff)]
+    """Read the rows of these tables, in order, also the csv tables of older versions.
+
+    Raises: BadRecord.
+    """
+    return [row for path in parts for row in _read_part(path)]
+
+
+def _read_part(path: Path) -> list[FeatureDiff]:
+    if path.suffix == ".csv":
+        return read_csv_as(path, FeatureDiff)
+    from rewardscope.features.diff_files import read_diff
+
+    return read_diff(path)
 
 
 def _origin(path: Path) -> tuple[dict[str, Any], list[str]]:
     manifest = read_finished(path)
     settings = {name: value for name, value in manifest.settings.items() if name != "part"}
     return settings, sorted(entry.digest for entry in manifest.inputs.values())
-
-
-def _short(value: Any) -> float:
-    """Keep six digits: a table is read by people, and is a third of the size."""
-    return float(f"{value:.6g}")
-
-
-def _short_or_none(value: float) -> float | None:
-    return None if math.isnan(value) else _short(value)

@@ -3,7 +3,9 @@ import pytest
 from scipy import stats
 
 from rewardscope.features.categories import CATEGORIES
+from rewardscope.features.contrast_sums import unmatched
 from rewardscope.features.diff import (
+    Comparison,
     benjamini_hochberg,
     clustered_p_values,
     compare,
@@ -11,28 +13,6 @@ from rewardscope.features.diff import (
     formatting_share,
     rate_intervals,
 )
-from rewardscope.features.firing import FiringSums
-
-
-def sums(
-    rows_P: list[int], count_PF: list[list[float]], *, problems: list[str] | None = None
-) -> FiringSums:
-    """Return sums in which every firing has activation 2, half of it on whitespace and half on
-    words.
-    """
-    counts = np.array(count_PF, dtype=np.float32)
-    mass_CF = np.zeros((len(CATEGORIES), counts.shape[1]))
-    for name in ("whitespace", "word"):
-        mass_CF[CATEGORIES.index(name)] = counts.sum(axis=0)
-    names = tuple(problems or [f"p/{i}" for i in range(len(rows_P))])
-    return FiringSums(
-        names,
-        np.array(rows_P),
-        counts,
-        2.0 * counts.sum(axis=0),
-        np.full(counts.shape[1], 2.0),
-        mass_CF,
-    )
 
 
 def test_q_values_are_those_of_the_example_worked_by_hand() -> None:
@@ -49,7 +29,7 @@ def test_q_values_are_those_of_the_example_worked_by_hand() -> None:
 def test_with_equal_rows_and_shared_problems_p_is_that_of_the_paired_t_test() -> None:
     rng = np.random.default_rng(0)
     counts = [rng.integers(0, 20, size=(15, 4)) for _ in range(2)]
-    p_F = clustered_p_values(np.full((2, 15), 20.0), [c.astype(np.float32) for c in counts])
+    p_F = clustered_p_values(*unmatched(np.full((2, 15), 20.0), np.stack(counts)))
     for feature in range(4):
         assert p_F[feature] == pytest.approx(
             stats.ttest_rel(counts[0][:, feature] / 20, counts[1][:, feature] / 20).pvalue, rel=1e-6
@@ -63,7 +43,7 @@ def test_with_equal_rows_and_no_shared_problem_the_statistic_is_that_of_welch() 
     padded = [np.zeros((60, 3), dtype=np.float32) for _ in range(2)]
     rows_2P[0, :30], rows_2P[1, 30:] = 20, 20
     padded[0][:30], padded[1][30:] = counts
-    p_F = clustered_p_values(rows_2P, padded)
+    p_F = clustered_p_values(*unmatched(rows_2P, np.stack(padded)))
     for feature in range(3):
         t = stats.ttest_ind(
             counts[0][:, feature] / 20, counts[1][:, feature] / 20, equal_var=False
@@ -80,7 +60,7 @@ def test_p_values_are_uniform_where_there_is_no_difference() -> None:
     counts = [
         rng.binomial(rows_P[:, None].astype(int), rates_PF).astype(np.float32) for rows_P in rows_2P
     ]
-    p_F = clustered_p_values(rows_2P, counts)
+    p_F = clustered_p_values(*unmatched(rows_2P, np.stack(counts)))
     assert stats.kstest(p_F, "uniform").pvalue > 0.01
     # 5 % of 600 is 30, its binomial deviation 5.3.
     assert 14 <= (p_F < 0.05).sum() <= 46
@@ -89,9 +69,15 @@ def test_p_values_are_uniform_where_there_is_no_difference() -> None:
 def test_p_is_bounded_by_what_so_few_problems_can_show() -> None:
     rows_2P = np.full((2, 4), 10.0)
     always, never = np.full((4, 1), 10, dtype=np.float32), np.zeros((4, 1), dtype=np.float32)
-    assert clustered_p_values(rows_2P, [always, never]) == pytest.approx([2 / 2**4])
-    assert clustered_p_values(rows_2P, [always, always]) == pytest.approx([1.0])
-    assert clustered_p_values(rows_2P[:, :1], [always[:1], never[:1]]) == pytest.approx([1.0])
+    assert clustered_p_values(*unmatched(rows_2P, np.stack([always, never]))) == pytest.approx(
+        [2 / 2**4]
+    )
+    assert clustered_p_values(*unmatched(rows_2P, np.stack([always, always]))) == pytest.approx(
+        [1.0]
+    )
+    assert clustered_p_values(*unmatched(rows_2P[:, :1], [always[:1], never[:1]])) == pytest.approx(
+        [1.0]
+    )
 
 
 def test_the_interval_is_that_of_problems_left_out() -> None:
@@ -102,7 +88,7 @@ def test_the_interval_is_that_of_problems_left_out() -> None:
         rng.binomial(rows_P[:, None].astype(int), 0.3, size=(24, 3)).astype(np.float32)
         for rows_P in rows_2P
     ]
-    low_F, high_F = rate_intervals(rows_2P, counts, n_resamples=4000, seed=0)
+    low_F, high_F = rate_intervals(*unmatched(rows_2P, np.stack(counts)), n_resamples=4000, seed=0)
     left_out = []
     for problem in range(24):
         kept = np.arange(24) != problem
@@ -117,18 +103,23 @@ def test_the_interval_is_that_of_problems_left_out() -> None:
 def test_a_feature_of_few_problems_has_no_interval() -> None:
     rows_2P, fires = np.full((2, 20), 10.0), np.zeros((20, 2), dtype=np.float32)
     fires[:4, 0], fires[:5, 1] = 3, 3
-    low_F, _ = rate_intervals(rows_2P, [fires, fires * 0], n_resamples=200, seed=0)
+    low_F, _ = rate_intervals(
+        *unmatched(rows_2P, np.stack([fires, fires * 0])), n_resamples=200, seed=0
+    )
     assert np.isnan(low_F).tolist() == [True, False]
-    low_F, _ = rate_intervals(rows_2P[:, :9], [fires[:9], fires[:9] * 0], n_resamples=200, seed=0)
+    few = unmatched(rows_2P[:, :9], np.stack([fires[:9], fires[:9] * 0]))
+    low_F, _ = rate_intervals(*few, n_resamples=200, seed=0)
     assert np.isnan(low_F).all()
 
 
-def test_a_comparison_reports_rates_ratios_effects_and_counts() -> None:
-    first = sums([10, 30], [[5, 0, 0], [15, 0, 3]])
-    second = sums([20, 20, 40], [[4, 0, 3], [2, 0, 0], [2, 0, 3]], problems=["p/0", "p/1", "p/9"])
-    found = compare(first, second, n_resamples=50, seed=0)
+def test_a_comparison_reports_rates_and_ratios() -> None:
+    rows_2P = np.array([[10, 30, 0], [20, 20, 40]])
+    counts = [
+        np.array([[5, 0, 0], [15, 0, 3], [0, 0, 0]]),
+        np.array([[4, 0, 3], [2, 0, 0], [2, 0, 3]]),
+    ]
+    found = compare(*unmatched(rows_2P, np.stack(counts)), n_resamples=50, seed=0)
     assert found.rates_2F == pytest.approx(np.array([[0.5, 0.0, 0.075], [0.1, 0.0, 0.075]]))
-    assert found.means_2F[0] == pytest.approx([1.0, 0.0, 0.15])
     assert found.difference_F == pytest.approx([0.4, 0.0, 0.0])
     assert found.log2_ratio_F == pytest.approx(
         [
@@ -137,23 +128,27 @@ def test_a_comparison_reports_rates_ratios_effects_and_counts() -> None:
             np.log2((3.5 / 41) / (6.5 / 81)),
         ]
     )
-    assert found.effect_F[0] == pytest.approx(
-        2 * np.arcsin(np.sqrt(0.5)) - 2 * np.arcsin(np.sqrt(0.1))
-    )
     assert found.fires_F.tolist() == [True, False, True]
     assert (found.p_F[1], found.q_F[1]) == (1.0, 1.0)
     assert found.q_F[0] == pytest.approx(min(1.0, 2 * found.p_F[0]))
-    assert (found.n_rows, found.n_problems) == ((40, 80), (2, 3))
-    assert formatting_share(found.mass_share_FC).tolist() == [0.5, 0.0, 0.5]
+    assert found.p_F[2] == 1.0
+
+
+def test_the_share_of_formatting_is_that_of_its_categories() -> None:
+    mass_FC = np.zeros((3, len(CATEGORIES)))
+    for feature, name in enumerate(("whitespace", "word", "unicode")):
+        mass_FC[feature, CATEGORIES.index(name)] = 0.75
+        mass_FC[feature, CATEGORIES.index("digit")] = 0.25
+    assert formatting_share(mass_FC).tolist() == [0.75, 0.0, 0.75]
 
 
 def test_a_feature_favours_a_side_only_when_it_is_both_clear_and_large() -> None:
     rng = np.random.default_rng(4)
     # the third is clear but less than twice as frequent
     rates = np.array([[0.4, 0.1, 0.32, 0.2], [0.1, 0.4, 0.25, 0.2]])
-    counts = [rng.binomial(200, rate, size=(40, 4)).tolist() for rate in rates]
-    found = compare(
-        sums([200] * 40, counts[0]), sums([200] * 40, counts[1]), n_resamples=10, seed=0
+    counts = [rng.binomial(200, rate, size=(40, 4)) for rate in rates]
+    found: Comparison = compare(
+        *unmatched(np.full((2, 40), 200), np.stack(counts)), n_resamples=10, seed=0
     )
     assert favoured(found, fdr=0.05, min_log2_ratio=1.0).tolist() == [1, -1, 0, 0]
     assert favoured(found, fdr=0.05, min_log2_ratio=0.1).tolist() == [1, -1, 1, 0]
