@@ -35,8 +35,12 @@ class FiringBuckets:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 closed by __exit__
         self._n_features, self._n_buckets = n_features, -(-n_features // BUCKET)
         self._pieces: list[tuple[int, int, np.ndarray]] = []  # rows, place in the file, ends_B
-        for piece in pieces:
-            self._write(piece)
+        try:
+            for piece in pieces:
+                self._write(piece)
+        except BaseException:
+            self._file.close()
+            raise
 
     def _write(self, piece: FiredRows) -> None:
         bucket_E = piece.feature_E // BUCKET

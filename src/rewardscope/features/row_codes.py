@@ -88,12 +88,16 @@ class PairRows:
         self._words = tuple(words) if all(data.every_token for data in self.sides) else ()
         folder.mkdir(parents=True, exist_ok=True)
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 closed by __exit__
-        self._starts = []
-        for number, (data, traces) in enumerate(zip(self.sides, outlines, strict=True)):
-            self._starts.append(self._file.tell())
-            is_solved_T = (traces.grade == RIGHT) & np.isin(problems[number], both)
-            self._write(data, traces, is_solved_T, base=number * len(outlines[0].rows))
-        self._file.flush()
+        self._starts: list[int] = []
+        try:
+            for number, (data, traces) in enumerate(zip(self.sides, outlines, strict=True)):
+                self._starts.append(self._file.tell())
+                is_solved_T = (traces.grade == RIGHT) & np.isin(problems[number], both)
+                self._write(data, traces, is_solved_T, base=number * len(outlines[0].rows))
+            self._file.flush()
+        except BaseException:
+            self._file.close()
+            raise
 
     @property
     def n_rows(self) -> tuple[int, int]:

@@ -87,14 +87,13 @@ def test_where_sides_are_alike_no_control_finds_anything(tmp_path: Path) -> None
     """Over 20 draws: the share of q values below 0.05, and p values that are uniform."""
     significant = dict.fromkeys((NONE, *CONTROLS), 0)
     below = dict.fromkeys((NONE, *CONTROLS), 0)
-    sides, files = open_sides(
-        planted_sides(tmp_path, differ=False, n_problems=40, seed=5), tmp_path
-    )
-    for seed in range(20):
-        side_2P = sides.flipped(np.random.default_rng(seed))
-        for name, one in compare_all(sides, files, side_2P, n_features=N_FEATURES).items():
-            significant[name] += int((one.q_F < 0.05).sum())
-            below[name] += int((one.p_F < 0.05).sum())
+    data = planted_sides(tmp_path, differ=False, n_problems=40, seed=5)
+    with open_sides(data, tmp_path) as (sides, files):
+        for seed in range(20):
+            side_2P = sides.flipped(np.random.default_rng(seed))
+            for name, one in compare_all(sides, files, side_2P, n_features=N_FEATURES).items():
+                significant[name] += int((one.q_F < 0.05).sum())
+                below[name] += int((one.p_F < 0.05).sum())
     for name in significant:
         assert significant[name] / (20 * N_FEATURES) <= 0.05
         # 5 % of 2000 tests is 100; features of one draw share its problems

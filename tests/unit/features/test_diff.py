@@ -75,9 +75,9 @@ def test_p_is_bounded_by_what_so_few_problems_can_show() -> None:
     assert clustered_p_values(*unmatched(rows_2P, np.stack([always, always]))) == pytest.approx(
         [1.0]
     )
-    assert clustered_p_values(*unmatched(rows_2P[:, :1], [always[:1], never[:1]])) == pytest.approx(
-        [1.0]
-    )
+    assert clustered_p_values(
+        *unmatched(rows_2P[:, :1], np.stack([always[:1], never[:1]]))
+    ) == pytest.approx([1.0])
 
 
 def test_the_interval_is_that_of_problems_left_out() -> None:
