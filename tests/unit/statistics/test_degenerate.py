@@ -9,6 +9,7 @@ from msgspec import json as msgspec_json
 from scipy import stats
 
 from rewardscope.errors import BadRecord
+from rewardscope.features.contrast_sums import unmatched
 from rewardscope.features.diff import rate_intervals
 from rewardscope.probes.patterns import calibrate, rank_correlation
 from rewardscope.records import Estimate
@@ -120,7 +121,8 @@ def test_features_that_always_fire_or_never_have_no_interval_of_their_difference
     a_third, varying = np.full(N, 10), np.arange(N)
     first = np.stack([always, always, a_third, varying], axis=1).astype(np.float32)
     second = np.stack([always, never, a_third, a_third], axis=1).astype(np.float32)
-    low_F, high_F = rate_intervals(rows_2P, [first, second], n_resamples=200, seed=0)
+    sums = unmatched(rows_2P, np.stack([first, second]))
+    low_F, high_F = rate_intervals(*sums, n_resamples=200, seed=0)
     assert np.isnan(low_F).tolist() == np.isnan(high_F).tolist() == [True, True, True, False]
 
 
