@@ -17,7 +17,7 @@ from rewardscope.features.row_codes import LENGTHS, PLACES, PairRows, RowCodes
 
 # Shape legend: N rows, P problems of both sides together, R raw strata, S strata that both sides
 # have. A stack of both sides [2P] has the first side's problems first.
-NONE = "none"
+NONE: str = "none"
 _POSITIONS = PLACES * LENGTHS
 
 

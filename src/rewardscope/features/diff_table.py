@@ -15,7 +15,7 @@ from rewardscope.storage.manifests import read_finished
 from rewardscope.storage.tables import read_csv_as
 
 _PART = re.compile(r"part_\d+_of_\d+\.(csv|parquet)")
-CONTROLS = ("token", "category", "position", "solved", "shared", "all")
+CONTROLS: tuple[str, ...] = ("token", "category", "position", "solved", "shared", "all")
 """What rows of the two sides are matched on: the token; its category; the place in the trace and
 the number of steps; right traces of problems that both sides solved; tokens that both sides have;
 token, place and solved problems at once.
