@@ -155,6 +155,44 @@ def test_the_first_step_has_a_length_only_where_its_tokens_were_kept(
     assert all(float(row["start"]) == 10 for row in lengths)
 
 
+@pytest.mark.parametrize(
+    ("positions", "lengths"), [("sample", [20, 30]), ("all-tokens", [7, 20, 30])]
+)
+def test_a_sample_of_tokens_says_no_length_of_a_first_step_and_no_window(
+    tmp_path: Path, positions: str, lengths: list[int]
+) -> None:
+    # steps of 7, 20 and 30 tokens after a prompt of 5; a sample of three tokens that happen to be
+    # one after the other, all within the window of 40, which the trace leaves
+    ends, folder = [11, 31, 61], tmp_path / "math-rm-toy"
+    tokens = [9, 10, 11] if positions == "sample" else list(range(5, 62))
+    rows, sequences = [], []
+    for problem in range(12):
+        name = {"problem": f"toy/{problem}", "trace": 0, "correct": problem % 2 == 0}
+        rows += [
+            {
+                **name,
+                "step": sum(end < token for end in ends),
+                "token": token,
+                "token_id": 1,
+                "is_step_end": token in ends,
+                "reward": 0.5 if token in ends else None,
+                "in_window": token < 40,
+            }
+            for token in tokens
+        ]
+        scores = [0.2, 0.4, 0.6]
+        sequences.append({**name, "tokens": ["x"] * 62, "step_ends": ends, "scores": scores})
+    write_rows(folder / "rows.jsonl", rows)
+    write_rows(folder / "sequences.jsonl", sequences)
+    extra = {"layers": [0], "width": 4, "positions": positions, "window": 40}
+    manifest = {"stage": "save-acts", "settings": {}, "outputs": {}, "rows": len(rows)}
+    write_json(folder / "manifest.json", manifest | {"extra": extra})
+    out = run(Config(ds_names=("math-rm-toy",)), Settings(data_dir=tmp_path))
+    found = {float(row["start"]) for row in patterns(out) if row["by"] == "step length"}
+    assert sorted(found) == lengths
+    assert {row["window"] for row in patterns(out)} == {"beyond"}
+
+
 def make_generations(path: Path, *, scored: bool) -> None:
     rows = []
     for number in range(10):

@@ -26,6 +26,9 @@ class DataSet(NamedTuple):
     name: str
     store: ActStore
     every_token: bool  # False where only step ends were captured
+    tagged: bool
+    """Whether a step ends at a tag, one and the same token. A policy, and a PRM that is read at the
+    last token of a step, has none."""
 
 
 class FiredRows(NamedTuple):
@@ -70,8 +73,10 @@ def open_data_set(name: str, store: ActStore) -> DataSet:
     Raises: MissingInput; BadRecord where a row has no sequence.
     """
     every_token, n_sequences = False, len(store.sequences)
+    end_ids: set[int] = set()
     for rows in store.row_groups():
         every_token |= not bool(rows.step_end_N.all())
+        end_ids.update(np.unique(rows.token_id_N[rows.step_end_N]).tolist())
         orphans = np.flatnonzero((rows.sequence_N < 0) | (rows.sequence_N >= n_sequences))
         if len(orphans):
             problem = rows.problems[int(rows.problem_N[orphans[0]])]
@@ -79,7 +84,8 @@ def open_data_set(name: str, store: ActStore) -> DataSet:
                 f"{store.folder}: no sequence for trace {rows.trace_N[orphans[0]]} of {problem};"
                 " re-run invoke save-acts"
             )
-    return DataSet(name, store, every_token)
+    tagged = store.info.mode == "rm" and len(end_ids) <= 1
+    return DataSet(name, store, every_token, tagged)
 
 
 @final
@@ -87,12 +93,15 @@ class RowTexts:
     """What each row of a data set stands for, read along with the rows: a position in `texts`,
     which grows, and the category of that text.
 
-    With every token captured, a row at a step end is a `step_tag`. Where only step ends were
-    captured, each stands for the token before its step tag.
+    With every token captured, a row at a step tag is a `step_tag`. Where only step ends were
+    captured, each stands for the token before its step tag. Without tags a step end is a token of
+    the step, and stands for itself.
     """
 
     def __init__(self, data: DataSet) -> None:
-        self._reader, self._every_token = data.store.sequences.text_reader(), data.every_token
+        self._reader = data.store.sequences.text_reader()
+        self._marks_tags = data.tagged and data.every_token
+        self._hides_tags = data.tagged and not data.every_token
         self._category = np.zeros(0, dtype=np.uint8)
 
     @property
@@ -101,12 +110,12 @@ class RowTexts:
 
     def read(self, rows: RowTable) -> tuple[np.ndarray, np.ndarray]:
         """Return the text and the category of each row, as positions in `texts` and CATEGORIES."""
-        back_N = 0 if self._every_token else rows.step_end_N
+        back_N = rows.step_end_N if self._hides_tags else 0
         text_N = self._reader.read(rows.sequence_N, np.maximum(0, rows.token_N - back_N))
         new = [CATEGORIES.index(category_of(text)) for text in self.texts[len(self._category) :]]
         self._category = np.append(self._category, np.array(new, dtype=np.uint8))
         category_N = self._category[text_N]
-        if self._every_token:
+        if self._marks_tags:
             category_N[rows.step_end_N] = CATEGORIES.index("step_tag")
         return text_N, category_N
 

@@ -166,6 +166,7 @@ def _write(
     """Write what was found of every rule; return the files."""
     from rewardscope.interventions.score_pairs import READINGS, effect_of
     from rewardscope.problems.pairs import kinds_of
+    from rewardscope.storage.effect_files import write_effects
 
     from rewardscope.storage.effect_files import write_effects
 

@@ -34,48 +34,58 @@ class ScoredTraces(NamedTuple):
 def read_folder(folder: Path) -> ScoredTraces:
     """Read a folder of save-acts.
 
-    A first step's length is known only where the tokens before its end were kept.
+    A first step's length is known only where all tokens before its end were kept, which of a sample
+    of tokens nobody can tell.
     """
     from rewardscope.probes.patterns import ScoredTrace
     from rewardscope.storage.acts import ActStore
 
     store = ActStore(folder)
-    first_S, in_window_S = _first_tokens(store)
+    kept, window = _kept_tokens(store), store.info.window
     traces, without = [], 0
     for number, sequence in enumerate(store.sequences.without_texts()):
-        ends, before = sequence.step_ends, int(first_S[number])
+        ends, first = sequence.step_ends, int(kept.first_S[number])
         if not sequence.scores:
             without += 1
             continue
+        # folders of older versions do not say which tokens they hold
+        all_kept = first < ends[0] and kept.count_S[number] == ends[-1] - first + 1
+        if store.info.positions is not None:
+            all_kept = store.info.positions == "all-tokens"
         lengths = [
-            ends[0] - before + 1 if before < ends[0] else math.nan,
+            ends[0] - first + 1 if all_kept else math.nan,
             *(b - a for a, b in pairwise(ends)),
         ]
+        in_window = bool(kept.in_window_S[number]) if window is None else ends[-1] < window
         traces.append(
             ScoredTrace(
-                sequence.problem,
-                sequence.scores,
-                tuple(lengths),
-                sequence.correct,
-                bool(in_window_S[number]),
+                sequence.problem, sequence.scores, tuple(lengths), sequence.correct, in_window
             )
         )
     return ScoredTraces(policy_of(folder), traces, without, "tokens")
 
 
-def _first_tokens(store: "ActStore") -> "tuple[np.ndarray, np.ndarray]":
-    """Return for each sequence the first position that was kept (a large number for none), and
-    whether all of them are within the window.
+class _KeptTokens(NamedTuple):
+    """Of each sequence: the first position that was kept (a large number for none), how many were,
+    and whether all of them are within the window.
     """
+
+    first_S: "np.ndarray"
+    count_S: "np.ndarray"
+    in_window_S: "np.ndarray"
+
+
+def _kept_tokens(store: "ActStore") -> _KeptTokens:
     import numpy as np
 
-    n_sequences = len(store.sequences)
-    first_S, in_window_S = np.full(n_sequences, sys.maxsize), np.ones(n_sequences, dtype=bool)
+    n = len(store.sequences)
+    kept = _KeptTokens(np.full(n, sys.maxsize), np.zeros(n, dtype=np.int64), np.ones(n, dtype=bool))
     for rows in store.row_groups():
         known = rows.sequence_N >= 0
-        np.minimum.at(first_S, rows.sequence_N[known], rows.token_N[known])
-        in_window_S[rows.sequence_N[known & ~rows.in_window_N]] = False
-    return first_S, in_window_S
+        np.minimum.at(kept.first_S, rows.sequence_N[known], rows.token_N[known])
+        np.add.at(kept.count_S, rows.sequence_N[known], 1)
+        kept.in_window_S[rows.sequence_N[known & ~rows.in_window_N]] = False
+    return kept
 
 
 def read_generations(

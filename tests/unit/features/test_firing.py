@@ -1,5 +1,7 @@
+import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -94,3 +96,29 @@ def test_with_step_ends_only_a_row_stands_for_the_token_before_its_tag(tmp_path:
         ("\n", "whitespace"),
         ("7", "digit"),
     ]
+
+
+@pytest.mark.parametrize("every_token", [True, False])
+@pytest.mark.parametrize(
+    ("mode", "last"),
+    [("lm", (".", ".")), ("lm", (".", "]]")), ("rm", (".", "]]"))],
+    ids=["a policy, one kind of end", "a policy", "a PRM without tags"],
+)
+def test_without_tags_a_step_end_stands_for_itself(
+    tmp_path: Path, mode: str, last: tuple[str, str], every_token: bool
+) -> None:
+    rows, sequences = make_rows([["Wait", last[0]], ["7", last[1]]])
+    rows = [row._replace(is_step_end=row.token == 1) for row in rows]
+    rows = [row for row in rows if every_token or row.is_step_end]
+    sequences = [msgspec.structs.replace(one, step_ends=(1,), scores=(0.5,)) for one in sequences]
+    folder = write_acts(tmp_path / "a", Acts({0: torch.zeros(len(rows), WIDTH)}, rows, sequences))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["extra"]["mode"] = mode
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    data = open_data_set("a", ActStore(folder))
+    reader = RowTexts(data)
+    text_N, category_N = reader.read(data.store.rows)
+    found = [(reader.texts[t], CATEGORIES[c]) for t, c in zip(text_N, category_N, strict=True)]
+    ends = [(text, "punctuation") for text in last]
+    assert [pair for pair in found if pair[0] in last] == ends
+    assert len(found) == (4 if every_token else 2)
