@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from figures.names import SEARCHES, made
+from figures.names import SEARCHES, measured
 from figures.reports import MetricsReport
 from figures.style import COLOURS, Drawn, canvas, draw_bar, drawn, finish, write_above
 from rewardscope.errors import MissingInput
@@ -44,7 +44,7 @@ def find(settings: Settings) -> list[Path]:
 
 def read_bars(path: Path) -> list[Bar]:
     """Return the bars of one metrics file; the generations beside it name policy and data set."""
-    source = made(path.parent, path.name.removesuffix(".metrics.json"))
+    source = measured(path)
     report = read_json_as(path, MetricsReport)
     metrics, most = report.metrics, report.traces_per_problem[0]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from figures.names import SEARCHES, made
+from figures.names import SEARCHES, measured
 from figures.reports import Budget, MetricsReport
 from figures.style import COLOURS, GREY, canvas, draw_point, drawn, finish, log_x_axis
 from rewardscope.errors import MissingInput
@@ -53,7 +53,7 @@ def draw(paths: list[Path]) -> Figure:
                 draw_point(panel, x, estimate, colour=colour, label=name, marker=marker)
         budget = found.budget_flops / GIGA
         panel.axvline(budget, color=GREY, linewidth=0.8, linestyle=":")
-        source = made(path.parent, path.name.removesuffix(".metrics.json"))
+        source = measured(path)
         title = f"{source.policy} on {source.dataset}" if source.dataset else source.policy
         panel.set(title=f"{title}, {found.problems} problems", ylim=(0, 1.02))
         panel.set_xlabel("operations a problem, GFLOPs")

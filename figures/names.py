@@ -38,6 +38,19 @@ def made(data_dir: Path, name: str) -> Made:
     return Made(stem.removesuffix(f"_{dataset}") if dataset else stem, dataset, by)
 
 
+def measured(metrics: Path) -> Made:
+    """Return what the generations that a metrics file measures are from.
+
+    They are named in its manifest, whatever `--name` the metrics have.
+    """
+    inputs = (read_manifest(metrics) or Manifest()).inputs
+    if "generations" not in inputs:
+        return made(metrics.parent, metrics.name.removesuffix(".metrics.json"))
+    source = Path(inputs["generations"].source)
+    folder = source.parent if source.is_file() else metrics.parent
+    return made(folder, source.name.removesuffix(".jsonl"))
+
+
 def labels(data_dir: Path, names: Iterable[str]) -> dict[str, str]:
     """Return a label for each name of generations, or of a save-acts folder of them.
 

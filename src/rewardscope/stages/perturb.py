@@ -168,8 +168,6 @@ def _write(
     from rewardscope.problems.pairs import kinds_of
     from rewardscope.storage.effect_files import write_effects
 
-    from rewardscope.storage.effect_files import write_effects
-
     changes, apart, effects = [], [], []
     for dataset, found in scored.items():
         by_rule: dict[str, list[ScoredPair]] = {}

@@ -7,6 +7,7 @@ import pytest
 from figures import fig_accuracy, fig_search
 from rewardscope.errors import MissingInput
 from rewardscope.settings import Settings
+from rewardscope.storage.files import write_json
 from tests.unit.figures.looking import assert_readable, bars, legend, points
 from tests.unit.figures.results import estimate, write_generations, write_metrics
 
@@ -55,6 +56,22 @@ def test_the_legend_has_no_entry_for_what_is_not_drawn(data: Path) -> None:
     figure = fig_accuracy.draw(paths)
     assert legend(figure) == ["mean of the samples", "majority of the samples", "DVTS, PRM"]
     assert_readable(figure)
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["generations there", "generations gone"])
+@pytest.mark.parametrize("name", ["m_toy_dvts_prm", "m_toy_best_of_n_prm"])
+def test_a_search_is_named_by_its_method_whatever_the_metrics_are_called(
+    data: Path, name: str, kept: bool
+) -> None:
+    path = write_metrics(data, "mine", {"accuracy": estimate(0.5, 0.4, 0.6)}, traces=4)
+    source = data / f"{name}.jsonl"
+    inputs = {"generations": {"source": str(source), "digest": ""}}
+    write_json(data / "mine.metrics.json.manifest.json", {"inputs": inputs, "outputs": {}})
+    if not kept:
+        source.unlink()
+        source.with_name(f"{source.name}.manifest.json").unlink()
+    figure = fig_accuracy.draw([path])
+    assert legend(figure) == [{"d": "DVTS, PRM", "b": "best of n, PRM"}[name[6]]]
 
 
 def row(by: str, vote: str, k: int, flops: float, accuracy: dict) -> dict:
