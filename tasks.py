@@ -20,7 +20,8 @@ def _all_tasks() -> Collection:
 
     install()
     tasks = add_tasks(Collection(), STAGES)
-    tasks.add_task(shell_task("test", "Run the tests, on every core.", TEST))
+    real = {"real": "also those with a real model, which is fetched, on real traces (tests/real)"}
+    tasks.add_task(shell_task("test", "Run the tests, on every core.", TEST, switches=real))
     dev = Collection("dev")
     check = ("ruff check .", "ruff format --check .", "pyright")
     dev.add_task(shell_task("check", "Check style and types: ruff and pyright.", *check))

@@ -19,6 +19,12 @@ torch.set_num_threads(1)
 pytest.register_assert_rewrite("tests.contract.engine_contract")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--real", action="store_true", help="run tests/real: a real model, which is fetched"
+    )
+
+
 @pytest.fixture(scope="session")
 def tiny_random_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a policy of 2 layers and width 64 with 256 positions.

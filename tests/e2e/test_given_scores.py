@@ -150,6 +150,24 @@ def test_wrong_names_and_files_without_scores_or_labels_are_one_line(tmp_path, s
         reward_patterns.run(reward_patterns.Config(ds_names=("bare",), by="generator"), settings)
 
 
+def test_two_results_on_the_same_file_are_compared(settings, imported):
+    with pytest.raises(MissingInput, match=r"--against bad: .*has no report"):
+        against = prm_bench.Config(files=(str(imported),), scores="good", against=("bad",))
+        prm_bench.run(against, settings)
+    prm_bench.run(prm_bench.Config(files=(str(imported),), scores="bad"), settings)
+    report = read_json(prm_bench.run(against, settings))
+    (beside,) = report["against"]
+    assert (beside["other"], beside["solutions"], beside["steps"]) == ("bad", 24, 72)
+    # "bad" says wrong of the first step alone, "good" of none but the last two of the wrong half
+    assert beside["same_verdict"]["value"] == pytest.approx((72 - 24 - 24) / 72)
+    assert beside["f1_difference"]["value"] == 1
+    assert beside["first_errors_found"]["this alone"]["value"] == 1
+    generators = [e for e in report["steps"]["errors"] if e["by"] == "generator"]
+    assert [e["group"] for e in generators] == ["first", "second"]
+    assert {e["false_positive"]["value"] for e in generators} == {0}
+    assert report["steps"]["first_error"]["auroc"]["value"] == 1
+
+
 def test_items_without_scores_or_labels_are_counted(tmp_path, settings):
     rows = items()
     del rows[3]["scores"]["good"], rows[5]["first_error"]

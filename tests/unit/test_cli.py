@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
 from invoke.collection import Collection
+from invoke.context import Context
 
-from rewardscope.cli import Program, add_tasks, stage_task
+from rewardscope.cli import Program, add_tasks, shell_task, stage_task
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, as_flags, option
 
@@ -195,3 +197,16 @@ def test_a_reader_that_goes_away_ends_the_help_in_silence() -> None:
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
+
+
+def test_a_shell_task_hands_its_switches_to_its_first_command(monkeypatch):
+    ran = []
+    monkeypatch.setattr(
+        "rewardscope.cli.tasks.subprocess.run",
+        lambda command, **_: ran.append(command[1:]) or SimpleNamespace(returncode=0),
+    )
+    task = shell_task("x", "Do it.", "pytest a", "pyright", switches={"real": "more"})
+    task(Context())
+    task(Context(), real=True)
+    plain = [["-m", "pytest", "a"], ["-m", "pyright"]]
+    assert ran == [*plain, ["-m", "pytest", "a", "--real"], ["-m", "pyright"]]

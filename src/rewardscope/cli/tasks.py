@@ -119,23 +119,32 @@ def _line(text: str) -> str:
     return printable(" ".join(text.splitlines()), keep="")
 
 
-def shell_task(name: str, summary: str, *commands: str) -> Task:
+def shell_task(
+    name: str, summary: str, *commands: str, switches: Mapping[str, str] | None = None
+) -> Task:
     """Return a task that runs commands of the project's own environment in turn and stops at the
-    first that fails.
+    first that fails. `switches` are flags, with their help, that are handed to the first.
     """
+    helps = switches or {}
 
-    def body(_context: Context) -> None:
+    def body(_context: Context, **given: bool) -> None:
         # Many processes that import torch: without compiled modules each would take seconds more.
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        for command in commands:
+        chosen = [f"--{switch}" for switch, on in given.items() if on]
+        for number, command in enumerate(commands):
             program, *arguments = command.split()
             module = [sys.executable] if program == "python" else [sys.executable, "-m", program]
+            more = chosen if number == 0 else []
             with stops_raise():
                 code = subprocess.run(
-                    [*module, *arguments], cwd=PROJECT, env=environment, check=False
+                    [*module, *arguments, *more], cwd=PROJECT, env=environment, check=False
                 ).returncode
             if code != 0:
                 raise Exit(f"{name}: {command} failed", code=code)
 
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter("_context", kind)]
+    parameters += [inspect.Parameter(switch, kind, default=False) for switch in helps]
+    body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     body.__doc__ = summary
-    return Task(body, name=name)
+    return Task(body, name=name, help=dict(helps), auto_shortflags=False)

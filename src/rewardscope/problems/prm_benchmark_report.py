@@ -36,7 +36,7 @@ def report(scored: Sequence[ScoredSolution], *, threshold: float, seed: int) -> 
 
 
 def _processbench(scored: Sequence[ScoredSolution], threshold: float, seed: int) -> dict[str, Any]:
-    names, counts_GCK = _counts(
+    names, counts_GCK = counts_by_question(
         scored, [processbench_counts(solution, scores, threshold) for solution, scores in scored]
     )
     subsets = {}
@@ -57,7 +57,7 @@ def _processbench(scored: Sequence[ScoredSolution], threshold: float, seed: int)
 
 
 def _prmbench(scored: Sequence[ScoredSolution], threshold: float, seed: int) -> dict[str, Any]:
-    names, counts_GCK = _counts(
+    names, counts_GCK = counts_by_question(
         scored, [prmbench_counts(solution, scores, threshold) for solution, scores in scored]
     )
 
@@ -90,7 +90,7 @@ def _prmbench(scored: Sequence[ScoredSolution], threshold: float, seed: int) -> 
     }
 
 
-def _counts(
+def counts_by_question(
     scored: Sequence[ScoredSolution], counts: Sequence[np.ndarray]
 ) -> tuple[list[str], np.ndarray]:
     """Return the categories, and the counts [problems, categories, 4]: the solutions of one

@@ -1,37 +1,20 @@
 """`prm-bench`: how well a PRM finds wrong steps, on ProcessBench and PRMBench."""
 
-import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rewardscope.errors import ConfigError
-from rewardscope.log import get_logger, show
-from rewardscope.paths import prm_bench_dir, prm_bench_report_file, prm_bench_scores_file, slug
+from rewardscope.errors import ConfigError, MissingInput
+from rewardscope.paths import prm_bench_dir, prm_bench_report_file, prm_bench_scores_file
 from rewardscope.prms import DEFAULT_PRM, Beyond, PrmEngineName
-from rewardscope.records import Estimate
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, distinct, given_files, option
-from rewardscope.stages.prm_bench_rows import with_scores
-from rewardscope.stages.prm_bench_scoring import (
-    REPEATED,
-    UNLABELLED,
-    Given,
-    Scoring,
-    score_all,
-    take_given,
-    threshold_of,
-)
-from rewardscope.stages.prm_bench_tables import benchmark_table
-from rewardscope.storage.files import write_json
-from rewardscope.storage.manifests import read_finished
+from rewardscope.stages.prm_bench_report import Kept, report
+from rewardscope.stages.prm_bench_scoring import Given, Scoring, score_all, take_given
 
 if TYPE_CHECKING:
-    from rewardscope.problems.prm_benchmarks import LabelledSolutions
-
-BEYOND = "item with a wrong step after its last one, which counts for nothing"
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +25,9 @@ class Config(StageConfig):
     invoke prm-bench --prm P FILE ... ProcessBench files hold problem, steps, label; PRMBench files
     modified_question, modified_process, error_steps, classification. A step is taken for wrong
     where it does not score above the threshold. Scores go to prm-bench/<PRM>/<file>.jsonl and are
-    kept per solution; the metrics of all the files to report.json there.
+    kept per solution; the metrics of all the files to report.json there, with where the PRM errs
+    (by step number, length, generator), its calibration, and what its scores add to the position.
+    Imported traces with labels, and scores that are in the files (--scores), serve as well.
     """
 
     files: tuple[str, ...] = option(
@@ -58,6 +43,9 @@ class Config(StageConfig):
     )
     name: str | None = option(
         None, help="stands for the PRM in the folder of the result", key=False
+    )
+    against: tuple[str, ...] = option(
+        (), help="PRMs, or names of scores, whose results on the same files it is compared with"
     )
     threshold: float | None = option(
         None,
@@ -104,6 +92,7 @@ def run(config: Config, settings: Settings) -> Path:
     sources = given_files(config.files)
     prm = config.scores or config.prm or DEFAULT_PRM
     folder = prm_bench_dir(settings.data_dir, config.name or prm)
+    others = [_other(name, settings) for name in config.against]
     outs = [prm_bench_scores_file(folder, source) for source in sources]
     distinct("--files", config.files, outs)
     scoring = _scoring(config)
@@ -131,7 +120,23 @@ def run(config: Config, settings: Settings) -> Path:
             chunk=config.chunk,
             threshold=config.threshold,
         )
-    return _report(outs, read, config=config, prm=prm, out=prm_bench_report_file(folder))
+    return report(
+        [Kept(path, labelled) for path, labelled in zip(outs, read, strict=True)],
+        config,
+        prm=prm,
+        others=others,
+        threshold=config.threshold,
+        seed=config.seed,
+        out=prm_bench_report_file(folder),
+    )
+
+
+def _other(name: str, settings: Settings) -> Path:
+    """Return the folder of another result. Raises: MissingInput."""
+    folder = prm_bench_dir(settings.data_dir, name)
+    if not prm_bench_report_file(folder).is_file():
+        raise MissingInput(f"--against {name}: {folder} has no report; run invoke prm-bench for it")
+    return folder
 
 
 def _scoring(config: Config) -> Scoring | Given:
@@ -143,76 +148,3 @@ def _scoring(config: Config) -> Scoring | Given:
         beyond_window=config.beyond_window,
         force=config.force,
     )
-
-
-def _report(
-    outs: Sequence[Path],
-    read: Sequence["LabelledSolutions"],
-    *,
-    config: Config,
-    prm: str,
-    out: Path,
-) -> Path:
-    """Compute the metrics from the kept scores, write and print them.
-
-    It takes seconds, so it is always made anew.
-    """
-    from rewardscope.problems.prm_benchmark_report import report
-
-    stage = Stage(
-        "prm-bench-report",
-        dataclasses.replace(config, force=True),
-        inputs={slug(path): path for path in outs},
-        out=out,
-    )
-    stage.is_done()
-    with stage:
-        extras = {slug(path): read_finished(path).extra for path in outs}
-        bounds = next(iter(extras.values()))["score_range"]
-        threshold = threshold_of(config.threshold, bounds, prm=prm)
-        scored = [
-            pair
-            for path, labelled in zip(outs, read, strict=True)
-            for pair in with_scores(path, labelled, within=False)
-        ]
-        within = [
-            pair
-            for path, labelled in zip(outs, read, strict=True)
-            for pair in with_scores(path, labelled, within=True)
-        ]
-        for path, labelled in zip(outs, read, strict=True):
-            for reason, ids in (
-                (REPEATED, labelled.repeated),
-                (BEYOND, labelled.beyond),
-                (UNLABELLED, labelled.unlabelled),
-            ):
-                if ids:
-                    get_logger().warning(
-                        f"prm-bench: {slug(path)}: {len(ids)} times {reason}: {', '.join(ids)}"
-                    )
-        found = {
-            "prm": prm,
-            "threshold": threshold,
-            "solutions": len(scored),
-            "left_out": {name: extra["refused"] for name, extra in extras.items()},
-            "repeated": {
-                slug(path): labelled.repeated for path, labelled in zip(outs, read, strict=True)
-            },
-            "wrong_step_beyond_the_last": {
-                slug(path): labelled.beyond for path, labelled in zip(outs, read, strict=True)
-            },
-            **_as_json(report(scored, threshold=threshold, seed=config.seed)),
-            "beyond_window": len(scored) - len(within),
-        }
-        if 0 < len(within) < len(scored):
-            found["within_window"] = _as_json(report(within, threshold=threshold, seed=config.seed))
-        write_json(stage.work, found)
-        stage.finish([stage.work], rows=len(scored))
-    show(benchmark_table(found, out))
-    return out
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, Estimate):
-        return dataclasses.asdict(value)
-    return {k: _as_json(v) for k, v in value.items()} if isinstance(value, dict) else value
