@@ -151,8 +151,8 @@ def test_wrong_names_and_files_without_scores_or_labels_are_one_line(tmp_path, s
 
 
 def test_two_results_on_the_same_file_are_compared(settings, imported):
+    against = prm_bench.Config(files=(str(imported),), scores="good", against=("bad",))
     with pytest.raises(MissingInput, match=r"--against bad: .*has no report"):
-        against = prm_bench.Config(files=(str(imported),), scores="good", against=("bad",))
         prm_bench.run(against, settings)
     prm_bench.run(prm_bench.Config(files=(str(imported),), scores="bad"), settings)
     report = read_json(prm_bench.run(against, settings))

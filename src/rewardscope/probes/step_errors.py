@@ -31,7 +31,7 @@ NUMBER, LENGTH, GENERATOR, STYLE, SUBSET = (
 )
 GROUPS = "groups"
 BINS = 8  # of step length
-NUMBER_STARTS = (1, 2, 3, 4, 5, 6, 8, 11, 16, 24)  # of bins of step number
+NUMBER_STARTS = (1, 2, 3, 4, 5, 6, 8, 11)  # of bins of step number; the last one is open
 MIN_WRONG = 10  # steps of a number, for an AUROC of it
 REACH = 4  # steps before and after the first wrong one
 POSITIONS = 8  # bins of relative position

@@ -19,6 +19,7 @@ from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
 from rewardscope.stages import answer_sources
 from rewardscope.stages.equal_compute import Measured, compare
+from rewardscope.stages.format_values import of_format
 from rewardscope.stages.judging import Graded, count_verdicts, judge
 from rewardscope.stages.measures import (
     estimated,
@@ -221,6 +222,7 @@ def _report(
             name: asdict(estimate) for name, estimate in of_costs(solved, seed=config.seed).items()
         },
         "windows": of_windows(solved, strict, seed=config.seed),
+        "format": of_format(solved, seed=config.seed),
         "verdicts": {grading: count_verdicts(each) for grading, each in judged.items()},
         "published": _against_published(solved, strict, config.seed),
         "chosen_correct": {

@@ -7,6 +7,7 @@ from typing import Any
 from rewardscope.records import Estimate
 from rewardscope.stages import answer_sources
 from rewardscope.stages.equal_compute import show_comparison
+from rewardscope.stages.format_values import format_table
 from rewardscope.storage.tables import read_json_as, show_table, shown
 
 _MEANING = (
@@ -58,6 +59,7 @@ def metrics_table(path: Path) -> str:
         _MEANING,
         *answer_sources.lines(report),
         _cost_table(report["cost"]),
+        *([format_table(report["format"])] if "format" in report else []),
         *_window_lines(report["windows"]),
     ]
     if report["equal_compute"]:
