@@ -1,0 +1,46 @@
+"""The chain on real traces with a real model, end to end; `invoke test --real` asks for it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rewardscope.records import Estimate
+from tests.real.chain import TRACES, run
+from tests.real.smollm2 import NAME, weights
+
+
+@pytest.fixture(scope="module")
+def asked_for(request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("--real"):
+        pytest.skip("a real model is fetched and run for minutes; ask with --real")
+    if not TRACES.is_dir():
+        pytest.skip("the real traces are not here: they are no part of the project")
+
+
+@pytest.mark.usefixtures("asked_for")
+@pytest.mark.filterwarnings("default")  # of libraries that load real weights
+def test_real_traces_go_through_the_chain_with_a_real_model(tmp_path: Path) -> None:
+    found = run(tmp_path / "data", problems=12, characters=600)
+    print(json.dumps(found, indent=1))
+    for name in ("tiny-prm", NAME):
+        fvu = Estimate(**found[name]["quality"]["fvu"])
+        assert 0 < fvu.value < 1
+        assert (Path(found[name]["dash"]) / "index.html").is_file()
+        assert Path(found[name]["diff"]).is_file()
+
+
+@pytest.mark.usefixtures("asked_for")
+@pytest.mark.filterwarnings("default")
+def test_the_weights_of_the_wheel_are_those_of_a_model_that_can_add() -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = weights()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    question = [{"role": "user", "content": "What is 2+3?"}]
+    prompt = tokenizer.apply_chat_template(
+        question, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+    )
+    ids = model.generate(**prompt, max_new_tokens=24, do_sample=False)
+    assert "5" in tokenizer.decode(ids[0, prompt["input_ids"].shape[1] :])
