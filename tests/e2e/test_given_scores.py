@@ -115,8 +115,8 @@ def test_votes_and_patterns_take_the_scores_of_the_name(settings, imported):
     config = reward_patterns.Config(ds_names=("toy",), scores="good", by="generator")
     counts = read_json(reward_patterns.run(config, settings) / "report.json")["counts"]
     assert [(c["policy"], c["right"], c["wrong"]) for c in counts] == [
-        ("first", 6, 6),
-        ("second", 6, 6),
+        ("first, good", 6, 6),
+        ("second, good", 6, 6),
     ]
 
 

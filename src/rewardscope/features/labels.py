@@ -9,17 +9,15 @@ the base rate, the share of the label's tokens among all, and what counts is sel
 (purity - base) / (1 - base), 0 for a blind feature and 1 for one that fires nowhere else.
 """
 
-import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardscope.features.categories import category_of
 from rewardscope.features.firing import DataSet, FiredRows
-from rewardscope.features.label_rules import LABELS, OF_TOKEN, PHRASES
+from rewardscope.features.label_rules import LABELS
+from rewardscope.features.token_labels import label_codes
 from rewardscope.statistics.intervals import MIN_PROBLEMS
 from rewardscope.statistics.shares import Shares, score_ends, shares_of_sums
 
@@ -29,35 +27,6 @@ MAX_GROUPS = 64  # of problems: bounds what is held, whatever the number of prob
 MIN_FIRING = 5  # groups in which a feature fires, for an interval
 LEAST_SELECTIVITY = 0.5
 TOP_CONTEXTS = 20
-_SPECIAL = LABELS.index("special")
-_PATTERNS = [
-    (LABELS.index(label), re.compile("|".join(patterns), re.IGNORECASE))
-    for label, patterns in reversed(PHRASES)
-]
-
-
-@lru_cache(maxsize=1 << 17)
-def _of_token(text: str) -> int:
-    return LABELS.index(OF_TOKEN[category_of(text)])
-
-
-def label_codes(tokens: Sequence[str], *, tags: Sequence[int] = ()) -> NDArray[np.uint8]:
-    """Return the label [T] of each token, as positions in LABELS; those at `tags` are special."""
-    code_T = np.array([_of_token(text) for text in tokens], dtype=np.uint8)
-    special_T = code_T == _SPECIAL
-    start_T = np.cumsum([0, *map(len, tokens)])
-    text = "".join(tokens)
-    for code, pattern in _PATTERNS:
-        spans = np.array([match.span() for match in pattern.finditer(text)]).reshape(-1, 2)
-        first = np.searchsorted(start_T, spans[:, 0], side="right") - 1
-        last = np.searchsorted(start_T, spans[:, 1], side="left")
-        touched = np.zeros(len(start_T), dtype=np.int64)
-        np.add.at(touched, first, 1)
-        np.add.at(touched, last, -1)
-        code_T[np.cumsum(touched)[:-1] > 0] = code
-    code_T[special_T] = _SPECIAL
-    code_T[list(tags)] = _SPECIAL
-    return code_T
 
 
 class _LabelledRows:

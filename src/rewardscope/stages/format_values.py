@@ -24,7 +24,7 @@ def of_format(solved: Sequence[SolvedProblem], *, seed: int) -> dict[str, Any]:
     found = {}
     for name in dict.fromkeys(name for row in per_problem for name in row):
         values = [row.get(name, 0.0) for row in per_problem]
-        estimate = amount if name in ("steps", "characters_per_step") else share
+        estimate = share if name == "boxed" else amount
         found[name] = asdict(estimate(values, seed=seed))
     return found
 
@@ -37,7 +37,7 @@ def _of_problem(row: SolvedProblem) -> dict[str, float]:
 
 def _of_trace(steps: Sequence[str], delimiter: str) -> dict[str, float]:
     from rewardscope.features.label_rules import LABELS
-    from rewardscope.features.labels import label_codes
+    from rewardscope.features.token_labels import label_codes
 
     text = delimiter.join(steps)
     pieces = _PIECE.findall(text)

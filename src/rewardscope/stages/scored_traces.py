@@ -103,7 +103,7 @@ def read_generations(
     without: Counter[str] = Counter()
     for solved in with_scores_of(read_solved(path), scores, source=path, needed=True):
         for trace in solved.traces:
-            group = _group(solved, trace, by, path)
+            group = _group(solved, trace, by, path) + (f", {scores}" if scores else "")
             its_traces = traces.setdefault(group, [])
             if not trace.scores:
                 without[group] += 1
