@@ -193,8 +193,6 @@ def _write(
         folder / "pairs.jsonl", (_row(name, *p) for name, all_ in scored.items() for p in all_)
     )
     show(perturb_tables(changes, apart))
-    from rewardscope.storage.effect_files import write_effects
-
     return [*tables, folder / "pairs.jsonl", *write_effects(folder / "effects.csv", effects)]
 
 
