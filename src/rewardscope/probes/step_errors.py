@@ -75,9 +75,18 @@ def steps_of(scored: Sequence[ScoredSolution]) -> Steps:
             relative, length = (place + 0.5) / len(scores), len(solution.steps[place])
             rows.append((score, wrong, place + 1, relative, length, place - first, question))
             names.append((solution.generator, solution.style, solution.category))
-    columns = np.array(rows, dtype=np.float64).T
+    score, wrong, number, relative, length, offset, question_N = np.array(rows, dtype=np.float64).T
     by_group = zip((GENERATOR, STYLE, SUBSET), np.array(names).T, strict=True)
-    return Steps(*columns[:-1], columns[-1].astype(np.int64), dict(by_group))
+    return Steps(
+        score=score,
+        wrong=wrong,
+        number=number,
+        relative=relative,
+        length=length,
+        offset=offset,
+        question=question_N.astype(np.int64),
+        groups=dict(by_group),
+    )
 
 
 def step_report(
