@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_the_weights_of_the_wheel_are_those_of_a_model_that_can_add() -> None:
 
     folder = weights()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = LlamaForCausalLM.from_pretrained(folder)
+    model: Any = LlamaForCausalLM.from_pretrained(folder)
     question = [{"role": "user", "content": "What is 2+3?"}]
     prompt = tokenizer.apply_chat_template(
         question, add_generation_prompt=True, return_dict=True, return_tensors="pt"
