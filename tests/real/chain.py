@@ -17,6 +17,7 @@ from rewardscope.settings import Settings
 from rewardscope.stages import (
     dash,
     feature_diff,
+    feature_label,
     import_traces,
     metrics,
     reward_patterns,
@@ -29,6 +30,7 @@ from tests.real.smollm2 import NAME, weights
 TRACES = Path(__file__).parents[2] / "../shared/data/traces"
 PREFIX = "gsm8k_"
 STYLES = ("reasoning", "instruct")
+FREEZES = ("none", "decoder")  # an SAE, and random directions beside it
 
 
 class Reader(NamedTuple):
@@ -114,23 +116,27 @@ def _of_reader(
             lambda configs=configs: [save_acts.run(config, settings) for config in configs],
         )
         acts[style] = tuple(str(folder) for folder in folders)
-    sae = f"sae-{reader.name}"
-    trained = train_sae.Config(
-        ds_names=(*acts["reasoning"], *acts["instruct"]), run=sae, expansion=4, k="16", epochs=3
-    )
-    checkpoint = timed(f"train-sae {reader.name}", lambda: train_sae.run(trained, settings))
-    diff = feature_diff.Config(
-        reasoning=acts["reasoning"], instruct=acts["instruct"], sae=str(checkpoint), part=1, total=1
-    )
-    table = timed(f"feature-diff {reader.name}", lambda: feature_diff.run(diff, settings))
-    page = dash.Config(
-        ds_names=(*acts["reasoning"], *acts["instruct"]), sae=str(checkpoint), top=50
-    )
-    shown = timed(f"dash {reader.name}", lambda: dash.run(page, settings))
-    quality = read_json(checkpoint / f"layer_{reader.layer:02d}" / "quality.json")
-    report = {"quality": quality, "diff": str(table), "dash": str(shown)}
+    every = (*acts["reasoning"], *acts["instruct"])
+    report: dict[str, Any] = {}
+    for freeze in FREEZES:
+        run_name = f"sae-{reader.name}" + ("" if freeze == "none" else f"-{freeze}")
+        trained = train_sae.Config(
+            ds_names=every, run=run_name, expansion=4, k="16", epochs=3, freeze=freeze
+        )
+        sae = str(timed(f"train-sae {run_name}", lambda c=trained: train_sae.run(c, settings)))
+        diff = feature_diff.Config(
+            reasoning=acts["reasoning"], instruct=acts["instruct"], sae=sae, part=1, total=1
+        )
+        table = timed(f"feature-diff {run_name}", lambda c=diff: feature_diff.run(c, settings))
+        label = feature_label.Config(ds_names=every, sae=sae)
+        labels = timed(f"feature-label {run_name}", lambda c=label: feature_label.run(c, settings))
+        quality = read_json(Path(sae) / f"layer_{reader.layer:02d}" / "quality.json")
+        report[freeze] = {"quality": quality, "diff": str(table), "labels": str(labels)}
+    learned = str(settings.sae_checkpoint_dir / f"sae-{reader.name}")
+    page = dash.Config(ds_names=every, sae=learned, top=50)
+    report["dash"] = str(timed(f"dash {reader.name}", lambda: dash.run(page, settings)))
     if reader.mode == "rm":
-        patterns = reward_patterns.Config(ds_names=(*acts["reasoning"], *acts["instruct"]))
+        patterns = reward_patterns.Config(ds_names=every)
         timed("reward-patterns", lambda: reward_patterns.run(patterns, settings))
     return report
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rewardscope.records import Estimate
-from tests.real.chain import TRACES, run
+from tests.real.chain import FREEZES, TRACES, run
 from tests.real.smollm2 import NAME, weights
 
 
@@ -25,10 +25,11 @@ def test_real_traces_go_through_the_chain_with_a_real_model(tmp_path: Path) -> N
     found = run(tmp_path / "data", problems=12, characters=600)
     print(json.dumps(found, indent=1))
     for name in ("tiny-prm", NAME):
-        fvu = Estimate(**found[name]["quality"]["fvu"])
-        assert 0 < fvu.value < 1
+        fvu = {k: Estimate(**found[name][k]["quality"]["fvu"]).value for k in FREEZES}
+        assert 0 < fvu["none"] < fvu["decoder"]
+        for freeze in FREEZES:
+            assert Path(found[name][freeze]["diff"]).is_file()
         assert (Path(found[name]["dash"]) / "index.html").is_file()
-        assert Path(found[name]["diff"]).is_file()
 
 
 @pytest.mark.usefixtures("asked_for")
