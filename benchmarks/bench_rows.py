@@ -89,11 +89,11 @@ def write_store(folder: Path, n_rows: int) -> ActStore:
     stage = Stage("save-acts", StageConfig(), inputs={"generations": folder.name}, out=folder)
     rng = torch.Generator().manual_seed(len(folder.name))
     with stage:
-        files = list(write_traces(stage.work, map(trace, range(n_rows // TOKENS))))
+        files = list(write_traces(folder, map(trace, range(n_rows // TOKENS))))
         for index, start in enumerate(range(0, n_rows, SHARD_ROWS)):
             acts_ND = torch.randn(min(SHARD_ROWS, n_rows - start), WIDTH, generator=rng)
-            write_shard(shard_file(stage.work, index), {0: [acts_ND]})
-            files.append(shard_file(stage.work, index))
+            write_shard(shard_file(folder, index), {0: [acts_ND]})
+            files.append(shard_file(folder, index))
         stage.finish(files, rows=n_rows, extra={"layers": [0], "width": WIDTH})
     return ActStore(folder)
 
@@ -112,8 +112,8 @@ def write_sae(folder: Path) -> None:
     )
     stage = Stage("train-sae", StageConfig(), inputs={}, out=folder)
     with stage:
-        save_sae(stage.work / "layer_00", sae)
-        files = [path for path in (stage.work / "layer_00").iterdir() if path.is_file()]
+        save_sae(folder / "layer_00", sae)
+        files = [path for path in (folder / "layer_00").iterdir() if path.is_file()]
         stage.finish(files, rows=0, extra={"layers": [0]})
 
 

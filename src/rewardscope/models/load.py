@@ -6,23 +6,30 @@ A token for gated models comes from the environment, where huggingface_hub reads
 """
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
-from huggingface_hub import HfApi, try_to_load_from_cache
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import (
+    disable_progress_bar,
+    get_verbosity,
+    set_verbosity,
+    set_verbosity_error,
+)
 
-from rewardscope.errors import MissingInput
+from rewardscope.errors import BadRecord, MissingInput
+from rewardscope.models.names import check_model_name, check_policy, refuse_reward_model
 
 T = TypeVar("T")
-HUB_TIMEOUT = 20.0  # seconds
+# old checkpoints hold this buffer, which every model computes anew
+_COMPUTED = ("rotary_emb.inv_freq",)
+# of a checkpoint whose text model alone is read, or that predicts several tokens
+_OF_OTHER_PARTS = ("visual", "vision", "audio", "multi_modal", "image", "mtp", "masked_bias")
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -33,15 +40,83 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 def load_causal_lm(name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
     """Load a causal language model in evaluation mode from a local folder or a hub id.
 
-    Raises: MissingInput.
+    Raises: MissingInput; BadRecord where it is a reward model, or its weights are not those of its
+    config.
     """
-    model: Any = _load(
-        name,
-        lambda: AutoModelForCausalLM.from_pretrained(
-            name, dtype=dtype, use_safetensors=True, trust_remote_code=False
+    check_policy(name)
+    model: Any = load_checked(AutoModelForCausalLM, name, dtype=dtype, what="model")
+    return model.to(device)
+
+
+def load_checked(
+    model_class: Any, name: str, *, dtype: torch.dtype, what: Literal["model", "PRM"] = "PRM"
+) -> Any:
+    """Load a model of a transformers class (or Auto class) from safetensors, on the CPU, in
+    evaluation mode.
+
+    Raises: MissingInput where there are no weights; BadRecord where they do not fit the class, or
+    are no numbers: nothing is left at random.
+    """
+    disable_progress_bar()
+    verbosity = get_verbosity()
+    set_verbosity_error()  # what does not fit is said below, in one line
+    try:
+        model, info = model_class.from_pretrained(
+            name,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # files, configs and tensors each have errors of their own
+        raise MissingInput(f"{what} {name} cannot be loaded: {_reason(error)}") from None
+    finally:
+        set_verbosity(verbosity)
+    if what == "model":
+        refuse_reward_model(name, model.config.architectures or ())
+    _check_keys(name, type(model).__name__, info, what=what)
+    _check_finite(name, model, what=what)
+    return model.eval()
+
+
+def _check_keys(name: str, class_name: str, info: dict[str, Any], *, what: str) -> None:
+    ignored = _COMPUTED if what == "PRM" else _COMPUTED + _OF_OTHER_PARTS
+    wrong = {
+        "missing": sorted(info["missing_keys"]),
+        "unexpected": sorted(
+            key for key in info["unexpected_keys"] if not any(part in key for part in ignored)
         ),
+        "of another shape": sorted(key for key, *_ in info["mismatched_keys"]),
+    }
+    listed = "; ".join(
+        f"{problem}: {', '.join(keys[:4])}{' ...' if len(keys) > 4 else ''}"
+        for problem, keys in wrong.items()
+        if keys
     )
-    return model.to(device).eval()
+    if listed:
+        raise BadRecord(f"the weights of {what} {name} do not fit {class_name} ({listed})")
+
+
+def _check_finite(name: str, model: PreTrainedModel, *, what: str) -> None:
+    for key, weight in model.named_parameters():
+        if weight.is_floating_point() and weight.numel():
+            low, high = torch.aminmax(weight.detach())
+            if not (low.isfinite() and high.isfinite()):
+                raise BadRecord(
+                    f"the weights of {what} {name} are no numbers (NaN or infinity in {key}); get"
+                    " its files again"
+                )
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error of a library says, in a line, with its kind where that says more."""
+    line = " ".join(str(error).split())[:200]
+    return (
+        line
+        if line and isinstance(error, OSError | ValueError)
+        else (f"{type(error).__name__}: {line}" if line else type(error).__name__)
+    )
 
 
 def _load(name: str, read: Callable[[], T]) -> T:
@@ -50,38 +125,5 @@ def _load(name: str, read: Callable[[], T]) -> T:
     disable_progress_bar()  # a bar for seconds of reading is noise in a task and in a notebook
     try:
         return read()
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise MissingInput(f"model {name} cannot be loaded: {reason}") from None
-
-
-def check_model_name(name: str) -> None:
-    """Say at once, before anything large is read, that a model is not there.
-
-    A folder must hold a config; a hub id that is not in the local cache is looked up with one
-    request.
-    Raises: MissingInput.
-    """
-    folder = Path(name)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise MissingInput(
-                f"model folder {name} has no config.json; pass the folder that save_pretrained"
-                " wrote"
-            )
-        return
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise MissingInput(
-            f"model folder {name} is not there; pass a folder or a hub id such as"
-            " Qwen/Qwen2.5-Math-7B-Instruct"
-        )
-    try:
-        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
-            HfApi().model_info(name, timeout=HUB_TIMEOUT)
-    # the hub's client, its HTTP library and its name check each have errors of their own
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise MissingInput(
-            f"model {name} is no folder here, and the hub does not give it ({reason}); check the"
-            " name or HF_TOKEN"
-        ) from None
+    except Exception as error:  # files and configs each have errors of their own
+        raise MissingInput(f"model {name} cannot be loaded: {_reason(error)}") from None

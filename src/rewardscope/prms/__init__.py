@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from rewardscope.errors import BadRecord, UnknownName
+from rewardscope.errors import BadRecord, MissingInput, UnknownName
 from rewardscope.records import Encoded
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ class PrmAdapter(Protocol):
     score_range: tuple[float, float]  # the least and the greatest score
     # whether the tokens up to a step's end, and its score, stay when steps are appended
     incremental: bool
-    # whether the head is linear, so that there is one reward direction
-    linear_head: bool
 
     def load(self, name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
         """Load the model in evaluation mode.
@@ -156,7 +154,7 @@ def _fits(adapter: PrmAdapter, name: str, architectures: Sequence[str]) -> bool:
 
 def _architectures(name: str, known: Sequence[str]) -> list[str]:
     """Read the `architectures` of a model's config, from its folder or from the hub."""
-    from rewardscope.models.load import check_model_name
+    from rewardscope.models.names import check_model_name
 
     config = Path(name) / "config.json"
     if not config.is_file():
@@ -172,9 +170,12 @@ def _architectures(name: str, known: Sequence[str]) -> list[str]:
 def _hub_architectures(name: str, known: Sequence[str]) -> list[str]:
     from transformers import PreTrainedConfig
 
+    from rewardscope.models.names import check_model_name
+
     try:
+        check_model_name(name)  # one request; the library asks for minutes
         config, _ = PreTrainedConfig.get_config_dict(name)
-    except OSError:
+    except (MissingInput, OSError):
         raise UnknownName("PRM (not on the hub, or the hub is out of reach)", name, known) from None
     return config.get("architectures") or []
 

@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils.logging import disable_progress_bar
 
-from rewardscope.errors import BadRecord, MissingInput
+from rewardscope.errors import BadRecord
 from rewardscope.models.blocks import find_blocks, read_norm, shape_of
+from rewardscope.models.load import load_checked
 from rewardscope.models.sublayers import prove_decoder
 from rewardscope.records import Encoded
 
@@ -22,8 +22,6 @@ _PROBE_TOKENS = 16  # length of the two inputs that must score differently
 # what the chat form of Llama 3.1 shows where nobody says; later forms show today, and scores would
 # drift
 _DATE = "26 Jul 2024"
-# old checkpoints hold this buffer, which every model computes anew
-_COMPUTED = "rotary_emb.inv_freq"
 
 
 def check_texts(
@@ -85,7 +83,7 @@ def chat_text(
 ) -> str:
     """Write (role, content) turns in the tokenizer's own chat form, whose date is fixed.
 
-    Raises: BadRecord where it has none.
+    Raises: BadRecord where it has none, or one that fails or leaves out a turn.
     """
     if tokenizer.chat_template is None:
         raise BadRecord(
@@ -93,49 +91,18 @@ def chat_text(
             " needs one"
         )
     messages = [{"role": role, "content": content} for role, content in turns]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, date_string=_DATE, **options)
-    assert isinstance(text, str), type(text)
-    return text
-
-
-def load_checked(model_class: Any, name: str, *, dtype: torch.dtype) -> Any:
-    """Load a model of a transformers class (or Auto class) from safetensors, on the CPU, in
-    evaluation mode.
-
-    Raises: MissingInput where there are no weights; BadRecord where they do not fit the class:
-    nothing is left at random.
-    """
-    disable_progress_bar()
+    source = f"the chat template of {tokenizer.name_or_path}"
     try:
-        model, info = model_class.from_pretrained(
-            name,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError) as error:
-        raise MissingInput(
-            f"PRM {name} cannot be loaded: {str(error).strip().splitlines()[0]}"
-        ) from None
-    _check_keys(name, type(model).__name__, info)
-    return model.eval()
-
-
-def _check_keys(name: str, class_name: str, info: dict[str, Any]) -> None:
-    wrong = {
-        "missing": sorted(info["missing_keys"]),
-        "unexpected": sorted(key for key in info["unexpected_keys"] if not key.endswith(_COMPUTED)),
-        "of another shape": sorted(key for key, *_ in info["mismatched_keys"]),
-    }
-    listed = "; ".join(
-        f"{what}: {', '.join(keys[:4])}{' ...' if len(keys) > 4 else ''}"
-        for what, keys in wrong.items()
-        if keys
-    )
-    if listed:
-        raise BadRecord(f"the weights of PRM {name} do not fit {class_name} ({listed})")
+        text = tokenizer.apply_chat_template(messages, tokenize=False, date_string=_DATE, **options)
+    except Exception as error:  # a template is a program of someone else's
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadRecord(f"{source} cannot be rendered: {reason}") from None
+    assert isinstance(text, str), type(text)
+    for role, content in turns:
+        if content.strip() not in text:
+            shown = content.strip()[:40]
+            raise BadRecord(f"{source} leaves out or changes the {role}'s text {shown!r}")
+    return text
 
 
 def finish_loading(

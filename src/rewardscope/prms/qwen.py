@@ -20,14 +20,8 @@ from transformers import (
 )
 
 from rewardscope.errors import BadRecord
-from rewardscope.prms.common import (
-    chat_text,
-    check_texts,
-    finish_loading,
-    load_checked,
-    read_logits,
-    token_ids,
-)
+from rewardscope.models.load import load_checked
+from rewardscope.prms.common import chat_text, check_texts, finish_loading, read_logits, token_ids
 from rewardscope.records import Encoded
 
 # Shape legend: B batch, T tokens, N positions that are read, D width.
@@ -73,7 +67,6 @@ class QwenAdapter:
     marks: tuple[str, ...] = ()
     score_range: tuple[float, float] = (0.0, 1.0)
     incremental: bool = True
-    linear_head: bool = False
     system: str | None = SYSTEM
 
     def load(self, name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:

@@ -20,12 +20,12 @@ from transformers import (
 )
 
 from rewardscope.errors import BadRecord
+from rewardscope.models.load import load_checked
 from rewardscope.prms.common import (
     check_texts,
     encode_pieces,
     finish_loading,
     linear_direction,
-    load_checked,
     read_logits,
 )
 from rewardscope.records import Encoded
@@ -57,7 +57,6 @@ class SkyworkAdapter:
     marks: tuple[str, ...] = ()
     score_range: tuple[float, float] = (0.0, 1.0)
     incremental: bool = True
-    linear_head: bool = True
 
     def load(self, name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
         """Load and check a model, its value head in float32. Raises: MissingInput, BadRecord."""

@@ -74,7 +74,8 @@ def make_plan(config: "Config", source: Path, whole: Stage) -> Plan:
     from rewardscope.capturing.token_text import token_reader
     from rewardscope.models.blocks import check_family, shape_of
     from rewardscope.models.device import pick_device, pick_dtype
-    from rewardscope.models.load import check_model_name, load_tokenizer
+    from rewardscope.models.load import load_tokenizer
+    from rewardscope.models.names import check_model_name
     from rewardscope.prms import find_adapter
 
     traces, device = select_traces(source, config), pick_device(config.device)

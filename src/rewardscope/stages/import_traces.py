@@ -64,14 +64,13 @@ def run(config: Config, settings: Settings) -> list[Path]:
         stage = Stage("import-traces", config, inputs={"traces": source}, out=out)
         if stage.is_done():
             continue
+        delimiter = typed_delimiter(config.delimiter)
+        # before anything is written
+        solved = read_traces(
+            source, config.kind, dataset=out.stem, side=config.side, delimiter=delimiter
+        )
         with stage:
-            delimiter = typed_delimiter(config.delimiter)
-            rows = graded(
-                read_traces(
-                    source, config.kind, dataset=out.stem, side=config.side, delimiter=delimiter
-                ),
-                rule=config.extract,
-            )
+            rows = graded(solved, rule=config.extract)
             write_solved(stage.work, rows)
             stage.finish(
                 [stage.work],

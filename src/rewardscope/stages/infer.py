@@ -81,9 +81,9 @@ def run(config: Config, settings: Settings) -> list[Path]:
 
     def work(pending: Sequence[tuple[Stage, list[Problem]]]) -> None:
         from rewardscope.engines import load_engine
-        from rewardscope.models.load import check_model_name
+        from rewardscope.models.names import check_policy
 
-        check_model_name(config.model_name)
+        check_policy(config.model_name)
         engine = load_engine(config.model_name, engine=config.engine)
         for stage, problems in pending:
             with stage:

@@ -128,10 +128,10 @@ def run(config: Config, settings: Settings) -> list[Path]:
 
     def work(pending: Sequence[tuple[Stage, list[Problem]]]) -> None:
         from rewardscope.engines import load_engine
-        from rewardscope.models.load import check_model_name
+        from rewardscope.models.names import check_policy
         from rewardscope.prms import find_adapter, load_scorer
 
-        check_model_name(config.model_name)
+        check_policy(config.model_name)
         find_adapter(config.prm)
         engine = load_engine(config.model_name, engine=config.engine, gpu_share=GPU_SHARE)
         scorer = load_scorer(

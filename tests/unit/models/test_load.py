@@ -5,8 +5,7 @@ import torch
 from transformers import Qwen2ForCausalLM
 from transformers.utils import logging
 
-from rewardscope.models.load import load_causal_lm
-from rewardscope.prms.common import load_checked
+from rewardscope.models.load import load_causal_lm, load_checked
 
 
 @pytest.mark.parametrize("kind", ["policy", "prm"])
