@@ -130,6 +130,7 @@ def test_a_step_that_does_not_fit_the_positions_is_an_error(scorer: HfScorer) ->
 @torch.no_grad()
 def test_the_direction_of_a_linear_head_gives_the_logit_of_the_score(scorer: HfScorer) -> None:
     direction = scorer.adapter.direction(scorer.model)
+    assert (direction is not None) is scorer.adapter.linear_head
     if direction is None:
         assert scorer.adapter.family in ("qwen", "reasonflux")  # the only heads that are not linear
         return

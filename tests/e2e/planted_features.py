@@ -16,7 +16,7 @@ from rewardscope.stages import dash, feature_diff
 from tests.unit.sae.planted import STEP_TAG, Acts, make_rows, write_acts
 
 WIDTH, LAYERS = 8, (0, 5)
-NEWLINE, BOTH, HOSTILE_FEATURE = 2, 3, 4  # features by what they were planted on
+NEWLINE, BOTH, HOSTILE_FEATURE, STEP_END = 2, 3, 4, 5  # features by what they were planted on
 HOSTILE = ["<script>alert(1)</script>", "</script>", "<!--", "\u2028", "{{data}}"]
 DIFF: dict[str, Any] = {
     "reasoning": ("math-rm-reasoner",),
@@ -31,9 +31,9 @@ DASH: dict[str, Any] = {
 }
 
 
-def make_acts(*, reasoning: bool, seed: int) -> Acts:
+def make_acts(*, reasoning: bool, seed: int, step_ends: bool = False) -> Acts:
     """Return states whose coordinates are features: 0 always, NEWLINE on line breaks, which only
-    reasoning traces have.
+    reasoning traces have, and STEP_END where it is asked for.
     """
     rng = np.random.default_rng(seed)
     problems, tokens = [], []
@@ -57,6 +57,8 @@ def make_acts(*, reasoning: bool, seed: int) -> Acts:
     states[[text == "\n\n" for text in texts], NEWLINE] = 3.0
     states[rng.random(len(rows)) < 0.2, BOTH] = 2.0
     states[[text in HOSTILE for text in texts], HOSTILE_FEATURE] = rng.uniform(1, 4)
+    if step_ends:
+        states[[text == STEP_TAG for text in texts], STEP_END] = 2.0
     return Acts({layer: torch.from_numpy(states) for layer in LAYERS}, rows, sequences)
 
 
@@ -80,11 +82,11 @@ def write_run(folder: Path) -> None:
         stage.finish(files, rows=0, extra={"layers": list(LAYERS)})
 
 
-def write_inputs(home: Path) -> Path:
+def write_inputs(home: Path, *, step_ends: bool = False) -> Path:
     """Write the states of three data sets and the SAE run."""
-    write_acts(home / "math-rm-reasoner", make_acts(reasoning=True, seed=0))
-    write_acts(home / "math-rm-plain", make_acts(reasoning=False, seed=1))
-    write_acts(home / "math-rm-plain-2", make_acts(reasoning=False, seed=2))
+    for seed, name in enumerate(("reasoner", "plain", "plain-2")):
+        made = make_acts(reasoning=name == "reasoner", seed=seed, step_ends=step_ends)
+        write_acts(home / f"math-rm-{name}", made)
     write_run(home / "checkpoints" / "planted")
     return home
 
@@ -106,12 +108,31 @@ def show_dash(settings: Settings, **flags: Any) -> Path:
 
 
 def page_data(page: Path) -> dict[str, Any]:
+    """Return what is inlined in a page."""
     found = re.findall(
         r'<script type="application/json" id="data">(.*?)</script>',
         page.read_text(encoding="utf-8"),
         flags=re.DOTALL,
     )
     return json.loads(found[0])
+
+
+def piece_data(path: Path) -> Any:
+    """Return the value of a piece."""
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("take(") and text.endswith(");\n")
+    name, value = json.loads(f"[{text[5:-3]}]")
+    assert path.as_posix().endswith(f"/{name}.js")
+    return value
+
+
+def layer_pages(out: Path, layer: int) -> dict[str, Any]:
+    """Return all that a layer's page can show; it must have one piece of cards at most."""
+    folder = out / f"layer_{layer:02d}"
+    return page_data(out / f"layer_{layer:02d}.html") | {
+        "listed": piece_data(folder / "list.js"),
+        **piece_data(folder / "0000.js"),
+    }
 
 
 def by_feature(rows: list[FeatureDiff], *, layer: int) -> dict[int, FeatureDiff]:

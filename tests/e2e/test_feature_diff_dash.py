@@ -1,5 +1,3 @@
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,11 @@ from rewardscope.storage.tables import read_json
 from tests.e2e.planted_features import (
     BOTH,
     HOSTILE,
-    HOSTILE_FEATURE,
     LAYERS,
     NEWLINE,
     by_feature,
     diff,
+    layer_pages,
     make_acts,
     page_data,
     settings_on,
@@ -72,11 +70,15 @@ def test_the_dashboard_shows_what_was_planted(settings: Settings) -> None:
     out = show_dash(settings)
     assert sorted(path.name for path in out.iterdir()) == [
         "index.html",
+        "layer_00",
         "layer_00.html",
+        "layer_05",
         "layer_05.html",
         "manifest.json",
+        "traces",
+        "traces.html",
     ]
-    data = page_data(out / "layer_05.html")
+    data = layer_pages(out, 5)
     features = {feature["id"]: feature for feature in data["features"]}
     newline = features[NEWLINE]
     assert newline["texts"] == [["\n\n", 1.0]]
@@ -102,7 +104,7 @@ def test_the_dashboard_shows_what_was_planted(settings: Settings) -> None:
 
 
 def test_contexts_are_the_text_of_their_trace(settings: Settings) -> None:
-    data = page_data(show_dash(settings, layers="0") / "layer_00.html")
+    data = layer_pages(show_dash(settings, layers="0"), 0)
     made = {number: make_acts(reasoning=bool(number), seed=1 - number) for number in (0, 1)}
     for trace_number, first, codes, marks, _more in data["segments"]:
         trace = data["traces"][trace_number]
@@ -122,25 +124,29 @@ def test_contexts_are_the_text_of_their_trace(settings: Settings) -> None:
 def test_hostile_tokens_never_reach_a_page_raw_and_a_feature_stays_small(
     settings: Settings,
 ) -> None:
-    page = show_dash(settings, layers="0") / "layer_00.html"
-    text = page.read_text(encoding="utf-8")
-    data = page_data(page)
+    out = show_dash(settings, layers="0")
+    data = layer_pages(out, 0)
     assert set(HOSTILE) <= set(data["tokens"])
-    for hostile in ("<script>alert", "\u2028"):
-        assert hostile not in text
-    assert text.count("</script>") == 2
-    assert text.count("<!--") == 0
-    empty = len(page.with_name("index.html").read_text(encoding="utf-8"))
-    assert (len(text) - empty) / len(data["features"]) < 30 * 1024
+    files = [path for path in out.rglob("*") if path.suffix in (".html", ".js")]
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        for hostile in ("<script>alert", "\u2028"):
+            assert hostile not in text
+        if path.suffix == ".html":
+            assert text.count("</script>") == 2
+            assert text.count("<!--") == 0
+        else:
+            assert text.isascii() and not set("<>&") & set(text)
+    cards = [path for path in (out / "layer_00").iterdir() if "traces" not in path.name]
+    size = sum(path.stat().st_size for path in cards)
+    assert size / len(data["features"]) < 30 * 1024
 
 
 def test_top_examples_and_by_choose_what_is_shown(settings: Settings) -> None:
-    data = page_data(show_dash(settings, layers="0", top=2, examples=3) / "layer_00.html")
+    data = layer_pages(show_dash(settings, layers="0", top=2, examples=3), 0)
     mass = {
         f["id"]: f["mass"]
-        for f in page_data(show_dash(settings, layers="0", force=True) / "layer_00.html")[
-            "features"
-        ]
+        for f in layer_pages(show_dash(settings, layers="0", force=True), 0)["features"]
     }
     assert [f["id"] for f in data["features"]] == sorted(mass, key=lambda feature: -mass[feature])[
         :2
@@ -151,9 +157,7 @@ def test_top_examples_and_by_choose_what_is_shown(settings: Settings) -> None:
     ):
         show_dash(settings, by="diff", force=True)
     diff(settings)
-    by_diff = page_data(
-        show_dash(settings, layers="0", top=1, by="diff", force=True) / "layer_00.html"
-    )
+    by_diff = layer_pages(show_dash(settings, layers="0", top=1, by="diff", force=True), 0)
     assert [f["id"] for f in by_diff["features"]] == [NEWLINE]
 
 
@@ -172,7 +176,7 @@ def test_incomplete_results_of_feature_diff_are_left_out_unless_they_are_needed(
     settings: Settings,
 ) -> None:
     diff(settings, part=1, total=2)
-    assert page_data(show_dash(settings, layers="0") / "layer_00.html")["pairs"] == []
+    assert layer_pages(show_dash(settings, layers="0"), 0)["pairs"] == []
     with pytest.raises(MissingInput, match="parts 2 of 2 are not there"):
         show_dash(settings, by="diff", force=True)
 
@@ -223,23 +227,3 @@ def test_states_of_another_width_are_refused(settings: Settings) -> None:
             match=r"the SAE of layer 0 has width 8, the activations of .*math-rm-wide have 9",
         ):
             stage(settings, **flags)
-
-
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
-def test_a_browser_shows_features_and_hostile_tokens_as_text(settings: Settings) -> None:
-    diff(settings)
-    page = show_dash(settings, layers="0") / "layer_00.html"
-    command = [
-        "chromium",
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--dump-dom",
-        f"file://{page}#{HOSTILE_FEATURE}",
-    ]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    assert f"Feature {HOSTILE_FEATURE}" in shown
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
-    assert shown.count('<div class="context">') == 12
-    assert shown.count("<tr data-id=") == len(page_data(page)["features"])

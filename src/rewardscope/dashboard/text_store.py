@@ -1,66 +1,100 @@
-"""The texts that a page needs: windows of the same trace are merged, and each distinct token text
-is kept once.
+"""The texts that pages need: the sequences are read once for the contexts of all features, and each
+piece of a page gets its own, windows of the same trace merged and each distinct token once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from rewardscope.features.contexts import Example
 from rewardscope.features.firing import DataSet
 from rewardscope.storage.sequences import ActSequence
 
+Key = tuple[int, int]  # data set and sequence
 
-class _Segment(NamedTuple):
-    """The tokens [start, end) of a trace."""
+
+class Segment(NamedTuple):
+    """The tokens [start, end) of a trace, as positions in `Windows.texts`."""
 
     start: int
     end: int
-    tokens: tuple[str, ...]
-    marks: list[list[Any]]
-    more: bool
-    """Whether the trace goes on after it."""
+    code_T: np.ndarray
 
 
-class TextStore:
-    """The texts of the contexts of all features; traces and tokens are numbered in the order in
-    which features need them.
+class TraceWindows(NamedTuple):
+    """What the contexts need of a trace: its segments, its step ends as [position, step from 1,
+    score or None], and how many tokens it has.
     """
 
-    def __init__(self, data_sets: Sequence[DataSet], examples: Sequence[Sequence[Example]]) -> None:
-        wanted: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        for example in (example for of_feature in examples for example in of_feature):
-            wanted.setdefault((example.data_set, example.sequence), []).append(
-                (example.start, example.end)
-            )
-        found: dict[tuple[int, int], tuple[dict[str, Any], list[_Segment]]] = {}
+    trace: dict[str, Any]
+    segments: list[Segment]
+    marks: list[list[Any]]
+    n_tokens: int
+
+
+class Windows:
+    """The tokens of all contexts, as numbers: it grows with the contexts, not with the rows."""
+
+    def __init__(self, data_sets: Sequence[DataSet], examples: Iterable[Example]) -> None:
+        wanted: dict[Key, list[tuple[int, int]]] = {}
+        for one in examples:
+            wanted.setdefault((one.data_set, one.sequence), []).append((one.start, one.end))
+        self.codes: dict[str, int] = {}
+        self.traces: dict[Key, TraceWindows] = {}
         for number, data in enumerate(data_sets):
             lines = [line for of_data_set, line in wanted if of_data_set == number]
             for line, sequence in data.store.sequences.chosen(lines):
-                trace = {
-                    "data_set": number,
-                    "problem": sequence.problem,
-                    "trace": sequence.trace,
-                    "correct": sequence.correct,
-                }
-                found[number, line] = (trace, _segments(sequence, wanted[number, line]))
+                self.traces[number, line] = self._read(number, sequence, wanted[number, line])
+        self.texts = list(self.codes)
+
+    def _read(
+        self, data_set: int, sequence: ActSequence, windows: list[tuple[int, int]]
+    ) -> TraceWindows:
+        trace = {
+            "data_set": data_set,
+            "problem": sequence.problem,
+            "trace": sequence.trace,
+            "correct": sequence.correct,
+        }
+        segments = [
+            Segment(start, end, self._codes(sequence.tokens[start:end]))
+            for start, end in merged(windows)
+        ]
+        return TraceWindows(trace, segments, marks_of(sequence), len(sequence.tokens))
+
+    def _codes(self, tokens: Sequence[str]) -> np.ndarray:
+        codes = [self.codes.setdefault(text, len(self.codes)) for text in tokens]
+        return np.array(codes, dtype=np.int32)
+
+
+class TextStore:
+    """The texts of the contexts of some features; traces and tokens are numbered in the order in
+    which features need them.
+    """
+
+    def __init__(self, windows: Windows, examples: Iterable[Example]) -> None:
+        wanted: dict[Key, list[tuple[int, int]]] = {}
+        for one in examples:
+            wanted.setdefault((one.data_set, one.sequence), []).append((one.start, one.end))
+        self._texts, self._tokens = windows.texts, dict[int, int]()
         # start, end, number
-        self._segment_at: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+        self._segment_at: dict[Key, list[tuple[int, int, int]]] = {}
         self._segments: list[list[Any]] = []
         self._traces: list[dict[str, Any]] = []
-        self._tokens: dict[str, int] = {}
-        for key in wanted:
-            self._add(key, *found[key])
+        for key, spans in wanted.items():
+            self._traces.append(windows.traces[key].trace)
+            for start, end in merged(spans):
+                self._add(key, windows.traces[key], start, end)
 
-    def _add(self, key: tuple[int, int], trace: dict[str, Any], segments: list[_Segment]) -> None:
-        self._traces.append(trace)
-        for segment in segments:
-            self._segment_at.setdefault(key, []).append(
-                (segment.start, segment.end, len(self._segments))
-            )
-            codes = [self._tokens.setdefault(text, len(self._tokens)) for text in segment.tokens]
-            self._segments.append(
-                [len(self._traces) - 1, segment.start, codes, segment.marks, segment.more]
-            )
+    def _add(self, key: Key, source: TraceWindows, start: int, end: int) -> None:
+        inside = next(s for s in source.segments if s.start <= start and end <= s.end)
+        code_T = inside.code_T[start - inside.start : end - inside.start]
+        codes = [self._tokens.setdefault(code, len(self._tokens)) for code in code_T.tolist()]
+        marks = [[at - start, *rest] for at, *rest in source.marks if start <= at < end]
+        self._segment_at.setdefault(key, []).append((start, end, len(self._segments)))
+        more = end < source.n_tokens
+        self._segments.append([len(self._traces) - 1, start, codes, marks, more])
 
     def place(self, example: Example) -> list[Any]:
         """Return segment, position of the maximum, start, end, and [position, activation] pairs,
@@ -82,23 +116,11 @@ class TextStore:
         ]
 
     def tables(self) -> dict[str, Any]:
-        return {"tokens": list(self._tokens), "traces": self._traces, "segments": self._segments}
+        tokens = [self._texts[code] for code in self._tokens]
+        return {"tokens": tokens, "traces": self._traces, "segments": self._segments}
 
 
-def _segments(sequence: ActSequence, windows: list[tuple[int, int]]) -> list[_Segment]:
-    return [
-        _Segment(
-            start,
-            end,
-            sequence.tokens[start:end],
-            _marks(sequence, start, end),
-            end < len(sequence.tokens),
-        )
-        for start, end in _merged(windows)
-    ]
-
-
-def _merged(windows: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def merged(windows: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Join windows that overlap or touch."""
     joined: list[tuple[int, int]] = []
     for start, end in sorted(windows):
@@ -109,14 +131,14 @@ def _merged(windows: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def _marks(sequence: ActSequence, start: int, end: int) -> list[list[Any]]:
-    """Return [position, step number from 1, score or None] of the step ends in a window."""
+def marks_of(sequence: ActSequence) -> list[list[Any]]:
+    """Return [position, step from 1, score or None] of the step ends."""
     scores = sequence.scores or [None] * len(sequence.step_ends)
-    ends = enumerate(zip(sequence.step_ends, scores, strict=True), start=1)
     return [
-        [position - start, step, None if score is None else short(score)]
-        for step, (position, score) in ends
-        if start <= position < end
+        [position, step, None if score is None else short(score)]
+        for step, (position, score) in enumerate(
+            zip(sequence.step_ends, scores, strict=True), start=1
+        )
     ]
 
 

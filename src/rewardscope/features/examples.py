@@ -64,21 +64,44 @@ def add_steps(count_TS: np.ndarray, firings: ShownFirings, step_N: np.ndarray) -
 
 @final
 class TextMass:
-    """Activation of each feature on each token text of one data set, where there is any."""
+    """Activation of each feature on each token text of one data set, where there is any.
 
-    def __init__(self) -> None:
+    Of a feature with more than `most` texts only the strongest are kept from then on, so that it
+    grows with the features alone.
+    """
+
+    def __init__(self, *, most: int = 512) -> None:
         self._keys = np.zeros(0, dtype=np.int64)  # place and text code, ascending
         self._mass = np.zeros(0)
+        self._new: list[tuple[np.ndarray, np.ndarray]] = []
+        self._n_new, self._most = 0, most
 
     def add(self, firings: ShownFirings, text_N: np.ndarray) -> None:
         key_E = firings.place_E << 32 | text_N[firings.row_E]
-        new = np.setdiff1d(key_E, self._keys)
-        at = np.searchsorted(self._keys, new)
-        self._keys, self._mass = np.insert(self._keys, at, new), np.insert(self._mass, at, 0.0)
-        np.add.at(self._mass, np.searchsorted(self._keys, key_E), firings.value_E)
+        keys, back_E = np.unique(key_E, return_inverse=True)
+        mass = np.bincount(back_E, weights=firings.value_E, minlength=len(keys))
+        self._new.append((keys, mass))
+        self._n_new += len(keys)
+        if self._n_new > max(1 << 18, len(self._keys)):  # so that each is sorted few times
+            self._merge()
+
+    def _merge(self) -> None:
+        if not self._new:
+            return
+        parts = [(self._keys, self._mass), *self._new]
+        all_keys, all_mass = (np.concatenate(column) for column in zip(*parts, strict=True))
+        keys, back = np.unique(all_keys, return_inverse=True)
+        mass = np.bincount(back, weights=all_mass, minlength=len(keys))
+        place = keys >> 32
+        order = np.lexsort((-mass, place))
+        rank = np.arange(len(order)) - np.searchsorted(place, place)  # places are ascending
+        kept = np.sort(order[rank < self._most])
+        self._keys, self._mass = keys[kept], mass[kept]
+        self._new, self._n_new = [], 0
 
     def strongest(self, place: int, n: int) -> list[tuple[int, float]]:
         """Return the `n` text codes with the most activation of a feature, and how much."""
+        self._merge()
         mine = slice(*np.searchsorted(self._keys, [place << 32, (place + 1) << 32]))
         order = np.argsort(-self._mass[mine], kind="stable")[:n]
         codes = self._keys[mine][order] - (place << 32)
@@ -86,12 +109,18 @@ class TextMass:
 
 
 def top_texts(
-    place: int, masses: Sequence[TextMass], texts: Sequence[Sequence[str]], *, total: float, n: int
-) -> list[tuple[str, float]]:
+    place: int,
+    masses: Sequence[TextMass],
+    texts: Sequence[Sequence[str | None]],
+    *,
+    total: float,
+    n: int,
+) -> list[tuple[str | None, float]]:
     """Return the `n` token texts that carry most of a feature's activation, each with its share of
-    the `total`. There is an entry of `masses` and `texts` for each data set.
+    the `total`. There is an entry of `masses` and `texts` for each data set; None stands for what
+    is no text, as a step end.
     """
-    mass: dict[str, float] = {}
+    mass: dict[str | None, float] = {}
     for of_data_set, known in zip(masses, texts, strict=True):
         for code, value in of_data_set.strongest(place, 4 * n):
             mass[known[code]] = mass.get(known[code], 0.0) + value

@@ -43,6 +43,8 @@ class PrmAdapter(Protocol):
     score_range: tuple[float, float]  # the least and the greatest score
     # whether the tokens up to a step's end, and its score, stay when steps are appended
     incremental: bool
+    # whether the head is linear, so that there is one reward direction
+    linear_head: bool
 
     def load(self, name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
         """Load the model in evaluation mode.

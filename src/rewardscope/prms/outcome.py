@@ -51,6 +51,7 @@ class OutcomeAdapter:
     marks: tuple[str, ...] = ()
     score_range: tuple[float, float] = (float("-inf"), float("inf"))
     incremental: bool = False
+    linear_head: bool = True
 
     def load(self, name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
         """Load and check a model, its head in float32. Raises: MissingInput, BadRecord."""

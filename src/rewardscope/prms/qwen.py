@@ -67,6 +67,7 @@ class QwenAdapter:
     marks: tuple[str, ...] = ()
     score_range: tuple[float, float] = (0.0, 1.0)
     incremental: bool = True
+    linear_head: bool = False
     system: str | None = SYSTEM
 
     def load(self, name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:

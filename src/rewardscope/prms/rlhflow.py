@@ -44,6 +44,7 @@ class RlhflowAdapter:
     marks: tuple[str, ...] = ("prm-deepseek-data", "prm-mistral-data")
     score_range: tuple[float, float] = (0.0, 1.0)
     incremental: bool = True
+    linear_head: bool = True
 
     def load(self, name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
         """Load and check a model; its head becomes the rows of `-` and `+`, in float32.

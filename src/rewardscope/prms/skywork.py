@@ -57,6 +57,7 @@ class SkyworkAdapter:
     marks: tuple[str, ...] = ()
     score_range: tuple[float, float] = (0.0, 1.0)
     incremental: bool = True
+    linear_head: bool = True
 
     def load(self, name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
         """Load and check a model, its value head in float32. Raises: MissingInput, BadRecord."""

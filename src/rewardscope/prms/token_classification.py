@@ -46,6 +46,7 @@ class TrlAdapter:
     marks: tuple[str, ...] = ()
     score_range: tuple[float, float] = (0.0, 1.0)
     incremental: bool = True
+    linear_head: bool = True
     separator: str = "\n"
 
     def load(self, name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:

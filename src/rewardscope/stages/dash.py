@@ -3,27 +3,24 @@ network.
 """
 
 import dataclasses
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
-from rewardscope.dashboard.page import INDEX, index_page, layer_file, layer_page
+from rewardscope.dashboard.page import INDEX
 from rewardscope.errors import ConfigError
-from rewardscope.features.diff_table import FeatureDiff, read_parts
+from rewardscope.features.diff_table import read_parts
 from rewardscope.layers import check_layers, pick_layers
-from rewardscope.log import progress, show
+from rewardscope.log import show
 from rewardscope.paths import dash_dir, find_input, slug
-from rewardscope.sae.model.runs import SaeRun, find_sae, read_quality
+from rewardscope.sae.model.runs import find_sae
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, StageConfig, option, require
+from rewardscope.stages.dash_direction import choose_prm, read_direction
+from rewardscope.stages.dash_pages import Plan, write_pages
+from rewardscope.stages.dash_traces import find_files, read_traces
 from rewardscope.stages.diffed import diff_tables
-from rewardscope.storage.files import write_text
-
-if TYPE_CHECKING:
-    import torch
-
-    from rewardscope.features.firing import DataSet
+from rewardscope.storage.acts_info import read_acts_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +28,10 @@ class Config(StageConfig):
     """Write a dashboard of SAE features: what each fires on, how often, and what reward goes with
     it.
 
-    A page for each layer and an index, below <data dir>/dash/<sae>/; they open from disk and load
-    nothing. Where feature-diff was run on the same SAE, its results are shown too.
+    A page for each layer, an index and a viewer of traces, below <data dir>/dash/<sae>/; they open
+    from disk and load nothing but the files beside them. A page lists every feature that fires;
+    --top of them have a card with contexts. Where feature-diff was run on the same SAE, its results
+    are shown too.
     """
 
     ds_names: tuple[str, ...] = option(
@@ -46,12 +45,33 @@ class Config(StageConfig):
         None, help="--name of the feature-diff to show (default: that of the SAE)", key=False
     )
     layers: str = option("all", help="layers of the SAE run: all, 15, 0-27 or 0,3,5-7")
-    top: int = option(200, help="features to show for each layer")
+    top: int = option(1000, help="features of a layer that get a card with contexts")
     by: Literal["mass", "diff"] = option(
         "mass",
         help="which ones: those with the most activation (mass) or the largest difference (diff)",
     )
-    examples: int = option(12, help="contexts to show for each feature")
+    examples: int = option(
+        12,
+        help=(
+            "strongest contexts of a feature; a third as many come from the middle and from the low"
+            " third of its activations"
+        ),
+    )
+    traces: tuple[str, ...] = option(
+        (),
+        help=(
+            "generations files whose traces and scores stand beside those of --ds-names in the"
+            " trace viewer, separated by commas"
+        ),
+    )
+    problems: int = option(24, help="problems in the trace viewer; 0 for no viewer")
+    prm: str | None = option(
+        None,
+        help=(
+            "PRM whose head gives the reward direction (default: that of the states, where it is"
+            " on this machine; none for no direction)"
+        ),
+    )
     device: str = option("auto", help="auto, cpu or cuda", key=False)
 
     def __post_init__(self) -> None:
@@ -61,6 +81,8 @@ class Config(StageConfig):
         for name in ("top", "examples"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name} {getattr(self, name)}: it must be at least 1")
+        if self.problems < 0:
+            raise ConfigError(f"--problems {self.problems}: it must be 0 or more")
 
 
 def run(config: Config, settings: Settings) -> Path:
@@ -71,110 +93,48 @@ def run(config: Config, settings: Settings) -> Path:
     ]
     needed_by = "--by diff" if config.by == "diff" else None
     parts = diff_tables(settings, config.diff or sae.root, stage="dash", needed_by=needed_by)
+    files = find_files(config.traces, settings.data_dir)
+    prm, why_not = choose_prm(config.prm, [read_acts_manifest(f).extra.prm for f in folders])
     out = dash_dir(settings.data_dir, config.name or sae.root)
-    named = dataclasses.replace(config, ds_names=tuple(slug(folder) for folder in folders))
-    inputs = {f"acts {i}": path for i, path in enumerate(folders)} | {
-        f"diff {i}": path for i, path in enumerate(parts)
-    }
-    stage = Stage("dash", named, inputs={"sae": sae.root, **inputs}, out=out)
+    named = dataclasses.replace(
+        config,
+        ds_names=tuple(slug(folder) for folder in folders),
+        traces=tuple(slug(file) for file in files),
+        prm=prm,
+    )
+    inputs = {f"acts {i}": path for i, path in enumerate(folders)}
+    inputs |= {f"diff {i}": path for i, path in enumerate(parts)}
+    inputs |= {f"traces {i}": path for i, path in enumerate(files)}
+    prm_input = {} if prm is None else {"prm": prm}
+    stage = Stage("dash", named, inputs={"sae": sae.root, **inputs, **prm_input}, out=out)
     if stage.is_done():
         return out
-    layers = pick_layers(config.layers, sorted(sae.layers))
-    with stage:
-        pages, entries = _write_pages(sae, layers, folders, read_parts(parts), config, stage.work)
-        index = stage.work / INDEX
-        write_text(index, index_page({"run": slug(sae.root), "layers": layers, "entries": entries}))
-        stage.finish([index, *pages], rows=sum(entry["n_shown"] for entry in entries))
-    show(f"dashboard: {out / INDEX}")
-    return out
-
-
-def _write_pages(
-    sae: SaeRun,
-    layers: tuple[int, ...],
-    folders: list[Path],
-    diffs: list[FeatureDiff],
-    config: Config,
-    out: Path,
-) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Write a page a layer; return their paths and the numbers of each layer for the index."""
     from rewardscope.features.firing import open_data_set
     from rewardscope.models.device import pick_device
     from rewardscope.storage.acts import ActStore
 
+    layers = pick_layers(config.layers, sorted(sae.layers))
     device = pick_device(config.device)
     stores = {folder: ActStore(folder) for folder in folders}
+    direction = read_direction(prm, why_not)
     for store in stores.values():
         store.check_layers(layers)
     data_sets = [open_data_set(slug(folder), store) for folder, store in stores.items()]
-    pages, entries = [], []
-    for layer in progress(layers, "dash", unit="layer"):
-        of_layer = [row for row in diffs if row.layer == layer]
-        data = _layer(sae, layer, data_sets, of_layer, config, out, device=device) | {
-            "run": slug(sae.root),
-            "layers": layers,
-        }
-        pages.append(out / layer_file(layer))
-        write_text(pages[-1], layer_page(data))
-        entries.append(_entry(data, of_layer))
-    return pages, entries
-
-
-def _layer(
-    sae: SaeRun,
-    layer: int,
-    data_sets: "list[DataSet]",
-    diffs: list[FeatureDiff],
-    config: Config,
-    scratch: Path,
-    *,
-    device: "torch.device",
-) -> dict[str, Any]:
-    """Encode the rows of a layer once and return the values of its page; the firings lie in files
-    below `scratch` meanwhile.
-    """
-    from rewardscope.dashboard.layer_data import LayerFirings, layer_data
-    from rewardscope.features.firing import FiringFile, encode_store, sum_firings
-    from rewardscope.sae.model.checkpoint import load_sae
-
-    path = sae.layers[layer]
-    model = load_sae(path, device=device)
-    encoded = []
-    with ExitStack() as files:
-        for data in data_sets:
-            file = files.enter_context(FiringFile(scratch, data.store))
-            pieces = file.keep(encode_store(model, data.store, device=device))
-            sums = sum_firings(data, pieces, n_features=model.n_features)
-            encoded.append(LayerFirings(data, sums, file))
-        shown = layer_data(
-            encoded, diffs, top=config.top, by_diff=config.by == "diff", n_examples=config.examples
+    with stage:
+        plan = Plan(
+            sae=sae,
+            layers=layers,
+            data_sets=data_sets,
+            diffs=read_parts(parts),
+            direction=direction,
+            viewer=read_traces(data_sets, files, n=config.problems),
+            top=config.top,
+            by_diff=config.by == "diff",
+            n_examples=config.examples,
+            out=stage.work,
+            device=device,
         )
-    return shown | {
-        "layer": layer,
-        "width": model.width,
-        "n_features": model.n_features,
-        "k": model.k,
-        "quality": read_quality(path),
-    }
-
-
-def _entry(data: dict[str, Any], diffs: list[FeatureDiff]) -> dict[str, Any]:
-    """Return the numbers of a layer that the index shows."""
-    kinds = [0] * len(data["categories"])
-    for feature in data["features"]:
-        kinds[feature["kinds"].index(max(feature["kinds"]))] += 1
-    favouring = [row for row in diffs if row.favours == "reasoning"]
-    return {
-        "layer": data["layer"],
-        "quality": data["quality"],
-        "n_features": data["n_features"],
-        "n_firing": data["n_firing"],
-        "k": data["k"],
-        "n_shown": len(data["features"]),
-        "categories": data["categories"],
-        "kinds": kinds,
-        "data_sets": data["data_sets"],
-        "compared": len(diffs),
-        "reasoning": len(favouring),
-        "formatting": sum(row.share_formatting > 0.5 for row in favouring),
-    }
+        written, n_cards = write_pages(plan)
+        stage.finish(written, rows=n_cards)
+    show(f"dashboard: {out / INDEX}")
+    return out

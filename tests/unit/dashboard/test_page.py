@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from rewardscope.dashboard.page import embed, index_page, layer_file, layer_page
+from rewardscope.dashboard.page import embed, index_page, layer_file, layer_page, piece, traces_page
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -37,6 +37,13 @@ def test_embedded_text_comes_back_and_holds_nothing_that_html_reads(text: str) -
     assert not set("<>&") & set(embedded)
 
 
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_piece_is_one_call_that_no_text_can_leave(text: str) -> None:
+    script = piece("layer_00/list", {text: text})
+    assert script.isascii() and not set("<>&") & set(script) and script.count("\n") == 1
+    assert json.loads(f"[{script[5:-3]}]") == ["layer_00/list", {text: text}]
+
+
 def test_a_number_that_json_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match="JSON"):
         embed(float("nan"))
@@ -57,11 +64,13 @@ def test_no_page_names_anything_to_load() -> None:
     pages = [
         layer_page({"run": "r", "layer": 0, "layers": [0]}),
         index_page({"run": "r", "layers": [0], "entries": []}),
+        traces_page({"run": "r", "layers": [0], "sources": [], "problems": []}),
     ]
     for page in pages:
         assert not re.search(r"\bsrc\s*=|@import|url\(|<link|fetch\(|XMLHttpRequest", page)
         assert set(re.findall(r"https?://[^\s\"'<]+", page)) <= {"http://www.w3.org/2000/svg"}
         assert "default-src 'none'" in page
+        assert "script-src 'unsafe-inline' 'self' file:;" in page
         assert not re.search(r"\{\{\w+\}\}", page)
         assert "innerHTML" not in page
 

@@ -13,6 +13,25 @@ function fill(node, attributes, children) {
 }
 const el = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
 const svg = (tag, attributes, ...children) => fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+// Replace what a node holds, by whatever `el` takes for children.
+const put = (node, ...children) => { node.replaceChildren(); return fill(node, {}, children); };
+const byName = id => document.getElementById(id);
+
+// Pieces of data lie beside the page as scripts that call `take`: a page from disk may load a script, but not read a file.
+const pieces = new Map();
+function take(name, value) { Object.assign(pieces.get(name), { taken: true }).resolve(value); }
+function load(name) {
+  if (!pieces.has(name)) {
+    const piece = {};
+    piece.promise = new Promise((resolve, reject) => Object.assign(piece, { resolve, reject }));
+    pieces.set(name, piece);
+    const failed = () => { pieces.delete(name); piece.reject(new Error(`${name}.js is not beside this page, or not whole`)); };
+    document.head.append(el("script", { src: `${name}.js`, onerror: failed, onload: () => piece.taken || failed() }));
+  }
+  return pieces.get(name).promise;
+}
+const layerName = layer => `layer_${String(layer).padStart(2, "0")}`;
+const pieceNumber = number => String(number).padStart(4, "0");
 
 const known = value => value !== null && value !== undefined;
 function percent(share) {
@@ -44,11 +63,18 @@ function labels(names) {
   return new Set(left).size === names.length && left.every(Boolean) ? left : names;
 }
 
-// Line breaks, tabs and lone spaces have to be seen.
-function visible(text) {
-  const shown = text.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/\r/g, "␍");
-  return /^ +$/.test(shown) ? shown.replace(/ /g, "·") : shown;
+// What cannot be seen gets a sign: line breaks, tabs, blanks at an end or in a row. What would turn the text round it, or steer a terminal,
+// is named by its number.
+const HIDDEN = "[\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u180e\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb]";
+const SIGNS = { "\n": "↵", "\t": "⇥", "\r": "␍" };
+const ALONE = new RegExp(`([\\n\\t\\r]| {2,}|^ | $|${HIDDEN})`), RUNNING = new RegExp(`([\\n\\t\\r]| {2,}|${HIDDEN})`);
+const sign = part => SIGNS[part] || (part.startsWith(" ") ? "␣".repeat(part.length) : `U+${part.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
+// The text as nodes; in running text single blanks stay blanks, and lines break where `lines` says so.
+function shown(text, { running = false, lines = false } = {}) {
+  return text.split(running ? RUNNING : ALONE).map((part, i) => i % 2 === 0 ? part : [el("span", { class: "sign" }, sign(part)), lines && part === "\n" ? "\n" : null]);
 }
+// The same as one string, for tooltips and names.
+const visible = text => text.split(ALONE).map((part, i) => i % 2 === 0 ? part : sign(part)).join("");
 
 // A stacked bar of shares with its legend; shares below 1 % have no entry in the legend.
 function stack(kinds, shares) {
@@ -62,10 +88,13 @@ function stack(kinds, shares) {
 }
 
 function stored(name) { try { return localStorage.getItem(name); } catch { return null; } }
-function setTheme(theme) { document.documentElement.dataset.theme = theme; }
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  dispatchEvent(new Event("theme"));
+}
 const asked = new URLSearchParams(location.search).get("theme");
 setTheme(asked || stored("rewardscope-theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
-document.getElementById("theme").addEventListener("click", () => {
+byName("theme").addEventListener("click", () => {
   const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
   setTheme(theme);
   try { localStorage.setItem("rewardscope-theme", theme); } catch { /* a page from disk may have no storage */ }
