@@ -49,7 +49,7 @@ async function find() {
     found.length > 0 && el("table", { class: "found panel" }, el("thead", {}, el("tr", {}, head.map(name => el("th", {}, name)))),
       el("tbody", {}, found.slice(0, MOST_FOUND).map(f => el("tr", {},
         el("td", {}, f.layer), el("td", {}, el("a", { href: `${layerName(f.layer)}.html#${f.id}` }, f.id)),
-        el("td", {}, f.texts.slice(0, 4).map(([text]) => [chip(text), " "])), el("td", {}, percent(f.rate)), el("td", {}, signed(f.reward)))))));
+        el("td", { class: "words" }, f.texts.map(([text]) => [chip(text), " "])), el("td", {}, percent(f.rate)), el("td", {}, signed(f.reward)))))));
 }
 
 const setNames = entries.length ? labels(entries[0].data_sets.map(set => set.name)) : [];

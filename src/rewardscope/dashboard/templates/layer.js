@@ -15,7 +15,7 @@ const columns = [
   { key: "mass", name: "mass", least: 430, value: f => f.mass, cell: f => number(f.mass, 2), help: "activation summed over all rows" },
   { key: "reward", name: "reward Δ", value: f => f.reward, cell: f => delta(f.reward), help: "mean PRM score at step ends where it fires, less elsewhere; the interval is in the card" },
   { key: "right", name: "right Δ", least: 540, value: f => f.right, cell: f => delta(f.right), help: "share of step ends in right traces where it fires, less elsewhere; the interval is in the card" },
-  compared && { key: "diff", name: "R − I", value: f => f.diff, help: "firing rate on reasoning less on instruct data, in %, mean over pairs",
+  compared && { key: "diff", name: "R − I", least: 420, value: f => f.diff, help: "firing rate on reasoning less on instruct data, in %, mean over pairs",
     cell: f => el("span", { style: f.side === "neither" ? "color:var(--soft)" : `color:var(--${f.side})` }, known(f.diff) ? signed(100 * f.diff, 1) : "–") },
   !data.direction.why_not && { key: "cosine", name: "cos r", least: 480, value: f => f.cosine, cell: f => signed(f.cosine), help: "cosine of its decoder direction with the reward direction" },
 ].filter(Boolean);
