@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rewardscope.paths import TINY
 from rewardscope.settings import Settings
@@ -30,7 +30,10 @@ from tests.real.smollm2 import NAME, weights
 TRACES = Path(__file__).parents[2] / "../shared/data/traces"
 PREFIX = "gsm8k_"
 STYLES = ("reasoning", "instruct")
-FREEZES = ("none", "decoder")  # an SAE, and random directions beside it
+FREEZES: tuple[Literal["none", "decoder"], ...] = (
+    "none",
+    "decoder",
+)  # an SAE, and random directions beside it
 
 
 class Reader(NamedTuple):
