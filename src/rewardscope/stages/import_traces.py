@@ -23,7 +23,9 @@ class Config(StageConfig):
     invoke import-traces --kind plain FILE ... Kinds are qwen-eval (Qwen's evaluation output: code,
     score, pred_score), prmbench, processbench, and plain (problem, solution; if there: answer,
     reward, correct, finish, lists for several solutions). Solutions of the same question become
-    traces of one problem. A reward and a verdict that the file has are kept beside ours.
+    traces of one problem. A reward and a verdict that the file has are kept beside ours; so are
+    step scores of PRMs (scores: lists by name), labels of steps (first_error, or labels), and id,
+    generator, style and subset.
     """
 
     files: tuple[str, ...] = option(help="jsonl files; may be given without the flag", key=False)
