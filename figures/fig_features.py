@@ -164,6 +164,8 @@ def _draw_formatting(panel: Axes, run: _Run) -> None:
         write_above(panel, layer, share, str(len(formatting)))
     panel.set(title="reasoning features on formatting", xlabel="layer", ylim=(0, 1.1))
     panel.set_ylabel("share of reasoning features")
+    if favour.any():
+        panel.set_xlim(run.layer[favour].min() - 0.9, run.layer[favour].max() + 0.9)
     whole_number_axis(panel.xaxis)
 
 
@@ -173,10 +175,11 @@ def _draw_controls(panel: Axes, shares: Sequence[DiffShare]) -> dict[str, Line2D
         panel.set_axis_off()
         return {}
     names = ("none", *CONTROLS)
-    known = {key: rows for key, rows in _by_series(shares).items() if key in SERIES}
+    found = _by_series(shares)
+    known = {key: found[key] for key in SERIES if key in found}
     offsets = np.linspace(-0.3, 0.3, len(known)) if len(known) > 1 else [0.0]
     kept = dict.fromkeys(names, 1.0)
-    for offset, (key, rows) in zip(offsets, sorted(known.items()), strict=True):
+    for offset, (key, rows) in zip(offsets, known.items(), strict=True):
         label, colour, marker = SERIES[key]
         for place, (name, of_control) in enumerate((name, rows.get(name, [])) for name in names):
             n, count = sum(row.n for row in of_control), sum(row.count for row in of_control)
@@ -187,7 +190,8 @@ def _draw_controls(panel: Axes, shares: Sequence[DiffShare]) -> dict[str, Line2D
                 kept[name] = min(min(r.kept_reasoning, r.kept_instruct) for r in of_control)
     ticks = [f"{name} ({kept[name]:.0%})" for name in names]
     panel.set_xticks(range(len(names)), ticks, rotation=40, ha="right", fontsize=7)
-    panel.set(title="favours reasoning, by control", ylim=(0, None))
+    panel.set(title="favours reasoning, by control")
+    panel.set_ylim(bottom=-0.03 * panel.get_ylim()[1])  # so that marks at 0 are whole
     panel.set_ylabel("share of features")
     return {SERIES[key][0]: _mark(*SERIES[key]) for key in SERIES if key in known}
 

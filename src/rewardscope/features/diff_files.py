@@ -15,6 +15,7 @@ from rewardscope.features.contrast import Found
 from rewardscope.features.controls import NONE
 from rewardscope.features.diff import Comparison, formatting_share, top_category
 from rewardscope.features.diff_table import CONTROLS, FeatureDiff
+from rewardscope.features.scaling import Scaling
 from rewardscope.features.stability import Twins
 from rewardscope.storage.files import replacing
 from rewardscope.storage.manifests import check_file
@@ -49,6 +50,7 @@ def diff_columns(
     n_rows: tuple[int, int],
     n_problems: tuple[int, int],
     twins: Twins | None = None,
+    scaling: Scaling | None = None,
 ) -> dict[str, Any]:
     """Return the columns of a row for every feature that fires on either side; the first side is
     the reasoning one.
@@ -102,6 +104,9 @@ def diff_columns(
             "twin_correlation": twins.correlation_F[used],
             "stable": twins.stable_F[used],
         }
+    if scaling is not None:
+        named = zip(Scaling._fields, scaling, strict=True)
+        columns |= {field.removesuffix("_F"): values_F[used] for field, values_F in named}
     return columns
 
 

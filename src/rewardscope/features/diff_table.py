@@ -35,6 +35,8 @@ class FeatureDiff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     <control>_difference and so on: the same under a control; survives: the controls under which the
     feature still favours its side, with commas; None where it favours none. twin_...: its best
     match in SAEs of other seeds, the worst of several; stable: whether all of them have it.
+    beta_...: how much of it is in the states of the SAE's own model and of another one on the same
+    texts; error_...: the share that is left of the squares there.
 
     Tables of older versions lack what comes after the shares of categories.
     """
@@ -102,6 +104,10 @@ class FeatureDiff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     twin_cosine: float | None = None
     twin_correlation: float | None = None
     stable: bool | None = None
+    beta_own: float | None = None
+    beta_other: float | None = None
+    error_own: float | None = None
+    error_other: float | None = None
 
 
 def survived(row: FeatureDiff) -> tuple[str, ...]:

@@ -31,10 +31,11 @@ def run(config: Config, settings: Settings) -> Path:
         find_sae(config.baseline, settings) if config.baseline else None,
         tuple(find_sae(name, settings) for name in config.twin),
     )
-    reasoning, instruct = (
+    reasoning, instruct, same_texts = (
         [require(find_input(name, settings.data_dir), name, "save-acts") for name in names]
-        for names in (config.reasoning, config.instruct)
+        for names in (config.reasoning, config.instruct, config.same_texts)
     )
+    saes = saes._replace(same_texts=tuple(same_texts))
     out = diff_part_file(settings.data_dir, config.name or saes.own.root, config.part, config.total)
     named = dataclasses.replace(
         config, reasoning=tuple(map(slug, reasoning)), instruct=tuple(map(slug, instruct))
@@ -73,6 +74,7 @@ def _inputs(
     if saes.frozen is not None:
         inputs["baseline"] = saes.frozen.root
     inputs |= {f"twin {i}": twin.root for i, twin in enumerate(saes.twins)}
+    inputs |= {f"same texts {i}": path for i, path in enumerate(saes.same_texts)}
     inputs |= {f"reasoning {i}": path for i, path in enumerate(reasoning)}
     return inputs | {f"instruct {i}": path for i, path in enumerate(instruct)}
 

@@ -64,6 +64,12 @@ class Config(StageConfig):
     twin: tuple[str, ...] = option(
         (), help="SAE runs of other seeds, separated by commas: which features come back", key=False
     )
+    same_texts: tuple[str, ...] = option(
+        (),
+        help="two folders of save-acts of the same texts, that of the SAE's model first: how much"
+        " of each feature is in the states of both (latent scaling)",
+        key=False,
+    )
     random_sets: int = option(
         1,
         help="sets of random directions that fire as often as the features, as a baseline",
@@ -93,6 +99,11 @@ class Config(StageConfig):
         for name in ("random_sets", "permutations"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{flag_of(name)} {getattr(self, name)}: it must be 0 or more")
+        if len(self.same_texts) not in (0, 2):
+            raise ConfigError(
+                f"--same-texts {','.join(self.same_texts)}: name two folders, that of the SAE's"
+                " model first"
+            )
         if not all(word.strip() for word in self.reason_words):
             raise ConfigError("--reason-words: a word is empty")
 
@@ -106,8 +117,9 @@ class Unit(NamedTuple):
 
 
 class Saes(NamedTuple):
-    """The SAE, and those that it is set beside."""
+    """The SAE, those that it is set beside, and the two folders of --same-texts."""
 
     own: SaeRun
     frozen: SaeRun | None
     twins: tuple[SaeRun, ...]
+    same_texts: tuple[Path, ...] = ()

@@ -102,14 +102,18 @@ def show_shares(shares: Sequence[DiffShare]) -> str:
                 _share(sum(row.count for row in formatting), sum(row.n for row in formatting)),
             )
         )
-    note = "rows kept: the least of both sides; intervals as if features were independent"
-    return f"{show_table(header, cells)}\n{note}"
+    notes = ["rows kept: the least of both sides; intervals as if features were independent"]
+    chance = [row.by_chance for row in shares if row.by_chance is not None]
+    if chance:
+        notes.append(f"shuffled twins would call {max(chance):.3f} of the features stable at most")
+    return "\n".join([show_table(header, cells), *notes])
 
 
 def _grouped(shares: Sequence[DiffShare]) -> dict[tuple[str, str, str], list[DiffShare]]:
     found: dict[tuple[str, str, str], list[DiffShare]] = {}
     for row in shares:
-        found.setdefault((row.source, row.group, row.control), []).append(row)
+        source = row.source.partition("-")[0]  # permuted-1 and so on are one
+        found.setdefault((source, row.group, row.control), []).append(row)
     return found
 
 

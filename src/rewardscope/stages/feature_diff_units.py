@@ -17,6 +17,7 @@ from rewardscope.features.diff_files import Columns, diff_columns
 from rewardscope.features.firing import encode_store, open_data_set
 from rewardscope.features.firing_buckets import FiringBuckets
 from rewardscope.features.row_codes import PairRows
+from rewardscope.features.scaling import Scaling, check_same_texts, latent_scaling
 from rewardscope.features.shares import DiffShare, share_rows
 from rewardscope.features.stability import Twins, find_twins
 from rewardscope.models.device import pick_device
@@ -51,6 +52,7 @@ class _Layer(NamedTuple):
     saes: dict[str, Sae]
     files: dict[tuple[str, Path], FiringBuckets]
     twins: dict[tuple[Path, Path], Twins]
+    scaling: list[Scaling]
 
 
 class UnitRunner:
@@ -66,6 +68,11 @@ class UnitRunner:
         for store in stores.values():
             store.check_layers([unit.layer for unit in units])
         self._data = {name: open_data_set(slug(name), store) for name, store in stores.items()}
+        self._models = [ActStore(folder) for folder in saes.same_texts]
+        if self._models:
+            check_same_texts(*self._models)
+        for store in self._models:
+            store.check_layers([unit.layer for unit in units])
         self._sides: dict[tuple[Path, Path], Sides] = {}
         self._layers: dict[int, _Layer] = {}
         self._pairs, self._firings = ExitStack(), ExitStack()
@@ -110,6 +117,7 @@ class UnitRunner:
             n_rows=sides.pair.n_rows,
             n_problems=sides.matchings[0].n_problems,
             twins=twins,
+            scaling=self._scaling(layer),
         )
         return UnitResult(columns, shares, int((~compared[NONE].fires_F).sum()))
 
@@ -164,7 +172,7 @@ class UnitRunner:
             self._layers.clear()
             runs = {"sae": self._runs.own, "frozen": self._runs.frozen}
             saes = {name: self._load(run, number) for name, run in runs.items() if run is not None}
-            self._layers[number] = _Layer(saes, {}, {})
+            self._layers[number] = _Layer(saes, {}, {}, [])
         return self._layers[number]
 
     def _load(self, run: SaeRun, layer: int) -> Sae:
@@ -198,6 +206,12 @@ class UnitRunner:
             stores = [self._data[folder].store for folder in folders]
             layer.twins[folders] = find_twins(own, others, stores, seed=self._config.seed)
         return layer.twins[folders]
+
+    def _scaling(self, layer: _Layer) -> Scaling | None:
+        """Return the latent scaling of the layer, where two models' states are given."""
+        if self._models and not layer.scaling:
+            layer.scaling.append(latent_scaling(layer.saes["sae"], *self._models))
+        return layer.scaling[0] if layer.scaling else None
 
 
 def _name(kind: str, number: int) -> str:

@@ -7,8 +7,10 @@ import pytest
 
 from figures import fig_features, fig_reward_kept, fig_saes
 from rewardscope.features.diff_table import FeatureDiff
+from rewardscope.features.shares import DiffShare, shares_file
 from rewardscope.settings import Settings
-from rewardscope.storage.files import write_json
+from rewardscope.statistics.intervals import wilson
+from rewardscope.storage.files import sha256, write_json
 from rewardscope.storage.tables import columns_of, write_csv
 from tests.unit.figures.looking import assert_readable, bars, legend, points
 from tests.unit.figures.results import estimate
@@ -117,4 +119,46 @@ def test_features_of_two_divisions_are_counted_once(tmp_path: Path) -> None:
     assert offsets["reasoning"] == [[0.0, 0.2], [0.02, 0.2]] * 2
     assert offsets["neither"] == [[0.06, 0.2]] * 2
     assert legend(figure) == ["favours reasoning", "favours instruct", "favours neither"]
+    assert_readable(figure)
+
+
+def test_shares_by_control_are_points_of_each_group_and_baseline(tmp_path: Path) -> None:
+    write_part(tmp_path, "sae", 1, 1)
+    part = tmp_path / "features" / "sae" / "diff" / "part_01_of_01.csv"
+    counts = {
+        ("sae", "all", "none"): (40, 100),
+        ("sae", "all", "token"): (20, 100),
+        ("sae", "stable", "none"): (10, 50),
+        ("random", "all", "none"): (30, 90),
+        ("permuted-1", "all", "none"): (0, 100),
+        ("permuted-2", "all", "none"): (2, 100),
+    }
+    rows = [
+        DiffShare(
+            **{"layer": 1, "reasoning": "a", "instruct": "b", "source": source, "group": group},
+            **{"control": control, "category": category, "n": n, "count": count},
+            **{"share": count / n, "low": 0.0, "high": 1.0},
+            kept_reasoning=0.5 if control == "token" else 1.0,
+            kept_instruct=0.75,
+        )
+        for (source, group, control), (count, n) in counts.items()
+        for category in ("all", "word")  # what reasoning features fire on is not drawn here
+    ]
+    write_csv(shares_file(part), rows, fields=columns_of(DiffShare))
+    written = {shares_file(part).name: sha256(shares_file(part))}
+    write_json(part.with_name(f"{part.name}.manifest.json"), {"outputs": written})
+    figure = fig_features.draw(fig_features.find(settings_of(tmp_path)))
+    panel = figure.axes[2]
+    drawn = {name: [seen.value for seen in each] for name, each in points(panel).items()}
+    assert drawn == {
+        "all features": [0.4, 0.2],
+        "stable features": [0.2],
+        "random directions": [pytest.approx(1 / 3)],
+        "permuted problems": [0.01],
+    }
+    low, high = wilson(40, 100).low, wilson(40, 100).high
+    assert points(panel)["all features"][0][2:] == (pytest.approx(low), pytest.approx(high))
+    ticks = [tick.get_text() for tick in panel.get_xticklabels()]
+    assert ticks[:2] == ["none (75%)", "token (50%)"] and len(ticks) == 7
+    assert legend(figure)[3:] == list(drawn)
     assert_readable(figure)
