@@ -1,5 +1,6 @@
 """Rows of a save-acts folder as columns against JSON lines, in time and bytes; and the peak memory
-of feature-diff and dash over one, four and sixteen times as many rows of the same problems.
+of feature-diff and dash over one, four and sixteen times as many rows: of the same traces, which
+grow longer, and of as many more traces.
 """
 
 import json
@@ -27,25 +28,25 @@ SMALL, TIMES, WIDTH, FEATURES, K = 10_000, (1, 4, 16), 32, 256, 8
 COLUMNS = ("problem", "trace", "step", "token", "token_id", "is_step_end", "reward", "has_reward")
 
 
-def trace(number: int) -> tuple[RowTable, ActSequence]:
+def trace(number: int, n_tokens: int = TOKENS) -> tuple[RowTable, ActSequence]:
     """Return the rows and the sequence of one trace; every tenth token ends a step."""
-    token_N = np.arange(TOKENS)
+    token_N = np.arange(n_tokens)
     is_end_N = token_N % 10 == 9
     problem, words = f"synthetic/{number % PROBLEMS}", (7 * token_N + number) % 500
-    scores = tuple(np.random.default_rng(number).random(TOKENS // 10).tolist())
+    scores = tuple(np.random.default_rng(number).random(n_tokens // 10).tolist())
     columns = {
-        **dict.fromkeys(("problem", "dataset"), np.zeros(TOKENS)),
-        "trace": np.full(TOKENS, number // PROBLEMS),
+        **dict.fromkeys(("problem", "dataset"), np.zeros(n_tokens)),
+        "trace": np.full(n_tokens, number // PROBLEMS),
         "step": token_N // 10,
         "token": token_N,
         "token_id": words,
         "is_step_end": is_end_N,
         "reward": np.where(is_end_N, np.repeat(scores, 10), 0),
         "has_reward": is_end_N,
-        "correct": np.full(TOKENS, number % 2),
-        "in_window": np.ones(TOKENS),
+        "correct": np.full(n_tokens, number % 2),
+        "in_window": np.ones(n_tokens),
         "text_start": 4 * token_N,
-        "sequence": np.full(TOKENS, number),
+        "sequence": np.full(n_tokens, number),
     }
     rows = make_rows(columns, problems=(problem,), datasets=("synthetic",))
     sequence = ActSequence(
@@ -84,16 +85,17 @@ def load_columns(path: Path) -> None:
         table.column(name)
 
 
-def write_store(folder: Path, n_rows: int) -> ActStore:
+def write_store(folder: Path, *, n_traces: int, n_tokens: int) -> ActStore:
     """Write a finished folder of random states."""
+    n_rows = n_traces * n_tokens
     stage = Stage("save-acts", StageConfig(), inputs={"generations": folder.name}, out=folder)
     rng = torch.Generator().manual_seed(len(folder.name))
     with stage:
-        files = list(write_traces(folder, map(trace, range(n_rows // TOKENS))))
+        files = list(write_traces(stage.work, (trace(i, n_tokens) for i in range(n_traces))))
         for index, start in enumerate(range(0, n_rows, SHARD_ROWS)):
             acts_ND = torch.randn(min(SHARD_ROWS, n_rows - start), WIDTH, generator=rng)
-            write_shard(shard_file(folder, index), {0: [acts_ND]})
-            files.append(shard_file(folder, index))
+            write_shard(shard_file(stage.work, index), {0: [acts_ND]})
+            files.append(shard_file(stage.work, index))
         stage.finish(files, rows=n_rows, extra={"layers": [0], "width": WIDTH})
     return ActStore(folder)
 
@@ -112,14 +114,14 @@ def write_sae(folder: Path) -> None:
     )
     stage = Stage("train-sae", StageConfig(), inputs={}, out=folder)
     with stage:
-        save_sae(folder / "layer_00", sae)
-        files = [path for path in (folder / "layer_00").iterdir() if path.is_file()]
+        save_sae(stage.work / "layer_00", sae)
+        files = [path for path in (stage.work / "layer_00").iterdir() if path.is_file()]
         stage.finish(files, rows=0, extra={"layers": [0]})
 
 
-def peak(task: str, home: Path, times: int) -> float:
+def peak(task: str, home: Path, kind: str) -> float:
     """Return the peak of a task over its imports, in MB, in a process of its own."""
-    code = f"from benchmarks.bench_rows import measure; measure({task!r}, {str(home)!r}, {times})"
+    code = f"from benchmarks.bench_rows import measure; measure({task!r}, {str(home)!r}, {kind!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return float(done.stdout.splitlines()[-1])
@@ -131,7 +133,7 @@ def peak_kb() -> int:
     return int(status.split("VmHWM:")[1].split()[0])
 
 
-def measure(task: str, home: str, times: int) -> None:
+def measure(task: str, home: str, kind: str) -> None:
     """Run a task and print by how much it raised the peak of this process, in MB."""
     torch.set_num_threads(1)
     import rewardscope.dashboard.layer_data
@@ -143,9 +145,9 @@ def measure(task: str, home: str, times: int) -> None:
     torch.randn(64, 64) @ torch.randn(64, 64)
     before = peak_kb()
     if task == "dash":
-        dash.run(dash.Config(ds_names=(f"a{times}",), sae=sae, device="cpu", force=True), settings)
+        dash.run(dash.Config(ds_names=(f"a-{kind}",), sae=sae, device="cpu", force=True), settings)
     else:
-        names = {"reasoning": (f"a{times}",), "instruct": (f"b{times}",)}
+        names = {"reasoning": (f"a-{kind}",), "instruct": (f"b-{kind}",)}
         feature_diff.run(feature_diff.Config(**names, sae=sae, device="cpu", force=True), settings)
     print((peak_kb() - before) / 1024)
 
@@ -178,9 +180,13 @@ def main() -> None:
         write_sae(home / "checkpoints" / "sae")
         for times in TIMES:
             for side in "ab":
-                write_store(home / f"{side}{times}", SMALL * times)
+                n = SMALL // TOKENS
+                write_store(home / f"{side}-long{times}", n_traces=n, n_tokens=TOKENS * times)
+                write_store(home / f"{side}-many{times}", n_traces=n * times, n_tokens=TOKENS)
         for task in ("feature-diff", "dash"):
-            row[f"peak_mb_{task}"] = {t: round(peak(task, home, t), 1) for t in TIMES}
+            for kind, what in (("long", "longer traces"), ("many", "more traces")):
+                peaks = {t: round(peak(task, home, f"{kind}{t}"), 1) for t in TIMES}
+                row[f"peak_mb_{task}, {what}"] = peaks
         keep_row("rows", row | {"rows_of_peaks": [SMALL * times for times in TIMES]})
 
 
