@@ -12,6 +12,7 @@ from rewardscope.features.labels_table import (
     SHARE_FIELDS,
     CategoryShare,
     FeatureCategory,
+    Scope,
     category_rows,
     share_rows,
 )
@@ -98,7 +99,7 @@ def _label(
     config: Config,
 ) -> tuple[list[FeatureCategory], list[CategoryShare]]:
     from rewardscope.features.firing import open_data_set
-    from rewardscope.features.labels import assign, assign_top
+    from rewardscope.features.labels import Assignment, assign, assign_top
     from rewardscope.models.device import pick_device
     from rewardscope.storage.acts import ActStore
 
@@ -111,7 +112,10 @@ def _label(
     for layer in progress(layers, "feature-label", unit="layer"):
         sums = _sums(sae, layer, data_sets, device=device)
         base_C = sums.rows_UC.sum(axis=0) / sums.rows_UC.sum()
-        assignments = (("all", assign(sums.mass_UCF, sums.rows_UC)), ("top", assign_top(sums)))
+        assignments: tuple[tuple[Scope, Assignment], ...] = (
+            ("all", assign(sums.mass_UCF, sums.rows_UC)),
+            ("top", assign_top(sums)),
+        )
         for scope, assignment in assignments:
             mine = category_rows(assignment, sums, layer=layer, scope=scope)
             rows += mine
