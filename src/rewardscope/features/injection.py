@@ -232,9 +232,9 @@ def _best(
     known = all(np.isfinite(net.without_U).all() for net in nets.values())
     if best.n < MIN_SELECTED or not known:
         return strategy, best
-    alike = {name for name, net in nets.items() if interval(net, draws).low is None}
-    varying = {str(name): net for name, net in nets.items() if name not in alike}
-    found = [Estimate(value=v, low=v, high=v, n=best.n) for v in (nets[n].value for n in alike)]
+    alike = [net.value for net in nets.values() if interval(net, draws).low is None]
+    varying = {str(name): net for name, net in nets.items() if interval(net, draws).low is not None}
+    found = [Estimate(value=value, low=value, high=value, n=best.n) for value in alike]
     found += [best_of(varying, draws)[1]] if varying else []
     unseen, ends = Z_95**2 / (best.n + Z_95**2), []
     for each in found:
@@ -252,7 +252,8 @@ def _surplus(sums_UK: Array, draws: Draws, n: int) -> Estimate:
     )
     estimate = interval(Measured(value=found.value, without_U=found.without_U, n=n), draws)
     if estimate.low is None and n >= MIN_PROBLEMS and np.isfinite(found.without_U).all():
-        return dataclasses.replace(estimate, low=estimate.value)  # it is the same in all problems
+        # it is the same in all problems
+        return dataclasses.replace(estimate, low=estimate.value, high=estimate.value)
     return estimate
 
 

@@ -37,7 +37,6 @@ from rewardscope.stages.inject_tables import (
     verdict_row,
     verdict_shares,
 )
-from rewardscope.storage.effect_files import write_effects
 from rewardscope.storage.tables import write_csv
 
 if TYPE_CHECKING:
@@ -226,6 +225,8 @@ def _kept(stage: Stage, layer: int) -> Path:
 
 
 def _write(folder: Path, found: Found) -> list[Path]:
+    from rewardscope.storage.effect_files import write_effects
+
     tables = {
         "verdicts.csv": (found.verdicts, VERDICT_FIELDS),
         "shares.csv": (verdict_shares(found.verdicts), VERDICT_SHARE_FIELDS),

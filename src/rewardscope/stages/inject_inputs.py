@@ -147,7 +147,7 @@ def read_texts(
         rank[problem] = rank.get(problem, -1) + 1
         ordered.append((rank[problem], problem, index))
     ordered.sort(key=lambda item: item[0])
-    texts, skipped = [], {"too long for what is put in": 0}
+    texts, too_long = [], 0
     for _, problem, index in ordered:
         if len(texts) == limit:
             break
@@ -165,9 +165,9 @@ def read_texts(
                 " or the tokenizer, changed: re-run invoke save-acts"
             )
         if stop + 3 * (stop - start) // room + 3 > source.window:
-            skipped["too long for what is put in"] += 1
+            too_long += 1
             continue
         texts.append(Text(problem, encoded.input_ids[:stop], start, stop))
     if not texts:
         raise MissingInput(f"{store.folder}: no solution leaves room for what is put in")
-    return texts, skipped
+    return texts, {"too long for what is put in": too_long} if too_long else {}
