@@ -34,7 +34,7 @@ def test_a_point_for_each_feature_and_a_bar_for_each_verdict(tmp_path: Path) -> 
         "context-dependent": 0.25,
         "undecided": 0.25,
     }
-    assert "1 features beyond" in " ".join(figure._supxlabel.get_text().split())
+    assert "1 features beyond" in " ".join(figure.get_supxlabel().split())
     assert legend(figure) == ["token-driven", "context-dependent", "partly", "undecided"]
     assert_readable(figure)
 
