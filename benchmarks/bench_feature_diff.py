@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.bench_rows import K, trace
+from benchmarks.bench_rows import trace
 from benchmarks.measure import keep_row
 from rewardscope.features.categories import CATEGORIES
 from rewardscope.features.contrast import Sides
@@ -25,7 +25,7 @@ from rewardscope.storage.acts import ActStore, write_traces
 from rewardscope.storage.shards import SHARD_ROWS, shard_file, write_shard
 
 # Shape legend: N rows, F features, P problems, S strata.
-ROWS, WIDTH, FEATURES, ROUNDS = 8_000, 128, 4_096, 2
+ROWS, WIDTH, FEATURES, K, ROUNDS = 8_000, 128, 4_096, 32, 2
 CPU = torch.device("cpu")
 
 

@@ -137,7 +137,7 @@ def measure(task: str, home: str, kind: str) -> None:
     """Run a task and print by how much it raised the peak of this process, in MB."""
     torch.set_num_threads(1)
     import rewardscope.dashboard.layer_data
-    import rewardscope.features.diff  # noqa: F401
+    import rewardscope.stages.feature_diff_units  # noqa: F401
     from rewardscope.stages import dash, feature_diff
 
     settings = Settings(data_dir=Path(home), sae_checkpoint_dir=Path(home) / "checkpoints")

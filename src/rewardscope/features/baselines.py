@@ -41,8 +41,8 @@ def random_directions(sae: Sae, rate_F: np.ndarray, states_ND: torch.Tensor, *, 
     bias_F = torch.full((sae.n_features,), -torch.inf, device=states_ND.device)
     for start in range(0, sae.n_features, _FEATURES_AT_ONCE):
         part = slice(start, start + _FEATURES_AT_ONCE)
-        along_NF = ((states_ND - mean_D) @ rows_FD[part].T).sort(dim=0, descending=True).values
-        bias_F[part] = -_between(along_NF, wanted_F[part])
+        along_FN = (rows_FD[part] @ (states_ND - mean_D).T).sort(dim=1, descending=True).values
+        bias_F[part] = -_between(along_FN, wanted_F[part])
     return Sae(
         W_enc_DF=rows_FD.T.contiguous(),
         b_enc_F=bias_F,
@@ -55,12 +55,12 @@ def random_directions(sae: Sae, rate_F: np.ndarray, states_ND: torch.Tensor, *, 
     )
 
 
-def _between(sorted_NF: torch.Tensor, wanted_F: torch.Tensor) -> torch.Tensor:
-    """Return a value of each column with `wanted_F` of its values above it; infinite where none is
+def _between(sorted_FN: torch.Tensor, wanted_F: torch.Tensor) -> torch.Tensor:
+    """Return a value for each line with `wanted_F` of its values above it; infinite where none is
     wanted.
     """
-    n = len(sorted_NF)
+    n = sorted_FN.shape[1]
     at_F = wanted_F.round().long().clamp(1, n - 1)
-    above_F, below_F = (sorted_NF.gather(0, (at_F + k)[None])[0] for k in (-1, 0))
-    middle_F = torch.where(wanted_F >= n - 0.5, sorted_NF[-1] - 1, (above_F + below_F) / 2)
+    above_F, below_F = (sorted_FN.gather(1, (at_F + k)[:, None])[:, 0] for k in (-1, 0))
+    middle_F = torch.where(wanted_F >= n - 0.5, sorted_FN[:, -1] - 1, (above_F + below_F) / 2)
     return torch.where(wanted_F > 0, middle_F, torch.inf)

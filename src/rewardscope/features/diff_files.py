@@ -139,8 +139,10 @@ def _array(columns: Columns, field: pa.Field, n_rows: int) -> pa.Array:
     values = columns[field.name]
     if field.type == _TEXT:
         return pa.array(values, pa.string()).dictionary_encode().cast(field.type)
-    # what is not a number is not known
-    return pa.array(np.asarray(values), from_pandas=True).cast(field.type, safe=False)
+    numbers = np.asarray(values)
+    # what is not a number is not known; `from_pandas` would do the same, and import pandas
+    unknown = np.isnan(numbers) if numbers.dtype.kind == "f" else None
+    return pa.array(numbers, mask=unknown).cast(field.type, safe=False)
 
 
 def read_diff(path: Path) -> list[FeatureDiff]:

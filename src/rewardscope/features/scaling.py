@@ -55,7 +55,7 @@ def check_same_texts(own: ActStore, other: ActStore) -> None:
 
 
 def _problems(rows: RowTable) -> list[str]:
-    return [rows.problems[code] for code in dict.fromkeys(rows.problem_N.tolist())]
+    return [str(rows.problems[int(code)]) for code in dict.fromkeys(rows.problem_N.tolist())]
 
 
 def latent_scaling(sae: Sae, own: ActStore, other: ActStore) -> Scaling:
