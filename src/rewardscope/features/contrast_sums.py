@@ -17,6 +17,7 @@ from rewardscope.features.row_codes import PairRows, RowCodes
 # Shape legend: N rows, E firings, P problems, F features of the chunk, S strata, T traces,
 # C categories, W words and before them what is in no window.
 _BYTES = 256 * 2**20  # what the sums of a chunk may take
+_RANKS = 6  # tables of traces that an AUROC takes
 _FEW = 256  # strata that are counted in float64; more of them have fewer rows each
 
 
@@ -43,7 +44,8 @@ def unmatched(rows_2P: np.ndarray, count_2PF: np.ndarray) -> tuple[Matching, Mat
 def chunk_size(pair: PairRows, matchings: Sequence[Matching], *, n_features: int) -> int:
     """Return how many features are summed at once: their sums take some 256 MiB at most."""
     strata = sum(m.n_strata for m in matchings if m.n_strata > 1)
-    sums = 2 * len(pair.problems) * len(matchings) + len(pair.rows_T) + len(CATEGORIES)
+    by_problem, by_trace = 2 * len(pair.problems) * len(matchings), _RANKS * len(pair.rows_T)
+    sums = by_problem + by_trace + len(CATEGORIES)
     return max(16, min(n_features, _BYTES // (8 * (sums + strata))))
 
 
