@@ -4,18 +4,35 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rewardscope.errors import ConfigError
 
 PROJECT = Path(__file__).resolve().parents[2]  # the checkout: the project is run from its clone
 TINY = PROJECT / "checkpoints" / "tiny"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
+
+
+class HubName(NamedTuple):
+    """What `org/name@revision` asks for; a data set's config is part of the id."""
+
+    id: str
+    revision: str | None
+
+
+def hub_name(name: str | Path) -> HubName:
+    """Part a hub id from the branch, tag or commit behind its `@`; a path has none."""
+    before, at, revision = str(name).partition("@")
+    if not at or not _HUB_ID.fullmatch(before) or not revision or Path(name).exists():
+        return HubName(str(name), None)
+    return HubName(before, revision)
 
 
 def slug(name: str | Path) -> str:
     """Return the short name of a model or data set: the last part of a hub id or path, without a
-    data file's ending. It never leaves the folder that it is put into.
+    data file's ending or a revision. It never leaves the folder that it is put into.
     """
-    last = str(name).rstrip("/").split("/")[-1]
+    last = hub_name(name).id.rstrip("/").split("/")[-1]
     if last in ("", ".", ".."):
         last = Path(name).resolve().name
     last = re.sub(r"\.(jsonl|json|parquet)$", "", last)

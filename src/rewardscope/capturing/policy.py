@@ -16,7 +16,7 @@ from rewardscope.models.load import load_causal_lm, load_tokenizer
 from rewardscope.models.sublayers import prove_decoder
 from rewardscope.prms.common import last_token
 from rewardscope.prms.scorer import fitting
-from rewardscope.problems.prompts import encode_prompt, policy_prompt
+from rewardscope.problems.prompts import PLAIN, PromptForm, encode_prompt, policy_prompt
 from rewardscope.problems.steps import DELIMITER
 from rewardscope.records import Encoded, Trace
 
@@ -47,10 +47,12 @@ class PolicyEncoder:
     `max_positions` is the longest input in tokens.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_positions: int) -> None:
-        self._tokenizer, self._max_positions = tokenizer, max_positions
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, *, max_positions: int, form: PromptForm = PLAIN
+    ) -> None:
+        self._tokenizer, self._max_positions, self._form = tokenizer, max_positions, form
         self._prompt = lru_cache(maxsize=1)(
-            lambda question: tuple(encode_prompt(tokenizer, question))
+            lambda question: tuple(encode_prompt(tokenizer, question, form))
         )
         self._steps = StepFinder(tokenizer)
         self.tokenised = 0
@@ -78,7 +80,8 @@ class PolicyEncoder:
 
     def _tokenise(self, question: str, trace: Trace) -> tuple[Sequence[int], list[int]]:
         text, stops = trace_text(
-            trace, opened=policy_prompt(self._tokenizer, question).rstrip().endswith(_OPEN)
+            trace,
+            opened=policy_prompt(self._tokenizer, question, self._form).rstrip().endswith(_OPEN),
         )
         tokens = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         return tokens["input_ids"], [last_token(tokens["offset_mapping"], stop) for stop in stops]

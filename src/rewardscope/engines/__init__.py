@@ -34,11 +34,14 @@ class Engine(Protocol):
         top_p: float,
         max_tokens: int,
         seeds: Sequence[int],
+        top_k: int = 0,
+        min_p: float = 0.0,
         reuse: bool = False,
     ) -> list[list[Completion]]:
         """Return `n` completions for each prompt, in order.
 
-        `prompts` are token ids (so nothing is tokenised twice). Temperature 0 is greedy. Generation
+        `prompts` are token ids (so nothing is tokenised twice). Temperature 0 is greedy; else
+        tokens are cut by `min_p`, then `top_k` (0: not), then `top_p`. Generation
         ends with the token that completes a stop string; that token is kept whole. An end token
         ends it too and is not kept. `seeds[i]` (0 or more) fixes the samples of prompt i whatever
         else is in the batch, and sample j whatever `n` is. With `reuse`, what was computed is kept
@@ -49,8 +52,8 @@ class Engine(Protocol):
         ...
 
 
-def choose_engine(engine: EngineName) -> Literal["vllm", "hf"]:
-    """Resolve `auto`: vllm where it is installed and a GPU is there, else hf.
+def choose_engine(engine: EngineName, device: str = "auto") -> Literal["vllm", "hf"]:
+    """Resolve `auto`: vllm where it is installed and a GPU is there and wanted, else hf.
 
     Raises: ConfigError.
     """
@@ -64,19 +67,31 @@ def choose_engine(engine: EngineName) -> Literal["vllm", "hf"]:
             "--engine vllm: vllm is not installed; uv sync --extra vllm, or pass --engine hf"
         )
     if engine == "auto":
-        return "vllm" if installed and torch.cuda.is_available() else "hf"
+        wanted = installed and device in ("auto", "cuda") and torch.cuda.is_available()
+        return "vllm" if wanted else "hf"
     return engine
 
 
-def load_engine(model: str, *, engine: EngineName = "auto", gpu_share: float = 0.9) -> Engine:
-    """Load a policy from a hub id or a local folder; vllm takes `gpu_share` of the GPU's memory.
+def load_engine(
+    model: str,
+    *,
+    engine: EngineName = "auto",
+    device: str = "auto",
+    dtype: str = "auto",
+    gpu_share: float = 0.9,
+    tensor_parallel: int = 1,
+) -> Engine:
+    """Load a policy from a hub id or a local folder; vllm takes `gpu_share` of the memory of
+    `tensor_parallel` GPUs.
 
     Raises: MissingInput, ConfigError.
     """
-    if choose_engine(engine) == "vllm":
+    if choose_engine(engine, device) == "vllm":
         from rewardscope.engines.vllm import VllmEngine
 
-        return VllmEngine(model, gpu_share=gpu_share)
+        return VllmEngine(
+            model, device=device, dtype=dtype, gpu_share=gpu_share, tensor_parallel=tensor_parallel
+        )
     from rewardscope.engines.hf import HfEngine
 
-    return HfEngine(model, device="auto")
+    return HfEngine(model, device=device, dtype=dtype)

@@ -5,9 +5,11 @@ become text.
 from collections.abc import Sequence
 from typing import final
 
-from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from rewardscope.errors import TooLong
+from rewardscope.models.load import load_config
+from rewardscope.paths import hub_name
 from rewardscope.problems.thinking import MARKS
 from rewardscope.records import Completion, Finish
 
@@ -30,12 +32,11 @@ def end_token_ids(model: str, tokenizer: PreTrainedTokenizerBase) -> frozenset[i
     """Return every id that ends a generation: those of the generation config (or else the config)
     and the tokenizer's own.
     """
+    hub_id, revision = hub_name(model)
     try:
-        config = GenerationConfig.from_pretrained(model)
+        config = GenerationConfig.from_pretrained(hub_id, revision=revision or "main")
     except OSError:  # the file is optional
-        config = GenerationConfig.from_model_config(
-            AutoConfig.from_pretrained(model, trust_remote_code=False)
-        )
+        config = GenerationConfig.from_model_config(load_config(model))
     listed = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     own = tokenizer.eos_token_id
     return frozenset(token for token in (*listed, own) if isinstance(token, int))

@@ -5,7 +5,8 @@ Each sample has its own stream of uniform numbers, one a token, so what it says 
 what else is in the batch.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -62,10 +63,10 @@ class _Row:
 class HfEngine:
     """The engine that runs everywhere transformers does."""
 
-    def __init__(self, model: str, *, device: str) -> None:
+    def __init__(self, model: str, *, device: str, dtype: str = "auto") -> None:
         chosen = pick_device(device)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(model)
-        self.model = load_causal_lm(model, device=chosen, dtype=pick_dtype(chosen))
+        self.model = load_causal_lm(model, device=chosen, dtype=pick_dtype(chosen, dtype))
         group_queries(self.model)
         self.max_positions: int = shape_of(self.model.config).window
         self.flops = flops_of(self.model.config)
@@ -84,6 +85,8 @@ class HfEngine:
         top_p: float,
         max_tokens: int,
         seeds: Sequence[int],
+        top_k: int = 0,
+        min_p: float = 0.0,
         reuse: bool = False,
     ) -> list[list[Completion]]:
         """Return `n` completions for each prompt, in order; see `Engine.generate`."""
@@ -105,8 +108,11 @@ class HfEngine:
             for sample in range(samples)
         ]
         finder = StopFinder(self._detokenizer, stop)
+        pick = functools.partial(
+            pick_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p
+        )
         for batch in self._batches(sorted(rows, key=lambda row: -len(row.prompt))):
-            self._run(batch, temperature=temperature, top_p=top_p, finder=finder, kept=kept)
+            self._run(batch, sampled=temperature > 0, pick=pick, finder=finder, kept=kept)
         done = [self._completion(row) for row in rows]
         return [
             done[index * samples : (index + 1) * samples] * (n // samples)
@@ -153,29 +159,22 @@ class HfEngine:
         self,
         rows: Sequence[_Row],
         *,
-        temperature: float,
-        top_p: float,
+        sampled: bool,
+        pick: Callable[[Tensor, Tensor | None], Tensor],
         finder: StopFinder,
         kept: PrefixCache | None,
     ) -> None:
         """Generate all of a batch. Rows that ended leave it."""
         device, longest = self.model.device, max(row.room for row in rows)
         streams = (
-            [np.random.default_rng(row.seed).random(longest) for row in rows]
-            if temperature > 0
-            else []
+            [np.random.default_rng(row.seed).random(longest) for row in rows] if sampled else []
         )
         uniform_RT = torch.from_numpy(np.stack(streams)).to(device) if streams else None
         cache, logits_RV, mask_RT = self._prefill(rows, kept)
         position_R, n_prefilled = mask_RT.sum(dim=1), mask_RT.shape[1]
         live = list(rows)
         for step in range(longest):
-            token_R = pick_tokens(
-                logits_RV,
-                None if uniform_RT is None else uniform_RT[:, step],
-                temperature=temperature,
-                top_p=top_p,
-            )
+            token_R = pick(logits_RV, None if uniform_RT is None else uniform_RT[:, step])
             for row, token in zip(live, token_R.tolist(), strict=True):
                 if row.finish is None:
                     row.take(token, ends=self._ends, finder=finder)

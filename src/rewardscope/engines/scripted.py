@@ -40,11 +40,13 @@ class ScriptedEngine:
         top_p: float,
         max_tokens: int,
         seeds: Sequence[int],
+        top_k: int = 0,
+        min_p: float = 0.0,
         reuse: bool = False,
     ) -> list[list[Completion]]:
         """Return `n` completions for each prompt, in order; see `Engine.generate`.
 
-        `top_p` has no meaning here.
+        `top_p`, `top_k` and `min_p` have no meaning here.
         """
         check_prompts(prompts, max_positions=self.max_positions)
         self.calls += 1

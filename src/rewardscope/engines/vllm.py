@@ -15,8 +15,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from rewardscope.engines.completions import Detokenizer, check_prompts, end_token_ids
+from rewardscope.errors import ConfigError
 from rewardscope.models.flops import flops_of
 from rewardscope.models.load import load_tokenizer
+from rewardscope.paths import hub_name
 from rewardscope.problems.thinking import MARKS
 from rewardscope.records import Completion, Finish
 
@@ -31,13 +33,20 @@ from vllm.outputs import CompletionOutput
 class VllmEngine:
     """The engine for GPUs. Without one it runs on the CPU, uncompiled and in float32, for tests."""
 
-    def __init__(self, model: str, *, gpu_share: float) -> None:
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(model)
+    def __init__(
+        self, model: str, *, device: str, dtype: str, gpu_share: float, tensor_parallel: int
+    ) -> None:
         on_gpu = torch.cuda.is_available()
+        _check_device(device, on_gpu=on_gpu)
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(model)
+        hub_id, revision = hub_name(model)
         self._llm = LLM(
-            model=model,
+            model=hub_id,
+            revision=revision,
+            tokenizer_revision=revision,
             seed=0,
-            dtype="auto" if on_gpu else "float32",
+            dtype="float32" if dtype == "auto" and not on_gpu else dtype,
+            tensor_parallel_size=tensor_parallel,
             enforce_eager=not on_gpu,
             # on the CPU, vLLM 0.32 cannot rewind the generator of a request read in pieces
             enable_chunked_prefill=on_gpu,
@@ -58,6 +67,8 @@ class VllmEngine:
         top_p: float,
         max_tokens: int,
         seeds: Sequence[int],
+        top_k: int = 0,
+        min_p: float = 0.0,
         reuse: bool = False,
     ) -> list[list[Completion]]:
         """Return `n` completions for each prompt, in order; see `Engine.generate`. vLLM reuses
@@ -71,6 +82,8 @@ class VllmEngine:
                 n=samples,
                 temperature=temperature,
                 top_p=top_p,
+                top_k=top_k,
+                min_p=min_p,
                 max_tokens=max_tokens,
                 seed=_spread(seed),
                 stop=list(stop),
@@ -96,6 +109,15 @@ class VllmEngine:
             assert ids[-1] in self._ends, (ids[-1], self._ends)
             ids.pop()
         return self._detokenizer.completion(prompt, ids, finish=finish)
+
+
+def _check_device(device: str, *, on_gpu: bool) -> None:
+    """Raises: ConfigError for a device that is not where this build of vLLM runs."""
+    if device not in ("auto", "cuda" if on_gpu else "cpu"):
+        raise ConfigError(
+            f"--device {device}: this vLLM runs on {'CUDA devices' if on_gpu else 'the CPU'} and"
+            " takes those of CUDA_VISIBLE_DEVICES; set that, or pass --engine hf"
+        )
 
 
 def _finish(output: CompletionOutput) -> Finish:

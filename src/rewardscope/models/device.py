@@ -27,6 +27,10 @@ def pick_device(device: str) -> torch.device:
     return chosen
 
 
-def pick_dtype(device: torch.device) -> torch.dtype:
-    """Return bfloat16 on cuda, else float32."""
+def pick_dtype(device: torch.device, wanted: str = "auto") -> torch.dtype:
+    """Return the wanted precision; `auto` is bfloat16 on cuda, else float32."""
+    if wanted != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
+            wanted
+        ]
     return torch.bfloat16 if device.type == "cuda" else torch.float32

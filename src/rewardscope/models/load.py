@@ -10,8 +10,10 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -24,6 +26,7 @@ from transformers.utils.logging import (
 
 from rewardscope.errors import BadRecord, MissingInput
 from rewardscope.models.names import check_model_name, check_policy, refuse_reward_model
+from rewardscope.paths import HubName, hub_name
 
 T = TypeVar("T")
 # old checkpoints hold this buffer, which every model computes anew
@@ -34,7 +37,22 @@ _OF_OTHER_PARTS = ("visual", "vision", "audio", "multi_modal", "image", "mtp", "
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a local folder or a hub id. Raises: MissingInput."""
-    return _load(name, lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False))
+    return _load(
+        name,
+        lambda of: AutoTokenizer.from_pretrained(
+            of.id, revision=of.revision or "main", trust_remote_code=False
+        ),
+    )
+
+
+def load_config(name: str) -> PreTrainedConfig:
+    """Load the config of a local folder or a hub id. Raises: MissingInput."""
+    return _load(
+        name,
+        lambda of: AutoConfig.from_pretrained(
+            of.id, revision=of.revision or "main", trust_remote_code=False
+        ),
+    )
 
 
 def load_causal_lm(name: str, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
@@ -60,9 +78,11 @@ def load_checked(
     disable_progress_bar()
     verbosity = get_verbosity()
     set_verbosity_error()  # what does not fit is said below, in one line
+    hub_id, revision = hub_name(name)
     try:
         model, info = model_class.from_pretrained(
-            name,
+            hub_id,
+            revision=revision or "main",
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
@@ -119,11 +139,11 @@ def _reason(error: Exception) -> str:
     )
 
 
-def _load(name: str, read: Callable[[], T]) -> T:
+def _load(name: str, read: Callable[[HubName], T]) -> T:
     """Return what `read` loads; a model that cannot be loaded is the user's error, in one line."""
     check_model_name(name)
     disable_progress_bar()  # a bar for seconds of reading is noise in a task and in a notebook
     try:
-        return read()
+        return read(hub_name(name))
     except Exception as error:  # files and configs each have errors of their own
         raise MissingInput(f"model {name} cannot be loaded: {_reason(error)}") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from rewardscope.errors import BadRecord, MissingInput
+from rewardscope.paths import hub_name
 from rewardscope.storage.tables import read_json_as
 
 HUB_TIMEOUT = 20.0  # seconds
@@ -70,7 +71,8 @@ def check_model_name(name: str) -> None:
                 " wrote"
             )
         return
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+    hub_id, revision = hub_name(name)
+    if hub_id.count("/") != 1 or name.startswith((".", "/", "~")):
         raise MissingInput(
             f"model folder {name} is not there{_near(folder)}; pass a folder or a hub id such as"
             " Qwen/Qwen2.5-Math-7B-Instruct"
@@ -78,8 +80,9 @@ def check_model_name(name: str) -> None:
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
-        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
-            HfApi().model_info(name, timeout=HUB_TIMEOUT)
+        cached = try_to_load_from_cache(hub_id, "config.json", revision=revision)
+        if not isinstance(cached, str):
+            HfApi().model_info(hub_id, revision=revision, timeout=HUB_TIMEOUT)
     # the hub's client, its HTTP library and its name check each have errors of their own
     except Exception as error:
         reason = str(error).strip().splitlines()[0]

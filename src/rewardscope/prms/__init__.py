@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from rewardscope.errors import BadRecord, MissingInput, UnknownName
+from rewardscope.paths import hub_name
 from rewardscope.records import Encoded
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ def find_adapter(name: str) -> PrmAdapter:
     model.
     """
     known = [published for adapter in adapters() for published in adapter.names]
-    named = next((adapter for adapter in adapters() if name in adapter.names), None)
+    own_id = hub_name(name).id
+    named = next((adapter for adapter in adapters() if own_id in adapter.names), None)
     if named is not None:
         return named
     architectures = _architectures(name, known)
@@ -149,7 +151,7 @@ def find_adapter(name: str) -> PrmAdapter:
 
 
 def _fits(adapter: PrmAdapter, name: str, architectures: Sequence[str]) -> bool:
-    own_name = Path(name).name.lower()
+    own_name = Path(hub_name(name).id).name.lower()
     marked = not adapter.marks or any(mark in own_name for mark in adapter.marks)
     return marked and not set(adapter.architectures).isdisjoint(architectures)
 
@@ -160,7 +162,8 @@ def _architectures(name: str, known: Sequence[str]) -> list[str]:
 
     config = Path(name) / "config.json"
     if not config.is_file():
-        if Path(name).is_dir() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        hub_id = hub_name(name).id
+        if Path(name).is_dir() or hub_id.count("/") != 1 or name.startswith((".", "/", "~")):
             check_model_name(name)  # no hub id: it says which folder or file is not there
         return _hub_architectures(name, known)
     try:
@@ -176,7 +179,8 @@ def _hub_architectures(name: str, known: Sequence[str]) -> list[str]:
 
     try:
         check_model_name(name)  # one request; the library asks for minutes
-        config, _ = PreTrainedConfig.get_config_dict(name)
+        hub_id, revision = hub_name(name)
+        config, _ = PreTrainedConfig.get_config_dict(hub_id, revision=revision or "main")
     except (MissingInput, OSError):
         raise UnknownName("PRM (not on the hub, or the hub is out of reach)", name, known) from None
     return config.get("architectures") or []
@@ -187,6 +191,7 @@ def load_scorer(
     *,
     engine: PrmEngineName = "auto",
     device: str = "auto",
+    dtype: str = "auto",
     growing: bool = False,
     window: int | None = None,
     beyond: Beyond = "drop",
@@ -203,10 +208,10 @@ def load_scorer(
     if engine == "vllm":
         from rewardscope.prms.vllm import VllmScorer
 
-        return VllmScorer(name, window=window, beyond=beyond)
+        return VllmScorer(name, dtype=dtype, window=window, beyond=beyond)
     from rewardscope.prms.scorer import HfScorer
 
-    scorer = HfScorer(name, device=device, window=window, beyond=beyond)
+    scorer = HfScorer(name, device=device, dtype=dtype, window=window, beyond=beyond)
     if not growing:
         return scorer
     from rewardscope.prms.prefix import PrefixScorer

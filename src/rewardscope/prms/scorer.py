@@ -56,12 +56,18 @@ class HfScorer:
     reuses = False
 
     def __init__(
-        self, name: str, *, device: str, window: int | None = None, beyond: Beyond = "drop"
+        self,
+        name: str,
+        *,
+        device: str,
+        dtype: str = "auto",
+        window: int | None = None,
+        beyond: Beyond = "drop",
     ) -> None:
         self.adapter = find_adapter(name)
         chosen = pick_device(device)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(name)
-        self.model = self.adapter.load(name, device=chosen, dtype=pick_dtype(chosen))
+        self.model = self.adapter.load(name, device=chosen, dtype=pick_dtype(chosen, dtype))
         shape = shape_of(self.model.config)
         self.window: int = window or shape.window
         self.max_positions = self.window if beyond == "drop" else sys.maxsize

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
-from transformers import AutoConfig
 
 from rewardscope.errors import ConfigError
 from rewardscope.models.flops import flops_of
-from rewardscope.models.load import load_tokenizer
+from rewardscope.models.load import load_config, load_tokenizer
+from rewardscope.paths import hub_name
 from rewardscope.prms import Beyond, find_adapter
 from rewardscope.prms.qwen import QwenAdapter, step_tag_id
 from rewardscope.prms.scorer import fitting
@@ -37,7 +37,7 @@ class VllmScorer:
 
     reuses = False
 
-    def __init__(self, name: str, *, window: int | None, beyond: Beyond) -> None:
+    def __init__(self, name: str, *, dtype: str, window: int | None, beyond: Beyond) -> None:
         self.adapter = find_adapter(name)
         if not isinstance(self.adapter, QwenAdapter):
             raise ConfigError(
@@ -46,7 +46,7 @@ class VllmScorer:
             )
         self.tokenizer = load_tokenizer(name)
         self.tokens_encoded = 0
-        config = AutoConfig.from_pretrained(name)
+        config, (hub_id, revision) = load_config(name), hub_name(name)
         if beyond == "score" or (window or 0) > config.max_position_embeddings:
             raise ConfigError(
                 "--prm-engine vllm refuses inputs beyond the PRM's positions; pass --prm-engine hf"
@@ -57,9 +57,11 @@ class VllmScorer:
         self.flops = flops_of(config)
         on_gpu = torch.cuda.is_available()
         self._llm = LLM(
-            model=name,
+            model=hub_id,
+            revision=revision,
+            tokenizer_revision=revision,
             runner="pooling",
-            dtype="auto" if on_gpu else "float32",
+            dtype="float32" if dtype == "auto" and not on_gpu else dtype,
             enforce_eager=not on_gpu,
             gpu_memory_utilization=_MEMORY,
             # Step pooling can neither take a prompt in chunks nor reuse a prefix, so one pass must

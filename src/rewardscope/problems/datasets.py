@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardscope.errors import BadRecord, ConfigError, MissingInput, UnknownName
-from rewardscope.paths import slug
+from rewardscope.paths import hub_name, slug
 from rewardscope.problems.extraction import marked_answer
 from rewardscope.problems.tinymath import load_tinymath
 from rewardscope.records import Problem
@@ -36,8 +36,8 @@ def load_problems(
     """Load the first `limit` problems of `tinymath`, a jsonl / json / parquet file, a folder of
     such files, or a hub id.
 
-    A hub id or folder with several configs takes one as `id:config`. Its test split is used where
-    there is one.
+    A hub id or folder with several configs takes one as `id:config`, a hub id a branch, tag or
+    commit as `id@revision`. Its test split is used where there is one.
     Raises: ConfigError on a limit below 1; UnknownName; MissingInput where a file or the hub cannot
     be reached; BadRecord on a row without a question or a gold answer.
     """
@@ -60,7 +60,11 @@ def _rows(name: str, hf_token: str | None) -> list[Mapping[str, Any]]:
         return list(readers[path.suffix](path))
     if path.is_file():
         raise ConfigError(f"data set {name}: the file must end in .jsonl, .json or .parquet")
-    if path.is_dir() or Path(name.partition(":")[0]).is_dir() or _HUB_ID.fullmatch(name):
+    if (
+        path.is_dir()
+        or Path(name.partition(":")[0]).is_dir()
+        or _HUB_ID.fullmatch(hub_name(name).id)
+    ):
         return _load_with_datasets(name, hf_token)
     raise UnknownName("data set", name, KNOWN)
 
@@ -94,14 +98,15 @@ def _load_with_datasets(name: str, hf_token: str | None) -> list[Mapping[str, An
     import datasets
     from datasets.exceptions import DatasetBuildError
 
-    source, _, config = (name, "", "") if Path(name).is_dir() else name.partition(":")
+    hub_id, revision = hub_name(name)
+    source, _, config = (name, "", "") if Path(name).is_dir() else hub_id.partition(":")
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     for library in ("datasets", "huggingface_hub"):
         # what goes wrong is said below, in one line
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
-        configs = datasets.get_dataset_config_names(source, token=hf_token)
+        configs = datasets.get_dataset_config_names(source, revision=revision, token=hf_token)
         if not config and len(configs) > 1 and "default" not in configs:
             raise ConfigError(
                 f"data set {name} has several configs; name one, as in {source}:{configs[0]};"
@@ -109,9 +114,8 @@ def _load_with_datasets(name: str, hf_token: str | None) -> list[Mapping[str, An
             )
         if config and config not in configs:
             raise UnknownName(f"config of data set {source}", config, configs)
-        splits = datasets.load_dataset(
-            source, config or ("default" if "default" in configs else configs[0]), token=hf_token
-        )
+        chosen = config or ("default" if "default" in configs else configs[0])
+        splits = datasets.load_dataset(source, chosen, revision=revision, token=hf_token)
     except (ConfigError, UnknownName):
         raise
     except Exception as error:  # a dozen unrelated classes: hub, http, file formats, arrow

@@ -147,6 +147,12 @@ def _channels(text: str, delimiter: str) -> tuple[str, str, bool]:
     return delimiter.join(thoughts), delimiter.join(final).lstrip(), bool(final)
 
 
+def chat_template(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Return the chat template of a tokenizer, the default one of several; "" where it has none."""
+    template = tokenizer.chat_template or ""
+    return template.get("default", "") if isinstance(template, dict) else template
+
+
 def find_format(
     tokenizer: "PreTrainedTokenizerBase",
     prompt: str,
@@ -154,14 +160,15 @@ def find_format(
     thinking: ThinkingName,
     delimiter: str = DELIMITER,
     shown: Shown = "all",
+    template: str = "",
 ) -> StepFormat:
-    """Return the format of a policy;
+    """Return the format of a policy.
 
-    `auto` reads it from the chat template. `prompt` is any prompt of the policy, rendered.
+    `auto` reads it from the chat template: `template`, or else the tokenizer's own. `prompt` is any
+    prompt of the policy, rendered.
     """
     if thinking == "auto":
-        template = tokenizer.chat_template or ""
-        assert isinstance(template, str), type(template)
+        template = template or chat_template(tokenizer)
         thinking = (
             "harmony" if _CHANNEL_MARK in template else "think" if _CLOSE in template else "none"
         )

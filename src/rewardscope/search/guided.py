@@ -17,7 +17,7 @@ from rewardscope.capturing.inputs import solution_start
 from rewardscope.engines import Engine
 from rewardscope.errors import BadRecord, TooLong
 from rewardscope.prms import Scorer
-from rewardscope.problems.prompts import encode_prompt
+from rewardscope.problems.prompts import PLAIN, PromptForm, encode_prompt
 from rewardscope.problems.thinking import StepFormat
 from rewardscope.records import Completion, Cost, Encoded, Problem, SolvedProblem
 from rewardscope.search.aggregate import Aggregation
@@ -50,6 +50,9 @@ class SearchConfig:
     temperature: float
     top_p: float
     seed: int
+    top_k: int = 0
+    min_p: float = 0.0
+    prompt: PromptForm = PLAIN
 
     @property
     def rounds(self) -> int:
@@ -86,7 +89,7 @@ def guided_search(
         room = at_once * roots - sum(len(tree.frontier) for tree in active)
         while waiting and room > 0:
             problem = waiting.pop()
-            prompt = tuple(encode_prompt(engine.tokenizer, problem.question))
+            prompt = tuple(encode_prompt(engine.tokenizer, problem.question, config.prompt))
             active.append(
                 Tree.start(
                     problem, prompt, roots=roots, apart=config.method.roots_apart, thinks=thinks
@@ -176,6 +179,8 @@ def _sample(
         stop=how.stop,
         temperature=config.temperature,
         top_p=config.top_p,
+        top_k=config.top_k,
+        min_p=config.min_p,
         max_tokens=how.max_tokens,
         seeds=[
             beam_seed(config.seed, tree.problem.id, beam=rank, depth=tree.depth)

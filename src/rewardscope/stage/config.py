@@ -16,12 +16,21 @@ _MOST_SEED = 2**63 - 1
 
 
 def option(
-    default: Any = dataclasses.MISSING, *, help: str, key: bool = True, at_most: int = MOST
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,
+    key: bool = True,
+    later: bool = False,
+    at_most: int = MOST,
 ) -> Any:
     """Declare a flag of a stage: its default, its help text, whether its value changes the result,
     and the largest whole number that makes sense.
+
+    A flag that came `later` than results of its stage counts only where it is not its default, so
+    that their keys stand.
     """
-    return field(default=default, metadata={"help": help, "key": key, "at_most": at_most})
+    told = {"help": help, "key": key, "later": later, "at_most": at_most}
+    return field(default=default, metadata=told)
 
 
 def flag_of(name: str) -> str:
@@ -41,7 +50,10 @@ class StageConfig:
     def result_settings(self) -> dict[str, Any]:
         """Return the values that change the result, as JSON types."""
         chosen = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["key"]
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.metadata["key"]
+            and not (f.metadata["later"] and getattr(self, f.name) == f.default)
         }
         return json.loads(json.dumps(chosen, default=str))
 

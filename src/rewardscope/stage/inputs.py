@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rewardscope.errors import ConfigError, MissingInput
-from rewardscope.paths import PROJECT
+from rewardscope.paths import PROJECT, hub_name
 from rewardscope.records import InputDigest
 from rewardscope.storage.files import digest, result_of, sha256
 from rewardscope.storage.manifests import check_file, check_result
@@ -36,11 +36,15 @@ def cached_revision(name: str) -> str | None:
     """
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    folder = name.partition(":")[0].replace("/", "--")
+    hub_id, wanted = hub_name(name)
+    folder = hub_id.partition(":")[0].replace("/", "--")
     for kind in ("models", "datasets"):
-        reference = Path(HF_HUB_CACHE) / f"{kind}--{folder}" / "refs" / "main"
+        home = Path(HF_HUB_CACHE) / f"{kind}--{folder}"
+        reference = home / "refs" / (wanted or "main")
         if reference.is_file():
             return reference.read_text(encoding="utf-8").strip() or None
+        if wanted and (home / "snapshots" / wanted).is_dir():  # it is a commit itself
+            return wanted
     return None
 
 

@@ -123,11 +123,11 @@ class Stage:
 
     def _changed_settings(self, manifest: Manifest) -> list[str]:
         """Return each setting that differs; one that came later counts with its default."""
-        old, new = {**self.config.default_settings(), **manifest.settings}, self.settings
-        names = {**manifest.settings, **new}
+        defaults = self.config.default_settings()
+        old, new = {**defaults, **manifest.settings}, {**defaults, **self.settings}
         return [
-            f"{name} {old.get(name)!r} -> {new.get(name)!r}"
-            for name in names
+            f"{name} {_short(old.get(name))} -> {_short(new.get(name))}"
+            for name in {**manifest.settings, **self.settings}
             if old.get(name) != new.get(name)
         ]
 
@@ -272,6 +272,12 @@ class Stage:
             f", {count} skipped: {reason}" for reason, count in (skipped or {}).items()
         )
         get_logger().info(f"{self.name}: {self.out} done, {rows} rows in {seconds:.1f} s{left_out}")
+
+
+def _short(value: Any) -> str:
+    """Return a setting in one line; a long text is cut, which is said."""
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:60]}... ({len(shown)} characters)"
 
 
 def _synced_sha256(path: Path) -> str:

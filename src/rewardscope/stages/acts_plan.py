@@ -8,12 +8,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.layers import parse_layers
 from rewardscope.log import get_logger
-from rewardscope.records import Problem, Trace
+from rewardscope.problems.prompts import PromptForm
+from rewardscope.records import Manifest, Problem, Trace
 from rewardscope.splits import SPLIT_SEED, TEST_SHARE, is_test
 from rewardscope.stage import Stage
+from rewardscope.stages.model_flags import check_model
 from rewardscope.storage.manifests import read_manifest
 
 if TYPE_CHECKING:
@@ -65,26 +69,19 @@ class Plan(NamedTuple):
 
 def make_plan(config: "Config", source: Path, whole: Stage) -> Plan:
     """Choose, encode and group the traces. Whatever can be refused is refused here."""
-    import torch
-    from transformers import AutoConfig
-
     from rewardscope.capturing.inputs import Pick, PrmEncoder, encode_traces
     from rewardscope.capturing.policy import PolicyEncoder
     from rewardscope.capturing.saving import number_groups
     from rewardscope.capturing.token_text import token_reader
     from rewardscope.models.blocks import check_family, shape_of
-    from rewardscope.models.device import pick_device, pick_dtype
-    from rewardscope.models.load import load_tokenizer
-    from rewardscope.models.names import check_model_name
+    from rewardscope.models.device import pick_device
+    from rewardscope.models.load import load_config, load_tokenizer
     from rewardscope.prms import find_adapter
 
     traces, device = select_traces(source, config), pick_device(config.device)
+    check_model("--prm" if config.mode == "rm" else "--model-name", config.model)
     adapter = find_adapter(config.prm) if config.mode == "rm" else None
-    check_model_name(config.model)
-    tokenizer, model_config = (
-        load_tokenizer(config.model),
-        AutoConfig.from_pretrained(config.model, trust_remote_code=False),
-    )
+    tokenizer, model_config = load_tokenizer(config.model), load_config(config.model)
     check_family(model_config)
     shape = shape_of(model_config)
     layers, window = (
@@ -95,7 +92,7 @@ def make_plan(config: "Config", source: Path, whole: Stage) -> Plan:
     encoder: TraceEncoder = (
         PrmEncoder(adapter, tokenizer, max_positions=longest)
         if adapter
-        else PolicyEncoder(tokenizer, max_positions=longest)
+        else PolicyEncoder(tokenizer, max_positions=longest, form=_prompts_of(source))
     )
     pick = Pick(config.positions, config.sample, config.seed)
     found = encode_traces(
@@ -125,10 +122,26 @@ def make_plan(config: "Config", source: Path, whole: Stage) -> Plan:
         layers,
         shape.width,
         window,
-        pick_dtype(device) if config.dtype == "auto" else getattr(torch, config.dtype),
+        _dtype_on_disk(config, device),
         config.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else MAX_BATCH_TOKENS),
         token_reader(tokenizer),
     )
+
+
+def _dtype_on_disk(config: "Config", device: "torch.device") -> "torch.dtype":
+    """Return the type of the states that are written; float16 has no place in a shard."""
+    import torch
+
+    from rewardscope.models.device import pick_dtype
+
+    chosen = config.model_dtype if config.dtype == "auto" else config.dtype
+    return torch.float32 if chosen == "float16" else pick_dtype(device, chosen)
+
+
+def _prompts_of(source: Path) -> PromptForm:
+    """Return how the prompts of a generations file were made, as its manifest says."""
+    extra = (read_manifest(source) or Manifest()).extra
+    return msgspec.convert(extra.get("prompt_form", {}), PromptForm)
 
 
 def _scored_by_this_prm(source: Path, whole: Stage) -> bool:

@@ -15,16 +15,17 @@ from rewardscope.log import show
 from rewardscope.paths import dash_dir, find_input, slug
 from rewardscope.sae.model.runs import find_sae
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, option, require
+from rewardscope.stage import Stage, option, require
 from rewardscope.stages.dash_direction import choose_prm, read_direction
 from rewardscope.stages.dash_pages import Plan, write_pages
 from rewardscope.stages.dash_traces import find_files, read_traces
 from rewardscope.stages.diffed import diff_tables
+from rewardscope.stages.model_flags import DeviceFlag
 from rewardscope.storage.acts_info import read_acts_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(StageConfig):
+class Config(DeviceFlag):
     """Write a dashboard of SAE features: what each fires on, how often, and what reward goes with
     it.
 
@@ -72,7 +73,6 @@ class Config(StageConfig):
             " on this machine; none for no direction)"
         ),
     )
-    device: str = option("auto", help="auto, cpu or cuda", key=False)
 
     def __post_init__(self) -> None:
         check_layers(self.layers)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from rewardscope.errors import ConfigError
 from rewardscope.layers import check_layers
 from rewardscope.sae.model.runs import SaeRun
-from rewardscope.stage import MOST_PARTS, StageConfig, check_part, flag_of, option
+from rewardscope.stage import MOST_PARTS, check_part, flag_of, option
+from rewardscope.stages.model_flags import DeviceFlag
 
 REASON_WORDS = (
     "wait",
@@ -25,7 +26,7 @@ REASON_WORDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(StageConfig):
+class Config(DeviceFlag):
     """Compare how often SAE features fire on reasoning and on instruct data.
 
     Every pair of a reasoning and an instruct folder of save-acts, at every layer, is a unit of
@@ -81,7 +82,6 @@ class Config(StageConfig):
     reason_words: tuple[str, ...] = option(
         REASON_WORDS, help="words of reasoning, for ReasonScore, separated by commas"
     )
-    device: str = option("auto", help="auto, cpu or cuda", key=False)
 
     def __post_init__(self) -> None:
         check_layers(self.layers)

@@ -21,8 +21,9 @@ from rewardscope.log import progress, show
 from rewardscope.paths import feature_labels_dir, find_input, slug
 from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, option, require
+from rewardscope.stage import Stage, option, require
 from rewardscope.stages.diffed import diff_tables, favouring
+from rewardscope.stages.model_flags import DeviceFlag
 from rewardscope.storage.tables import show_table, shown, write_csv
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(StageConfig):
+class Config(DeviceFlag):
     """Say of each SAE feature which kind of text it fires on, beside how common that kind is.
 
     Rules over tokens and the phrases that they stand in: whitespace, Unicode, special tokens,
@@ -56,7 +57,6 @@ class Config(StageConfig):
         None, help="--name of the feature-diff to use (default: that of the SAE)", key=False
     )
     layers: str = option("all", help="layers of the SAE run: all, 15, 0-27 or 0,3,5-7")
-    device: str = option("auto", help="auto, cpu or cuda", key=False)
 
     def __post_init__(self) -> None:
         check_layers(self.layers)

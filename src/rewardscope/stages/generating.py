@@ -7,26 +7,21 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from rewardscope.errors import ConfigError
 from rewardscope.paths import generations_part_file
 from rewardscope.problems.datasets import DEFAULT_DATASETS, load_problems
 from rewardscope.problems.extraction import DEFAULT_RULE, EXTRACTION_HELP, ExtractionRule
+from rewardscope.problems.prompts import PLAIN, PromptForm, encode_prompt, policy_prompt
 from rewardscope.problems.steps import DELIMITER
 from rewardscope.problems.thinking import Shown, StepFormat, ThinkingName, find_format
 from rewardscope.records import Problem
 from rewardscope.settings import Settings
-from rewardscope.stage import (
-    MOST_PARTS,
-    Stage,
-    StageConfig,
-    Units,
-    check_part,
-    deal,
-    distinct,
-    option,
-)
+from rewardscope.stage import MOST_PARTS, Stage, Units, check_part, deal, distinct, option
+from rewardscope.stages.policy_flags import PolicyFlags
 from rewardscope.storage.jsonl import read_rows, write_rows
 from rewardscope.storage.manifests import read_manifest
 
@@ -38,7 +33,7 @@ Work = Callable[[Sequence[tuple[Stage, list[Problem]]]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneratingConfig(StageConfig):
+class GeneratingConfig(PolicyFlags):
     """The flags of every stage that generates solutions for the problems of data sets."""
 
     datasets: tuple[str, ...] = option(
@@ -55,9 +50,6 @@ class GeneratingConfig(StageConfig):
         key=False,
         at_most=MOST_PARTS,
     )
-    top_p: float = option(
-        1.0, help="nucleus: sample from the fewest tokens that hold this probability"
-    )
     thinking: ThinkingName = option(
         "auto",
         help=(
@@ -72,19 +64,11 @@ class GeneratingConfig(StageConfig):
     seed: int = option(0, help="seed; a problem's samples do not depend on the other problems")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.check_counts("limit")
         check_part(self.part, self.total)
         if not self.datasets:
             raise ConfigError("--datasets: at least one data set is needed")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"--top-p {self.top_p}: it must be above 0 and at most 1")
-
-    def check_counts(self, *names: str) -> None:
-        """Raises: ConfigError for a flag that is given and below 1."""
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} {value}: at least 1 is needed")
 
 
 def for_each_dataset(
@@ -143,15 +127,13 @@ def _join_generations(whole: Stage, parts: Sequence[Path]) -> None:
 
 
 def fitting_prompts(
-    problems: Sequence[Problem], engine: "Engine"
+    problems: Sequence[Problem], engine: "Engine", form: PromptForm
 ) -> tuple[dict[str, list[int]], dict[str, int]]:
     """Return the prompt of each problem that leaves the policy a position, by problem id, and how
     many were left out, by reason.
     """
-    from rewardscope.problems.prompts import encode_prompt
-
     prompts = {
-        problem.id: encode_prompt(engine.tokenizer, problem.question) for problem in problems
+        problem.id: encode_prompt(engine.tokenizer, problem.question, form) for problem in problems
     }
     fitting = {
         problem_id: prompt
@@ -164,12 +146,20 @@ def fitting_prompts(
 
 
 def step_format(
-    config: GeneratingConfig, engine: "Engine", *, delimiter: str = DELIMITER
+    config: GeneratingConfig, engine: "Engine", form: PromptForm, *, delimiter: str = DELIMITER
 ) -> StepFormat:
     """Return how the policy's texts are cut into steps."""
-    from rewardscope.problems.prompts import policy_prompt
-
-    prompt = policy_prompt(engine.tokenizer, "1 + 1 = ?")
+    prompt = policy_prompt(engine.tokenizer, "1 + 1 = ?", form)
     return find_format(
-        engine.tokenizer, prompt, thinking=config.thinking, delimiter=delimiter, shown=config.shown
+        engine.tokenizer,
+        prompt,
+        thinking=config.thinking,
+        delimiter=delimiter,
+        shown=config.shown,
+        template=form.template,
     )
+
+
+def prompt_record(form: PromptForm) -> dict[str, Any]:
+    """Return what a manifest says of prompts that are not the usual ones, in full."""
+    return {} if form == PLAIN else {"prompt_form": msgspec.to_builtins(form)}

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rewardscope.engines import EngineName
 from rewardscope.errors import ConfigError
 from rewardscope.log import get_logger, progress
 from rewardscope.paths import generations_file
+from rewardscope.problems.prompts import PromptForm
 from rewardscope.problems.thinking import StepFormat
 from rewardscope.records import Completion, Cost, Problem, SolvedProblem
 from rewardscope.settings import Settings
@@ -19,9 +19,11 @@ from rewardscope.stages.generating import (
     GeneratingConfig,
     fitting_prompts,
     for_each_dataset,
+    prompt_record,
     step_format,
 )
 from rewardscope.stages.grading import graded
+from rewardscope.stages.policy_flags import GPU_SHARE
 from rewardscope.storage.jsonl import PartialRows
 
 if TYPE_CHECKING:
@@ -35,15 +37,11 @@ class Config(GeneratingConfig):
     All problems of a chunk are generated together. Writes <model>_<data set>.jsonl, graded.
     """
 
-    model_name: str = option(help="hub id or folder of the policy", key=False)
     n: int = option(1, help="samples of each problem", at_most=100_000)
     temperature: float | None = option(
         None, help="0 is greedy (default: 0 for one sample, 0.8 for more)"
     )
     max_tokens: int = option(4096, help="tokens of a solution")
-    engine: EngineName = option(
-        "auto", help="vllm, hf, or auto (vllm where it is installed and a GPU is there)"
-    )
     chunk: int = option(
         256,
         help=(
@@ -74,34 +72,34 @@ def run(config: Config, settings: Settings) -> list[Path]:
 
     Raises: PipelineError, before a model is loaded where that can be known.
     """
+    config = config.resolved()
+    form = config.prompt_form()
     outs = [
         generations_file(settings.data_dir, config.name or config.model_name, name)
         for name in config.datasets
     ]
 
     def work(pending: Sequence[tuple[Stage, list[Problem]]]) -> None:
-        from rewardscope.engines import load_engine
-        from rewardscope.models.names import check_policy
-
-        check_policy(config.model_name)
-        engine = load_engine(config.model_name, engine=config.engine)
+        engine = config.load_policy(gpu_share=GPU_SHARE)
         for stage, problems in pending:
             with stage:
-                _infer(problems, engine, stage=stage, config=config)
+                _infer(problems, engine, stage=stage, config=config, form=form)
 
     return for_each_dataset(
         "infer", config, settings, inputs={"policy": config.model_name}, outs=outs, work=work
     )
 
 
-def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, config: Config) -> None:
+def _infer(
+    problems: Sequence[Problem], engine: "Engine", *, stage: Stage, config: Config, form: PromptForm
+) -> None:
     """Generate chunk by chunk, keep each as it is done, then write the file and the manifest."""
     from rewardscope.engines import choose_engine
 
-    prompts, skipped = fitting_prompts(problems, engine)
+    prompts, skipped = fitting_prompts(problems, engine, form)
     for reason, count in skipped.items():
         get_logger().warning(f"infer: left out {count} times: {reason}")
-    partial, form = PartialRows(stage.work, stage.key), step_format(config, engine)
+    partial, steps = PartialRows(stage.work, stage.key), step_format(config, engine, form)
     todo = [
         problem for problem in problems if problem.id in prompts and problem.id not in partial.done
     ]
@@ -114,6 +112,8 @@ def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, confi
             stop=(),
             temperature=config.used_temperature,
             top_p=config.top_p,
+            top_k=config.top_k,
+            min_p=config.min_p,
             max_tokens=config.max_tokens,
             seeds=[problem_seed(config.seed, problem.id) for problem in chunk],
         )
@@ -122,14 +122,18 @@ def _infer(problems: Sequence[Problem], engine: "Engine", *, stage: Stage, confi
             solved_by(
                 problem,
                 output,
-                form=form,
+                form=steps,
                 cost=sampling_cost(engine, len(prompts[problem.id]), output, seconds),
             )
             for problem, output in zip(chunk, outputs, strict=True)
         ]
         partial.add(graded(solved, rule=config.extract))
     rows = partial.finish(prompts)
-    used = {"temperature": config.used_temperature, "engine": choose_engine(config.engine)}
+    used = {
+        "temperature": config.used_temperature,
+        "engine": choose_engine(config.engine, config.device),
+        **prompt_record(form),
+    }
     stage.finish([stage.work], rows=rows, skipped=skipped, extra=used)
 
 

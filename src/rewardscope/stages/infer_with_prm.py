@@ -11,6 +11,7 @@ from rewardscope.errors import ConfigError
 from rewardscope.log import get_logger, progress
 from rewardscope.paths import generations_file
 from rewardscope.prms import DEFAULT_PRM, Beyond, PrmEngineName
+from rewardscope.problems.prompts import PromptForm
 from rewardscope.problems.steps import typed_delimiter
 from rewardscope.records import Problem
 from rewardscope.search.aggregate import AGGREGATION_HELP, Aggregation, check_aggregation
@@ -21,9 +22,12 @@ from rewardscope.stages.generating import (
     GeneratingConfig,
     fitting_prompts,
     for_each_dataset,
+    prompt_record,
     step_format,
 )
 from rewardscope.stages.grading import graded
+from rewardscope.stages.model_flags import check_model
+from rewardscope.stages.policy_flags import GPU_SHARE_BESIDE_A_PRM
 from rewardscope.storage.jsonl import PartialRows
 
 if TYPE_CHECKING:
@@ -31,8 +35,6 @@ if TYPE_CHECKING:
     from rewardscope.prms import Scorer
     from rewardscope.problems.thinking import StepFormat
     from rewardscope.search.guided import SearchConfig
-
-GPU_SHARE = 0.5  # of the memory, for a policy in vLLM: the PRM needs room beside it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,9 @@ class Config(GeneratingConfig):
         help="of the policy: vllm, hf, or auto (vllm where it is installed and a GPU is there)",
     )
     prm_engine: PrmEngineName = option("auto", help="of the PRM: vllm, hf, or auto (hf)")
+    prm_device: str | None = option(
+        None, help="where the PRM computes (default: --device)", key=False
+    )
     pool: int = option(
         64, help="problems that are searched at once; the next one starts where one ends", key=False
     )
@@ -116,6 +121,8 @@ def run(config: Config, settings: Settings) -> list[Path]:
 
     Raises: PipelineError, before a model is loaded where that can be known.
     """
+    config = config.resolved()
+    form = config.prompt_form()
     outs = [
         generations_file(
             settings.data_dir,
@@ -127,43 +134,49 @@ def run(config: Config, settings: Settings) -> list[Path]:
     ]
 
     def work(pending: Sequence[tuple[Stage, list[Problem]]]) -> None:
-        from rewardscope.engines import load_engine
-        from rewardscope.models.names import check_policy
         from rewardscope.prms import find_adapter, load_scorer
 
-        check_policy(config.model_name)
+        check_model("--model-name", config.model_name, writes=True)
+        check_model("--prm", config.prm)
         find_adapter(config.prm)
-        engine = load_engine(config.model_name, engine=config.engine, gpu_share=GPU_SHARE)
+        engine = config.load_policy(gpu_share=GPU_SHARE_BESIDE_A_PRM)
         scorer = load_scorer(
             config.prm,
             engine=config.prm_engine,
+            device=config.prm_device or config.device,
+            dtype=config.dtype,
             growing=True,
             window=config.prm_window,
             beyond=config.beyond_window,
         )
         for stage, problems in pending:
             with stage:
-                _search(problems, engine, scorer=scorer, stage=stage, config=config)
+                _search(problems, engine, scorer=scorer, stage=stage, config=config, prompt=form)
 
     inputs = {"policy": config.model_name, "prm": config.prm}
     return for_each_dataset("infer-with-prm", config, settings, inputs=inputs, outs=outs, work=work)
 
 
 def _search(
-    problems: Sequence[Problem], engine: "Engine", *, scorer: "Scorer", stage: Stage, config: Config
+    problems: Sequence[Problem],
+    engine: "Engine",
+    *,
+    scorer: "Scorer",
+    stage: Stage,
+    config: Config,
+    prompt: PromptForm,
 ) -> None:
     """Search, keep each problem as it is done, then grade and write the file and the manifest."""
     from rewardscope.search.guided import guided_search
 
-    prompts, skipped = fitting_prompts(problems, engine)
+    prompts, skipped = fitting_prompts(problems, engine, prompt)
     partial, dropped = PartialRows(stage.work, stage.key), Counter()
     todo = [
         problem for problem in problems if problem.id in prompts and problem.id not in partial.done
     ]
-    form = step_format(config, engine, delimiter=typed_delimiter(config.delimiter))
-    found = guided_search(
-        todo, engine, scorer=scorer, config=_search_config(config, form), at_once=config.pool
-    )
+    form = step_format(config, engine, prompt, delimiter=typed_delimiter(config.delimiter))
+    search = _search_config(config, form, prompt)
+    found = guided_search(todo, engine, scorer=scorer, config=search, at_once=config.pool)
     for searched in progress(
         found, f"infer-with-prm {stage.out.stem}", total=len(todo), unit="problem"
     ):
@@ -177,11 +190,15 @@ def _search(
         [stage.work],
         rows=rows,
         skipped=skipped,
-        extra={"dropped": dict(dropped), "problems_from_an_earlier_run": resumed},
+        extra={
+            "dropped": dict(dropped),
+            "problems_from_an_earlier_run": resumed,
+            **prompt_record(prompt),
+        },
     )
 
 
-def _search_config(config: Config, form: "StepFormat") -> "SearchConfig":
+def _search_config(config: Config, form: "StepFormat", prompt: PromptForm) -> "SearchConfig":
     from rewardscope.search.guided import SearchConfig
 
     return SearchConfig(
@@ -197,4 +214,7 @@ def _search_config(config: Config, form: "StepFormat") -> "SearchConfig":
         temperature=config.temperature,
         top_p=config.top_p,
         seed=config.seed,
+        top_k=config.top_k,
+        min_p=config.min_p,
+        prompt=prompt,
     )

@@ -9,7 +9,8 @@ from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.paths import prm_bench_dir, prm_bench_report_file, prm_bench_scores_file
 from rewardscope.prms import DEFAULT_PRM, Beyond, PrmEngineName
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, distinct, given_files, option
+from rewardscope.stage import Stage, distinct, given_files, option
+from rewardscope.stages.model_flags import ModelFlags
 from rewardscope.stages.prm_bench_report import Kept, report
 from rewardscope.stages.prm_bench_scoring import Given, Scoring, score_all, take_given
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(StageConfig):
+class Config(ModelFlags):
     """Measure how well a PRM finds wrong steps: ProcessBench's F1 and PRMBench's PRM score, as
     published.
 
@@ -62,7 +63,6 @@ class Config(StageConfig):
         "drop",
         help="a solution beyond that: drop it, or score it and report on the others alone, too",
     )
-    device: str = option("auto", help="auto, cpu, cuda or cuda:0", key=False)
     seed: int = option(0, help="seed of the bootstrap")
     chunk: int = option(
         64,
@@ -89,6 +89,7 @@ def run(config: Config, settings: Settings) -> Path:
 
     Raises: PipelineError.
     """
+    config = config.revised("prm")
     sources = given_files(config.files)
     prm = config.scores or config.prm or DEFAULT_PRM
     folder = prm_bench_dir(settings.data_dir, config.name or prm)
@@ -146,5 +147,6 @@ def _scoring(config: Config) -> Scoring | Given:
         prm_engine=config.prm_engine,
         prm_window=config.prm_window,
         beyond_window=config.beyond_window,
+        dtype=config.dtype,
         force=config.force,
     )

@@ -13,6 +13,7 @@ from rewardscope.paths import slug
 from rewardscope.prms import Beyond, PrmEngineName
 from rewardscope.records import Cost
 from rewardscope.stage import Stage, StageConfig, option
+from rewardscope.stages.model_flags import DTYPE_HELP, DtypeName, check_model
 from rewardscope.stages.named_scores import check_scores_name
 from rewardscope.stages.prm_bench_rows import scored_row, scoring_cost
 from rewardscope.storage.jsonl import PartialRows, write_solved
@@ -37,6 +38,7 @@ class Scoring(StageConfig):
     prm_engine: PrmEngineName = option(help="of the PRM")
     prm_window: int | None = option(help="tokens that the PRM was trained for")
     beyond_window: Beyond = option(help="what becomes of longer inputs")
+    dtype: DtypeName = option("auto", help=DTYPE_HELP, later=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,7 @@ def score_all(
     """Load the PRM once and work off the files."""
     from rewardscope.prms import find_adapter, load_scorer
 
+    check_model("--prm", prm)
     score_range = find_adapter(prm).score_range
     bounds = list(score_range) if all(map(math.isfinite, score_range)) else None
     threshold_of(threshold, bounds, prm=prm)  # before the weights are loaded
@@ -112,6 +115,7 @@ def score_all(
         prm,
         engine=scoring.prm_engine,
         device=device,
+        dtype=scoring.dtype,
         window=scoring.prm_window,
         beyond=scoring.beyond_window,
     )

@@ -18,7 +18,8 @@ from rewardscope.sae.formats import CONFIG
 from rewardscope.sae.formats.configs import TrainedWith, read_config
 from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, option, require
+from rewardscope.stage import Stage, option, require
+from rewardscope.stages.model_flags import ModelFlags, check_model
 from rewardscope.storage.files import write_json
 from rewardscope.storage.jsonl import read_rows, read_solved
 from rewardscope.storage.manifests import read_manifest
@@ -34,7 +35,7 @@ Labelled = tuple[Problem, Trace, tuple[int, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(StageConfig):
+class Config(ModelFlags):
     """Measure SAEs on solutions: FVU, L0, dead features, and how much of the rewards is kept with
     the SAE in the path.
 
@@ -68,7 +69,6 @@ class Config(StageConfig):
         help="held-out (those that train-sae did not train on; all where it is not known) or all",
     )
     limit: int = option(1000, help="at most this many solutions, the first of the file")
-    device: str = option("auto", help="auto, cpu, cuda or cuda:0", key=False)
     seed: int = option(0, help="seed of the bootstrap over problems")
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class Config(StageConfig):
 
 def run(config: Config, settings: Settings) -> Path:
     """Measure every layer; return the file of results."""
-    sae = find_sae(config.sae, settings)
+    config, sae = config.revised("prm"), find_sae(config.sae, settings)
     named = require(
         find_input(config.ds_name, settings.data_dir, suffix=".jsonl"), config.ds_name, "infer"
     )
@@ -97,9 +97,10 @@ def run(config: Config, settings: Settings) -> Path:
     from rewardscope.sae.measure.reward_kept import measure_reward_kept
     from rewardscope.sae.model.checkpoint import load_sae
 
+    check_model("--prm", prm)
     layers = pick_layers(config.layers, sorted(sae.layers))
     labelled = _chosen(list(_read(source)), sae, config)
-    scorer = HfScorer(prm, device=config.device)
+    scorer = HfScorer(prm, device=config.device, dtype=config.dtype)
     solutions, skipped = _encode(labelled, scorer)
     saes = {layer: load_sae(sae.layers[layer], device=scorer.model.device) for layer in layers}
     with stage:

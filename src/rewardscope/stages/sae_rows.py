@@ -11,6 +11,7 @@ from rewardscope.layers import parse_layers, pick_layers, show_layers
 from rewardscope.log import get_logger
 from rewardscope.paths import slug
 from rewardscope.stages.acts_plan import CPU_BATCH_TOKENS, MAX_BATCH_TOKENS
+from rewardscope.stages.model_flags import check_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,7 +96,8 @@ def open_forward(files: list[Path], config: "Config", *, team: "Team") -> Rows:
     from rewardscope.sae.train.stream import hold_out
 
     where = ", ".join(map(str, files))
-    scorer = HfScorer(config.prm, device=config.device)
+    check_model("--prm", config.prm)
+    scorer = HfScorer(config.prm, device=config.device, dtype=config.dtype)
     layers = parse_layers(config.layers, scorer.n_layers)
     own = team.own_layers(layers)
     items = _encoded(files, config, scorer)

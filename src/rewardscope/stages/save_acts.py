@@ -15,8 +15,9 @@ from rewardscope.layers import check_layers
 from rewardscope.log import get_logger
 from rewardscope.prms import DEFAULT_PRM, Beyond
 from rewardscope.settings import Settings
-from rewardscope.stage import MOST_PARTS, Stage, StageConfig, Units, check_part, option, require
+from rewardscope.stage import MOST_PARTS, Stage, Units, check_part, option, require
 from rewardscope.stages.acts_plan import MAX_BATCH_TOKENS, Plan, check_disk, make_plan
+from rewardscope.stages.model_flags import DTYPE_HELP, DtypeName, RevisionFlag
 from rewardscope.storage.journal import Journal, find_damaged
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(StageConfig):
+class Config(RevisionFlag):
     """Save a PRM's hidden states and scores on generated solutions, or the states of the policy
     itself.
 
@@ -76,9 +77,13 @@ class Config(StageConfig):
         0, help="of --positions sample; a trace's sample does not depend on the other traces"
     )
     dtype: Literal["auto", "float32", "bfloat16"] = option(
-        "auto", help="type on disk: auto (the one the model runs in), float32 or bfloat16"
+        "auto",
+        help=(
+            "type on disk: float32, bfloat16, or auto (the one the model runs in; of float16"
+            " float32)"
+        ),
     )
-    device: str = option("auto", help="auto, cpu, cuda or cuda:0", key=False)
+    model_dtype: DtypeName = option("auto", help=DTYPE_HELP, later=True)
     batch_tokens: int | None = option(
         None,
         help=(
@@ -121,6 +126,7 @@ def run(config: Config, settings: Settings) -> Path:
     """Capture, write shards and where their rows come from; return the folder, or that of the
     part.
     """
+    config = config.revised("prm" if config.mode == "rm" else "model_name")
     base = config.base_path or settings.data_dir
     source = require(
         paths.find_input(config.ds_name, base, suffix=".jsonl"), config.ds_name, "infer"
@@ -226,10 +232,14 @@ def _load(config: Config, plan: Plan) -> "StateSource":
 
     if config.mode == "rm":
         return HfScorer(
-            config.prm, device=config.device, window=plan.window, beyond=config.beyond_window
+            config.prm,
+            device=config.device,
+            dtype=config.model_dtype,
+            window=plan.window,
+            beyond=config.beyond_window,
         )
     device = pick_device(config.device)
-    return PolicyStates(config.model, device=device, dtype=pick_dtype(device))
+    return PolicyStates(config.model, device=device, dtype=pick_dtype(device, config.model_dtype))
 
 
 def _finish(stage: Stage, plan: Plan, journal: Journal, config: Config, source: Path) -> None:

@@ -38,7 +38,7 @@ def run(config: Config, settings: Settings) -> Path:
     """Train, measure and save one SAE a layer, alone or with other processes; return the run's
     folder.
     """
-    launch = launched()
+    config, launch = config.revised("prm"), launched()
     mode = mode_of(config.distributed, config.processes, launch)
     if config.processes > 1:
         return _start(

@@ -11,7 +11,8 @@ from rewardscope.prms import DEFAULT_PRM
 from rewardscope.sae.train.activations import ACTIVATIONS, ActivationFlags, ActivationName
 from rewardscope.sae.train.freeze import FreezeName
 from rewardscope.splits import SPLIT_SEED, TEST_SHARE
-from rewardscope.stage import StageConfig, option
+from rewardscope.stage import option
+from rewardscope.stages.model_flags import ModelFlags
 
 _AT_LEAST_1 = (
     "expansion",
@@ -26,7 +27,7 @@ _AT_LEAST_1 = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ActivationFlags, StageConfig):
+class Config(ActivationFlags, ModelFlags):
     """Train sparse autoencoders on the PRM's hidden states, all layers in one pass.
 
     Reads folders of save-acts (their rows are mixed), or with --source stream runs the PRM over
@@ -146,7 +147,6 @@ class Config(ActivationFlags, StageConfig):
         ),
         key=False,
     )
-    device: str = option("auto", help="auto, cpu or cuda", key=False)
     processes: int = option(
         1,
         help="processes to train in on this machine, each with a GPU or a part of the CPU",

@@ -206,10 +206,29 @@ def test_the_hub_gets_the_token(two_configs, monkeypatch):
     for name in ("get_dataset_config_names", "load_dataset"):
         real = getattr(datasets, name)
 
-        def record(*arguments, _real=real, _name=name, token):
+        def record(*arguments, _real=real, _name=name, token, revision):
             seen[_name] = token
+            assert revision is None
             return _real(*arguments)
 
         monkeypatch.setattr(datasets, name, record)
     load_problems(f"{two_configs}:a", hf_token="secret")
     assert seen == {"get_dataset_config_names": "secret", "load_dataset": "secret"}
+
+
+def test_a_revision_behind_the_name_is_asked_of_the_hub(monkeypatch):
+    asked = []
+
+    def names(source, *, revision, token):
+        asked.append((source, revision))
+        return ["main"]
+
+    def rows(source, config, *, revision, token):
+        asked.append((source, config, revision))
+        return {"test": [{"question": "1 + 1", "answer": "2"}]}
+
+    monkeypatch.setattr(datasets, "get_dataset_config_names", names)
+    monkeypatch.setattr(datasets, "load_dataset", rows)
+    [problem] = load_problems("org/sums:main@v2.0")
+    assert asked == [("org/sums", "v2.0"), ("org/sums", "main", "v2.0")]
+    assert problem.id == "sums-main/0"
