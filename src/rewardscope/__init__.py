@@ -47,6 +47,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("rewardscope")
     if name not in _HOMES:
         raise AttributeError(f"module 'rewardscope' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

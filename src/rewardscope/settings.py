@@ -25,6 +25,7 @@ class Settings:
     sae_checkpoint_path: Path | None = None
     wandb_api_key: str | None = field(default=None, repr=False)
     hf_token: str | None = field(default=None, repr=False)
+    policy_api_key: str | None = field(default=None, repr=False)
 
 
 def load_settings(env: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) -> Settings:
@@ -45,6 +46,7 @@ def load_settings(env: Mapping[str, str] | None = None, dotenv: Path = Path(".en
         sae_checkpoint_path=Path(path) if path else None,
         wandb_api_key=merged.get("WANDB_API_KEY"),
         hf_token=merged.get("HF_TOKEN"),
+        policy_api_key=merged.get("POLICY_API_KEY"),
     )
 
 
@@ -79,6 +81,7 @@ def as_environment(settings: Settings) -> dict[str, str]:
         "SAE_CHECKPOINT_PATH": settings.sae_checkpoint_path,
         "WANDB_API_KEY": settings.wandb_api_key,
         "HF_TOKEN": settings.hf_token,
+        "POLICY_API_KEY": settings.policy_api_key,
     }
     return {name: str(value) for name, value in values.items() if value}
 

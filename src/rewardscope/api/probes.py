@@ -6,6 +6,7 @@ from typing import NamedTuple
 from numpy.typing import NDArray
 
 from rewardscope.api.acts import Acts
+from rewardscope.api.words import in_arguments
 from rewardscope.errors import ConfigError
 from rewardscope.probes.controls import POSITION, fit_columns, position_columns, shuffle_targets
 from rewardscope.probes.fit import STATES, fit_layer
@@ -35,6 +36,16 @@ class FittedProbe(NamedTuple):
     n_test: int
 
 
+_ARGUMENTS = {
+    "--ridge": "penalties",
+    "--test-share": "test_share",
+    "--target": "target",
+    "--folds": "folds",
+    "--seed": "seed",
+}
+
+
+@in_arguments(_ARGUMENTS)
 def fit_probe(
     acts: Acts | ActStore,
     *,

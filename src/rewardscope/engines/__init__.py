@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from rewardscope.errors import ConfigError
@@ -14,7 +15,20 @@ if TYPE_CHECKING:
 
     from rewardscope.models.flops import Flops
 
-EngineName = Literal["auto", "vllm", "hf"]
+EngineName = Literal["auto", "vllm", "hf", "server"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """Where a policy is served, and how it is asked: `at_once` requests in flight, each of at most
+    `timeout` seconds.
+    """
+
+    base_url: str
+    api: Literal["completions", "chat"]
+    at_once: int
+    timeout: float
+    api_key: str | None = field(default=None, repr=False)
 
 
 class Engine(Protocol):
@@ -52,11 +66,13 @@ class Engine(Protocol):
         ...
 
 
-def choose_engine(engine: EngineName, device: str = "auto") -> Literal["vllm", "hf"]:
+def choose_engine(engine: EngineName, device: str = "auto") -> Literal["vllm", "hf", "server"]:
     """Resolve `auto`: vllm where it is installed and a GPU is there and wanted, else hf.
 
     Raises: ConfigError.
     """
+    if engine == "server":
+        return engine
     import importlib.util
 
     import torch
@@ -80,12 +96,17 @@ def load_engine(
     dtype: str = "auto",
     gpu_share: float = 0.9,
     tensor_parallel: int = 1,
+    server: Server | None = None,
 ) -> Engine:
-    """Load a policy from a hub id or a local folder; vllm takes `gpu_share` of the memory of
-    `tensor_parallel` GPUs.
+    """Load a policy from a hub id or a local folder, or reach it behind a `server`; vllm takes
+    `gpu_share` of the memory of `tensor_parallel` GPUs.
 
-    Raises: MissingInput, ConfigError.
+    Raises: MissingInput, ConfigError, ServerError.
     """
+    if server is not None:
+        from rewardscope.engines.server import load_server_engine
+
+        return load_server_engine(model, server)
     if choose_engine(engine, device) == "vllm":
         from rewardscope.engines.vllm import VllmEngine
 

@@ -107,11 +107,11 @@ class StepFormat:
             steps=steps,
             scores=None,
             finish=completion.finish,
-            n_tokens=len(completion.token_ids),
+            n_tokens=completion.n_tokens,
             thinking=thinking,
             n_thinking=n_thinking,
             delimiter=delimiter,
-            token_ids=completion.token_ids,
+            token_ids=completion.token_ids if completion.ids_are_known else None,
         )
 
     def _halves(self, text: str) -> tuple[str, str, bool]:

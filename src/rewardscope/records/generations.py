@@ -40,12 +40,20 @@ class Completion:
     special tokens left out.
 
     `finish` is `eos` (the model ended), `stop` (a stop string is in the text) or `length`
-    (`max_tokens` reached).
+    (`max_tokens` reached). Where the ids are not known there are none, and `counted` may say how
+    many tokens there were.
     """
 
     text: str
     token_ids: tuple[int, ...]
     finish: Finish
+    ids_are_known: bool = True
+    counted: int | None = None
+
+    @property
+    def n_tokens(self) -> int | None:
+        """How many tokens were generated, where that is known."""
+        return len(self.token_ids) if self.ids_are_known else self.counted
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

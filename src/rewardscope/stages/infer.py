@@ -80,7 +80,7 @@ def run(config: Config, settings: Settings) -> list[Path]:
     ]
 
     def work(pending: Sequence[tuple[Stage, list[Problem]]]) -> None:
-        engine = config.load_policy(gpu_share=GPU_SHARE)
+        engine = config.load_policy(settings, gpu_share=GPU_SHARE)
         for stage, problems in pending:
             with stage:
                 _infer(problems, engine, stage=stage, config=config, form=form)
@@ -95,6 +95,7 @@ def _infer(
 ) -> None:
     """Generate chunk by chunk, keep each as it is done, then write the file and the manifest."""
     from rewardscope.engines import choose_engine
+    from rewardscope.engines.server import served_record
 
     prompts, skipped = fitting_prompts(problems, engine, form)
     for reason, count in skipped.items():
@@ -132,6 +133,7 @@ def _infer(
     used = {
         "temperature": config.used_temperature,
         "engine": choose_engine(config.engine, config.device),
+        **served_record(engine),
         **prompt_record(form),
     }
     stage.finish([stage.work], rows=rows, skipped=skipped, extra=used)
@@ -151,7 +153,7 @@ def sampling_cost(
     engine: "Engine", n_prompt: int, completions: Sequence[Completion], seconds: float
 ) -> Cost:
     """Return what the samples of one prompt cost; the prompt is run once for all."""
-    lengths = [len(completion.token_ids) for completion in completions]
+    lengths = [completion.n_tokens or 0 for completion in completions]
     flops = engine.flops.of(0, n_prompt) + sum(
         engine.flops.of_sampling(n_prompt, length) for length in lengths
     )

@@ -79,7 +79,10 @@ class Config(GeneratingConfig):
     temperature: float = option(0.8, help="sampling temperature, above 0")
     engine: EngineName = option(
         "auto",
-        help="of the policy: vllm, hf, or auto (vllm where it is installed and a GPU is there)",
+        help=(
+            "of the policy: vllm, hf, server (with --base-url), or auto (vllm where it is installed"
+            " and a GPU is there)"
+        ),
     )
     prm_engine: PrmEngineName = option("auto", help="of the PRM: vllm, hf, or auto (hf)")
     prm_device: str | None = option(
@@ -105,6 +108,11 @@ class Config(GeneratingConfig):
             raise ConfigError(
                 f"--n {self.n} --width {self.width}: n must be a multiple of width, such as"
                 f" {self.width * max(1, self.n // self.width)}"
+            )
+        if self.asks_by_chat:
+            raise ConfigError(
+                "a policy that is asked by chat cannot continue a solution; pass a --base-url that"
+                " serves completions, and its folder or hub id as --model-name"
             )
         find_method(self.search)
         check_aggregation(self.aggregation)
@@ -136,10 +144,10 @@ def run(config: Config, settings: Settings) -> list[Path]:
     def work(pending: Sequence[tuple[Stage, list[Problem]]]) -> None:
         from rewardscope.prms import find_adapter, load_scorer
 
-        check_model("--model-name", config.model_name, writes=True)
+        config.check_policy()
         check_model("--prm", config.prm)
         find_adapter(config.prm)
-        engine = config.load_policy(gpu_share=GPU_SHARE_BESIDE_A_PRM)
+        engine = config.load_policy(settings, gpu_share=GPU_SHARE_BESIDE_A_PRM)
         scorer = load_scorer(
             config.prm,
             engine=config.prm_engine,
@@ -167,6 +175,7 @@ def _search(
     prompt: PromptForm,
 ) -> None:
     """Search, keep each problem as it is done, then grade and write the file and the manifest."""
+    from rewardscope.engines.server import served_record
     from rewardscope.search.guided import guided_search
 
     prompts, skipped = fitting_prompts(problems, engine, prompt)
@@ -193,6 +202,7 @@ def _search(
         extra={
             "dropped": dict(dropped),
             "problems_from_an_earlier_run": resumed,
+            **served_record(engine),
             **prompt_record(prompt),
         },
     )

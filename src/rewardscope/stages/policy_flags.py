@@ -3,9 +3,9 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from rewardscope.engines import EngineName
+from rewardscope.engines import EngineName, Server
 from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.problems.prompts import (
     DEFAULT_PROMPT,
@@ -14,6 +14,7 @@ from rewardscope.problems.prompts import (
     read_examples,
     read_template,
 )
+from rewardscope.settings import Settings
 from rewardscope.stage import flag_of, option
 from rewardscope.stages.model_flags import ModelFlags, check_model
 from rewardscope.storage.files import sha256
@@ -31,8 +32,28 @@ class PolicyFlags(ModelFlags):
 
     model_name: str = option(help="hub id or folder of the policy", key=False)
     engine: EngineName = option(
-        "auto", help="vllm, hf, or auto (vllm where it is installed and a GPU is there)"
+        "auto",
+        help=(
+            "vllm, hf, server (with --base-url), or auto (vllm where it is installed and a GPU is"
+            " there)"
+        ),
     )
+    base_url: str | None = option(
+        None,
+        help="OpenAI-compatible server of the policy, as http://localhost:8000/v1; its key is read"
+        " from POLICY_API_KEY",
+        key=False,
+    )
+    api: Literal["auto", "completions", "chat"] = option(
+        "auto",
+        help=(
+            "how the server is asked: completions (prompts by the tokenizer of --model-name), chat"
+            " (the server makes them), or auto (chat where --model-name is no folder or hub id)"
+        ),
+        later=True,
+    )
+    requests: int = option(16, help="requests to the server at a time", key=False, at_most=10_000)
+    timeout: float = option(600.0, help="seconds that a request to the server may take", key=False)
     top_p: float = option(
         1.0, help="nucleus: sample from the fewest tokens that hold this probability"
     )
@@ -67,7 +88,8 @@ class PolicyFlags(ModelFlags):
     )
 
     def __post_init__(self) -> None:
-        self.check_counts("tensor_parallel")
+        self.check_counts("tensor_parallel", "requests")
+        self._check_server()
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"--top-p {self.top_p}: it must be above 0 and at most 1")
         if self.top_k < 0:
@@ -76,6 +98,33 @@ class PolicyFlags(ModelFlags):
             raise ConfigError(f"--min-p {self.min_p}: it must be 0 to 1")
         if self.gpu_memory is not None and not 0 < self.gpu_memory <= 1:
             raise ConfigError(f"--gpu-memory {self.gpu_memory}: a share above 0, up to 1")
+
+    def _check_server(self) -> None:
+        if self.base_url is None:
+            if self.engine == "server" or self.api != "auto":
+                raise ConfigError("--engine server and --api need --base-url, where the server is")
+            return
+        if self.engine not in ("auto", "server"):
+            raise ConfigError(f"--base-url and --engine {self.engine}: pass one of them")
+        if not self.timeout > 0:
+            raise ConfigError(f"--timeout {self.timeout}: it must be above 0")
+        if self.asks_by_chat and self.template is not None:
+            raise ConfigError(
+                "--template: a server that is asked by chat makes prompts by its own; pass --api"
+                " completions"
+            )
+
+    @property
+    def asks_by_chat(self) -> bool:
+        """Whether the policy's server makes the prompts, and no tokenizer is known."""
+        if self.base_url is None or self.api != "auto":
+            return self.api == "chat"
+        return not ("/" in self.model_name or Path(self.model_name).is_dir())
+
+    def check_policy(self) -> None:
+        """Raises: MissingInput where what is read of the policy here is not there."""
+        if not self.asks_by_chat:
+            check_model("--model-name", self.model_name, writes=True)
 
     def check_counts(self, *names: str) -> None:
         """Raises: ConfigError for a flag that is given and below 1."""
@@ -93,6 +142,7 @@ class PolicyFlags(ModelFlags):
         revised = self.revised("model_name")
         return dataclasses.replace(
             revised,
+            engine="server" if self.base_url else self.engine,
             system_prompt=_text("--system-prompt", self.system_prompt or "") or None,
             prompt=_text("--prompt", self.prompt),
         )
@@ -115,11 +165,18 @@ class PolicyFlags(ModelFlags):
             if (path := getattr(self, name)) is not None
         }
 
-    def load_policy(self, *, gpu_share: float) -> "Engine":
-        """Load the policy. Raises: MissingInput, ConfigError."""
+    def load_policy(self, settings: Settings, *, gpu_share: float) -> "Engine":
+        """Load the policy. Raises: MissingInput, ConfigError, ServerError."""
         from rewardscope.engines import load_engine
 
-        check_model("--model-name", self.model_name, writes=True)
+        self.check_policy()
+        server = self.base_url and Server(
+            base_url=self.base_url,
+            api="chat" if self.asks_by_chat else "completions",
+            at_once=self.requests,
+            timeout=self.timeout,
+            api_key=settings.policy_api_key,
+        )
         return load_engine(
             self.model_name,
             engine=self.engine,
@@ -127,6 +184,7 @@ class PolicyFlags(ModelFlags):
             dtype=self.dtype,
             gpu_share=self.gpu_memory or gpu_share,
             tensor_parallel=self.tensor_parallel,
+            server=server or None,
         )
 
 

@@ -12,7 +12,7 @@ from rewardscope.stage import Stage, StageConfig, option
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """Rebuild the shipped models from scratch (45 minutes on 2 cores), or measure them with
+    """Rebuild the shipped models from scratch (45 min on 2 cores), or measure them with
     --evaluate.
     """
 

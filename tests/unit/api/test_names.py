@@ -1,5 +1,6 @@
 """The names that notebooks and other programs rely on: they change knowingly, here first."""
 
+import importlib.metadata
 import inspect
 import subprocess
 import sys
@@ -71,3 +72,7 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'load_pmr'"):
         _ = rewardscope.load_pmr
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert rewardscope.__version__ == importlib.metadata.version("rewardscope")
