@@ -43,7 +43,7 @@ def show_result(table: Path, shares: Sequence[DiffShare]) -> str:
         )
         for r in sorted(rows, key=lambda r: -abs(r.difference))[:_SHOWN]
     ]
-    return "\n".join([show_table(header, cells), summary(rows), "", show_shares(shares)])
+    return "\n".join([show_table(header, cells, keys=2), summary(rows), "", show_shares(shares)])
 
 
 def _survives(row: FeatureDiff) -> str:

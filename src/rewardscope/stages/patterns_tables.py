@@ -39,7 +39,7 @@ def patterns_tables(report: dict[str, Any]) -> str:
     counts = [list(row.values()) for row in report["counts"]]
     return "\n\n".join(
         [
-            show_table(list(report["counts"][0]), counts),
+            show_table(list(report["counts"][0]), counts, keys=2),
             show_table(
                 [
                     "policy",
@@ -53,9 +53,10 @@ def patterns_tables(report: dict[str, Any]) -> str:
                     "AUROC",
                 ],
                 forecasts,
+                keys=3,
             ),
             show_table(
-                ["policy", "window", "answer", "score against", "steps", "Spearman"], biases
+                ["policy", "window", "answer", "score against", "steps", "Spearman"], biases, keys=4
             ),
         ]
     )

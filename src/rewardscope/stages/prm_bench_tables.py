@@ -36,7 +36,7 @@ def _rows(found: Mapping[str, Any]) -> str:
                 for name, estimate in prmbench[part].items()
             ]
         rows.append(("PRMBench", "prm_score", *_cells(prmbench["prm_score"])))
-    return show_table(("benchmark", "metric", "value", "95 % low", "high", "n"), rows)
+    return show_table(("benchmark", "metric", "value", "95 % low", "high", "n"), rows, keys=2)
 
 
 def _cells(estimate: Mapping[str, float] | None) -> tuple[str, ...]:

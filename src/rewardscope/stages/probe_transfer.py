@@ -222,4 +222,4 @@ def _show(results: list[TransferResult]) -> str:
                 shown(value) for value in (r.value, r.low, r.high, r.loss, r.loss_low, r.loss_high)
             ]
             rows.append([r.test, r.train, r.layer, *numbers, r.n_test_problems])
-    return show_table(header, rows)
+    return show_table(header, rows, keys=2)

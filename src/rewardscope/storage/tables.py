@@ -17,6 +17,8 @@ from rewardscope.storage.manifests import check_file
 from rewardscope.storage.text import open_text, read_text
 from rewardscope.storage.typed import convert, decode
 
+WIDTH = 100  # of what is printed, in characters
+_GAP = "  "
 T = TypeVar("T", bound=msgspec.Struct)
 Read = TypeVar("Read")
 
@@ -109,18 +111,34 @@ def shown(value: float | None, form: str = ".3f") -> str:
     return "-" if value is None else f"{value:{form}}"
 
 
-def show_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Lay cells out in aligned columns, numbers to the right."""
+def show_table(
+    header: Sequence[str], rows: Iterable[Sequence[object]], *, keys: int = 1, width: int = WIDTH
+) -> str:
+    """Lay cells out in aligned columns, numbers to the right.
+
+    What does not fit the width goes on below, each part with the first `keys` columns again; cells
+    are never cut.
+    """
     cells = [[printable(str(cell), keep="") for cell in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    named, parts = list(range(min(keys, len(header)))), list[list[int]]()
+    for column in range(len(named), len(header)):
+        beside = [*named, *(parts[-1] if parts else []), column]
+        if not parts or sum(widths[c] + len(_GAP) for c in beside) - len(_GAP) > width:
+            parts.append([])
+        parts[-1].append(column)
+    return "\n\n".join(_laid_out(cells, widths, [*named, *part]) for part in parts or [[]])
 
+
+def _laid_out(cells: list[list[str]], widths: list[int], columns: list[int]) -> str:
     def line(row: Sequence[str]) -> str:
         fitted = (
-            c.rjust(w) if c[:1].isdigit() or c[:1] == "-" else c.ljust(w)
-            for c, w in zip(row, widths, strict=True)
+            row[c].rjust(widths[c])
+            if row[c][:1].isdigit() or row[c][:1] == "-"
+            else row[c].ljust(widths[c])
+            for c in columns
         )
-        return "  ".join(fitted).rstrip()
+        return _GAP.join(fitted).rstrip()
 
-    return "\n".join(
-        [line(cells[0]), "  ".join("-" * w for w in widths), *(line(row) for row in cells[1:])]
-    )
+    rule = _GAP.join("-" * widths[c] for c in columns)
+    return "\n".join([line(cells[0]), rule, *(line(row) for row in cells[1:])])

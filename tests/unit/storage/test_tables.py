@@ -14,7 +14,7 @@ from rewardscope.features.diff_table import FeatureDiff
 from rewardscope.records import PatternBin, ProbeResult, TransferResult
 from rewardscope.storage.files import write_json
 from rewardscope.storage.manifests import read_manifest
-from rewardscope.storage.tables import columns_of, read_csv_as, write_csv
+from rewardscope.storage.tables import columns_of, read_csv_as, show_table, write_csv
 
 KINDS = (ProbeResult, TransferResult, PatternBin, FeatureDiff)
 EXAMPLES = {int: 3, float: 0.25, str: "m_toy", bool: True}
@@ -145,3 +145,20 @@ def test_a_wrong_field_of_a_manifest_is_one_line_with_file_and_field(
         read_manifest(tmp_path)
     assert str(told.value).startswith(f"{path} is torn or no manifest (Expected ")
     assert f"$.{field}" in str(told.value) and "\n" not in str(told.value)
+
+
+def test_a_table_wider_than_the_page_goes_on_below_with_its_first_columns() -> None:
+    header = ["layer", "of", *(f"measure {number}" for number in range(9))]
+    rows = [[layer, "all", *(f"{layer}.{number:05d}" for number in range(9))] for layer in (1, 20)]
+    text = show_table(header, rows, keys=2)
+    assert max(map(len, text.split("\n"))) <= 100
+    parts = [part.split("\n") for part in text.split("\n\n")]
+    assert len(parts) == 2 and all(part[0].startswith("layer  of") for part in parts)
+    assert [line.split()[:2] for line in parts[1][2:]] == [["1", "all"], ["20", "all"]]
+    for row in rows:
+        assert all(str(cell) in text for cell in row)
+
+
+def test_a_table_that_fits_is_one_and_a_long_cell_is_never_cut() -> None:
+    assert show_table(["a", "b"], [[1, "x"]]) == "a  b\n-  -\n1  x"
+    assert f"{'p' * 150}" in show_table(["a", "path"], [[1, "p" * 150]])
