@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from rewardscope.engines.chat import ChatEngine
 from rewardscope.engines.client import Client, ServerError, at_once, check_url
 from rewardscope.engines.hf import HfEngine
-from rewardscope.engines.server import ChatEngine, CompletionsEngine
+from rewardscope.engines.requests import Sample
+from rewardscope.engines.server import CompletionsEngine
 from rewardscope.errors import ConfigError
 from rewardscope.problems.prompts import PromptForm, encode_prompt
 from tests.contract.engine_contract import GREEDY, SAMPLING, EngineContract, prompts_of
@@ -117,9 +119,7 @@ def test_a_server_that_fails_is_one_line(
 
 
 def _one(engine: CompletionsEngine) -> Any:
-    from rewardscope.engines.server import _Sample
-
-    return _Sample(prompts_of(engine)[0], 0)
+    return Sample(prompts_of(engine)[0], 0)
 
 
 def test_nobody_at_the_address_is_one_line(tiny_random_policy: Path) -> None:

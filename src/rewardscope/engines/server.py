@@ -1,72 +1,24 @@
 """Generate with a policy behind a server that speaks OpenAI's API.
 
 One request a sample, so that a sample depends on its own seed alone. Completions continue token ids
-that the policy's own tokenizer made; chat shows the turns and knows neither tokens nor shape.
+that the policy's own tokenizer made.
 """
 
-import hashlib
-import json
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, final
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from rewardscope.engines import Engine, Server
+from rewardscope.engines.chat import ChatEngine
 from rewardscope.engines.client import Client, RefusedRequest, ServerError, at_once, check_url
 from rewardscope.engines.completions import Detokenizer, StopFinder, check_prompts, end_token_ids
-from rewardscope.errors import ConfigError
+from rewardscope.engines.requests import Sample, Sampling, grouped, samples_of, served_model
 from rewardscope.log import get_logger
 from rewardscope.models.blocks import shape_of
-from rewardscope.models.flops import Flops, flops_of
+from rewardscope.models.flops import flops_of
 from rewardscope.models.load import load_config, load_tokenizer
-from rewardscope.paths import hub_name
 from rewardscope.records import Completion, Finish
-
-
-class _Sampling(NamedTuple):
-    """How all samples of a call are drawn."""
-
-    stop: tuple[str, ...]
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    max_tokens: int
-
-    def body(self, seed: int) -> dict[str, Any]:
-        """Return what every server is told."""
-        cuts = {"top_k": self.top_k, "min_p": self.min_p}
-        return {
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "seed": seed,
-            **{name: value for name, value in cuts.items() if value},
-        }
-
-
-class _Sample(NamedTuple):
-    prompt: Sequence[int]
-    seed: int
-
-
-def _samples(prompts: Sequence[Sequence[int]], seeds: Sequence[int], n: int) -> list[_Sample]:
-    """Return the samples of all prompts, each with a seed of 31 bits."""
-    return [
-        _Sample(prompt, int.from_bytes(_hash(f"{seed}|{sample}"), "big") >> 33)
-        for prompt, seed in zip(prompts, seeds, strict=True)
-        for sample in range(n)
-    ]
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=8).digest()
-
-
-def _grouped(done: list[Completion], *, samples: int, n: int) -> list[list[Completion]]:
-    return [done[i : i + samples] * (n // samples) for i in range(0, len(done), samples)]
 
 
 class _Way(NamedTuple):
@@ -91,7 +43,7 @@ class CompletionsEngine:
         self._client, self._most = client, most
         self._detokenizer = Detokenizer(self.tokenizer)
         self._ends = end_token_ids(model, self.tokenizer)
-        self.served, longest = _served(client, model)
+        self.served, longest = served_model(client, model)
         self.max_positions = min(shape_of(config).window, longest)
         self._way, self.tells_ids = self._find_way()
 
@@ -114,17 +66,17 @@ class CompletionsEngine:
         """
         del reuse
         check_prompts(prompts, max_positions=self.max_positions)
-        how = _Sampling(stop, temperature, top_p, top_k, min_p, max_tokens)
+        how = Sampling(stop, temperature, top_p, top_k, min_p, max_tokens)
         finder = StopFinder(self._detokenizer, stop)
         samples = n if temperature > 0 else 1  # greedy samples are all the same
 
-        def complete(sample: _Sample) -> Completion:
+        def complete(sample: Sample) -> Completion:
             return self._complete(sample, how, finder)
 
-        done = at_once(complete, _samples(prompts, seeds, samples), most=self._most)
-        return _grouped(done, samples=samples, n=n)
+        done = at_once(complete, samples_of(prompts, seeds, samples), most=self._most)
+        return grouped(done, samples=samples, n=n)
 
-    def _complete(self, sample: _Sample, how: _Sampling, finder: StopFinder) -> Completion:
+    def _complete(self, sample: Sample, how: Sampling, finder: StopFinder) -> Completion:
         room = min(how.max_tokens, self.max_positions - len(sample.prompt))
         body = self._body(sample, self._way, stop=how.stop, max_tokens=room)
         return self._client.post(
@@ -134,7 +86,7 @@ class CompletionsEngine:
         )
 
     def _body(
-        self, sample: _Sample, way: _Way, *, stop: Sequence[str], max_tokens: int
+        self, sample: Sample, way: _Way, *, stop: Sequence[str], max_tokens: int
     ) -> dict[str, Any]:
         prompt = list(sample.prompt)
         shown = prompt if way.ids else self.tokenizer.decode(prompt, skip_special_tokens=False)
@@ -180,7 +132,7 @@ class CompletionsEngine:
         """Find by a request of one token what the server takes, and whether it tells token ids;
         say what it does not.
         """
-        sample = _Sample(self.tokenizer("1", add_special_tokens=False)["input_ids"], 0)
+        sample = Sample(self.tokenizer("1", add_special_tokens=False)["input_ids"], 0)
         refused = None
         for way in (_Way(True, True), _Way(True, False), _Way(False, False)):
             try:
@@ -205,111 +157,6 @@ class CompletionsEngine:
                 )
             return way, tells
         raise ServerError(f"{refused}; pass --api chat if it serves no completions")
-
-
-@final
-class ChatEngine:
-    """Ask `/chat/completions`; the server makes the prompt of the turns.
-
-    Its tokenizer is one of bytes, whose template writes the turns as JSON, so that prompts are
-    token ids here too. It cannot continue a text.
-    """
-
-    max_positions = sys.maxsize
-    flops = Flops(per_token=0, per_pair=0, head=0)  # nobody knows
-    tells_ids = None
-
-    def __init__(self, model: str, *, client: Client, most: int) -> None:
-        self.tokenizer: PreTrainedTokenizerBase = turns_tokenizer()
-        self._client, self._most = client, most
-        self.served, _ = _served(client, model)
-
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        *,
-        n: int,
-        stop: tuple[str, ...],
-        temperature: float,
-        top_p: float,
-        max_tokens: int,
-        seeds: Sequence[int],
-        top_k: int = 0,
-        min_p: float = 0.0,
-        reuse: bool = False,
-    ) -> list[list[Completion]]:
-        """Return `n` completions for each prompt, in order; see `Engine.generate`."""
-        del reuse
-        assert not stop, stop
-        how = _Sampling(stop, temperature, top_p, top_k, min_p, max_tokens)
-        samples = n if temperature > 0 else 1
-
-        def complete(sample: _Sample) -> Completion:
-            body = {
-                "model": self.served,
-                "messages": json.loads(str(self.tokenizer.decode(list(sample.prompt)))),
-                "max_tokens": max_tokens,
-            }
-            return self._client.post("/chat/completions", how.body(sample.seed) | body, _answer)
-
-        done = at_once(complete, _samples(prompts, seeds, samples), most=self._most)
-        return _grouped(done, samples=samples, n=n)
-
-
-def _answer(told: dict[str, Any]) -> Completion:
-    """Return the answer of a chat; thoughts that come apart stand before it, in their marks."""
-    choice = told["choices"][0]
-    message, reason = choice["message"], choice["finish_reason"]
-    if reason not in ("stop", "length"):
-        raise ServerError(f"the server ended a text for the reason {reason!r}")
-    thoughts = message.get("reasoning_content") or message.get("reasoning")
-    opened = f"<think>\n{thoughts.strip()}\n</think>\n\n" if thoughts else ""
-    return Completion(
-        text=opened + (message["content"] or ""),
-        token_ids=(),
-        finish="length" if reason == "length" else "eos",
-        ids_are_known=False,
-        counted=(told.get("usage") or {}).get("completion_tokens"),
-    )
-
-
-def turns_tokenizer() -> PreTrainedTokenizerFast:
-    """Return a tokenizer of bytes whose chat template writes the turns as JSON."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    core.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, clean_up_tokenization_spaces=False)
-    tokenizer.chat_template = "{{ messages | tojson }}"
-    return tokenizer
-
-
-def _served(client: Client, model: str) -> tuple[str, int]:
-    """Return the name under which the server has the model, and its positions.
-
-    Raises: ConfigError where it serves several others.
-    """
-    own = hub_name(model).id
-
-    def read(told: Any) -> dict[str, int]:
-        return {str(one["id"]): one.get("max_model_len") or sys.maxsize for one in told["data"]}
-
-    try:
-        known = client.get("/models", read)
-    except ServerError as error:
-        if "answers 404" not in str(error):
-            raise
-        return own, sys.maxsize  # it has no list
-    if own in known:
-        return own, known[own]
-    if len(known) != 1:
-        raise ConfigError(
-            f"--model-name {own}: {client.base_url} serves {', '.join(sorted(known)) or 'nothing'}"
-        )
-    ((served, longest),) = known.items()
-    if Path(own).name != Path(served).name:
-        get_logger().warning(f"{client.base_url} serves {served} alone, taken for {own}")
-    return served, longest
 
 
 def load_server_engine(model: str, server: Server) -> Engine:
