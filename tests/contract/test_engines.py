@@ -79,7 +79,11 @@ def test_every_end_token_of_the_generation_config_ends_a_text(
 
 @pytest.mark.parametrize(
     ("name", "problem"),
-    [("no/such/folder", "is not there"), ("absent", "is not there"), ("./absent", "is not there")],
+    [
+        ("no/such/folder", "is not there; no/such is no folder"),
+        ("absent", "is not there"),
+        ("./absent", "is not there"),
+    ],
 )
 def test_a_model_that_is_not_there_is_one_line_with_the_next_step(name: str, problem: str) -> None:
     with pytest.raises(

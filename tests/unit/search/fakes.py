@@ -111,6 +111,8 @@ class FakePolicy:
         top_p: float,
         max_tokens: int,
         seeds: Sequence[int],
+        top_k: int = 0,
+        min_p: float = 0.0,
         reuse: bool = False,
     ) -> list[list[Completion]]:
         self.calls.append(
