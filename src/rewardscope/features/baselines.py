@@ -21,7 +21,8 @@ def sample_states(stores: tuple[ActStore, ...], layer: int, *, n: int = SAMPLE) 
     step, at, chosen = max(1, total // n), 0, []
     for store in stores:
         for acts_ND in store.stream_layer(layer):
-            chosen.append(acts_ND[(-at) % step :: step])
+            # a copy: a view would keep the whole shard in memory
+            chosen.append(acts_ND[(-at) % step :: step].clone())
             at += len(acts_ND)
     return torch.cat(chosen)
 
