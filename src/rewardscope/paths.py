@@ -147,6 +147,10 @@ def perturb_dir(
     return data_dir / "perturb" / slug(prm) / (name or joined_name(sources))
 
 
+def feature_ablate_dir(data_dir: Path, sae_run: Path, source: str | Path) -> Path:
+    return data_dir / "feature-ablate" / slug(sae_run) / slug(source)
+
+
 def diff_part_file(data_dir: Path, sae_run: str | Path, part: int, total: int) -> Path:
     return (
         data_dir / "features" / slug(sae_run) / "diff" / f"part_{part:02d}_of_{total:02d}.parquet"

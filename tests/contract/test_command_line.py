@@ -32,6 +32,7 @@ TASKS = (
     "feature-diff",
     "feature-label",
     "inject",
+    "feature-ablate",
     "dash",
     "figures",
     "verify",

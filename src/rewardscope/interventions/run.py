@@ -55,6 +55,20 @@ def scores_under(
     return scores
 
 
+def scores_from(
+    scorer: HfScorer, variants: Sequence[Variant], plain: Sequence[Sequence[float]]
+) -> list[tuple[float, ...]]:
+    """Return the step scores of each variant as far from `plain`, its scores without changes, as
+    passes of one shape with and without the changes are apart: exactly 0 where nothing is changed.
+    """
+    changed = scores_under(scorer, variants)
+    before = scores_under(scorer, [Variant(variant.encoded) for variant in variants])
+    return [
+        tuple(score + (new - old) for score, new, old in zip(*rows, strict=True))
+        for rows in zip(plain, changed, before, strict=True)
+    ]
+
+
 def edits_of(batch: Sequence[Variant]) -> list[Edit]:
     """Return the edits of a batch of variants, its rows; each keeps to its own row."""
     longest = max(len(variant.encoded.input_ids) for variant in batch)

@@ -27,6 +27,8 @@ class Call(NamedTuple):
     """Its first argument, where that is a tensor."""
     result: Tensor | None
     """Its result, the first of several, where that is a tensor."""
+    is_tuple: bool = False
+    """Whether it gave several results."""
 
 
 class Enough(Exception):
@@ -53,12 +55,31 @@ def recorded(modules: Sequence[nn.Module]) -> Iterator[list[Call]]:
 
     def note(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
         first = given[0] if given else named.get("hidden_states")
-        calls.append(Call(module, _tensor(first), _tensor(out)))
+        calls.append(Call(module, _tensor(first), _tensor(out), isinstance(out, tuple)))
 
     with ExitStack() as handles:
         for module in modules:
             handles.callback(module.register_forward_hook(note, with_kwargs=True).remove)
         yield calls
+
+
+@contextmanager
+def skipped(modules: Sequence[nn.Module], *, as_tuple: bool) -> Iterator[None]:
+    """Let modules give back their first argument and compute nothing; `as_tuple` where they give
+    several results.
+    """
+
+    def passed(given: Tensor | None = None, *_: Any, **named: Any) -> Any:
+        first = named["hidden_states"] if given is None else given
+        return (first,) if as_tuple else first
+
+    for module in modules:
+        module.forward = passed
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.forward
 
 
 def _set(hook: Hook) -> Any:

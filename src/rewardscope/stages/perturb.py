@@ -13,7 +13,8 @@ from rewardscope.errors import BadRecord, ConfigError, MissingInput
 from rewardscope.log import get_logger, progress, show
 from rewardscope.prms import DEFAULT_PRM, PrmEngineName
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, distinct, option, require
+from rewardscope.stage import Stage, distinct, option, require
+from rewardscope.stages.model_flags import ModelFlags, check_model
 from rewardscope.stages.perturb_tables import RuleChange, RuleSeparation, perturb_tables
 from rewardscope.storage.jsonl import write_rows
 from rewardscope.storage.tables import columns_of, write_csv
@@ -30,7 +31,7 @@ _UNFIT = "pairs that the PRM cannot take"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(StageConfig):
+class Config(ModelFlags):
     """Edit right solutions by rule and see which edits move a PRM's scores.
 
     Preserving edits (blanks, Unicode, punctuation, LaTeX, steps cut or joined, filler, confidence)
@@ -55,7 +56,6 @@ class Config(StageConfig):
     )
     limit: int = option(200, help="at most this many solutions of each data set, the first ones")
     prm_engine: PrmEngineName = option("auto", help="of the PRM: vllm, hf, or auto (hf)", key=False)
-    device: str = option("auto", help="auto, cpu, cuda or cuda:0", key=False)
     seed: int = option(0, help="seed of the edits and of the bootstrap")
 
     def __post_init__(self) -> None:
@@ -70,6 +70,7 @@ class Config(StageConfig):
 
 def run(config: Config, settings: Settings) -> Path:
     """Edit, score and write; return the folder."""
+    config = config.revised("prm")
     sources = [_source(name, settings) for name in config.datasets]
     distinct("--datasets", config.datasets, [Path(paths.slug(source)) for source in sources])
     out = paths.perturb_dir(settings.data_dir, config.prm, sources, config.name)
@@ -80,7 +81,10 @@ def run(config: Config, settings: Settings) -> Path:
     made = {paths.slug(source): _pairs(source, config) for source in sources}
     from rewardscope.prms import load_scorer
 
-    scorer = load_scorer(config.prm, engine=config.prm_engine, device=config.device, growing=True)
+    check_model("--prm", config.prm)
+    scorer = load_scorer(
+        config.prm, engine=config.prm_engine, device=config.device, dtype=config.dtype, growing=True
+    )
     with stage:
         scored = {name: list(_scored(scorer, pairs, name)) for name, (pairs, _) in made.items()}
         skipped = Counter({_UNFIT: 0})

@@ -3,35 +3,30 @@ rewards keep of them.
 """
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rewardscope.errors import BadRecord, ConfigError, MissingInput
+from rewardscope.errors import ConfigError
 from rewardscope.layers import check_layers, pick_layers
-from rewardscope.log import get_logger, show
+from rewardscope.log import show
 from rewardscope.paths import find_input, sae_quality_dir, sae_quality_file
-from rewardscope.records import Manifest, Problem, Trace
-from rewardscope.sae.formats import CONFIG
-from rewardscope.sae.formats.configs import TrainedWith, read_config
-from rewardscope.sae.model.runs import SaeRun, find_sae
+from rewardscope.sae.model.runs import find_sae
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, option, require
+from rewardscope.stages.labelled_solutions import (
+    encode_labelled,
+    held_out_only,
+    read_labelled,
+    solutions_and_prm,
+)
 from rewardscope.stages.model_flags import ModelFlags, check_model
 from rewardscope.storage.files import write_json
-from rewardscope.storage.jsonl import read_rows, read_solved
-from rewardscope.storage.manifests import read_manifest
 from rewardscope.storage.tables import show_table
 
 if TYPE_CHECKING:
-    from rewardscope.prms.scorer import HfScorer
     from rewardscope.records import Estimate
-    from rewardscope.sae.measure.reward_kept import Measured, Solution
-
-# whether each step is right (1), wrong (0) or unknown (-1)
-Labelled = tuple[Problem, Trace, tuple[int, ...]]
+    from rewardscope.sae.measure.reward_kept import Measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +78,7 @@ def run(config: Config, settings: Settings) -> Path:
     named = require(
         find_input(config.ds_name, settings.data_dir, suffix=".jsonl"), config.ds_name, "infer"
     )
-    source, prm = _origin(named, config, sae)
+    source, prm = solutions_and_prm(named, prm=config.prm, sae=sae, flag=config.ds_name)
     folder = sae_quality_dir(settings.data_dir, sae.root, config.name or source)
     stage = Stage(
         "sae-quality",
@@ -99,9 +94,16 @@ def run(config: Config, settings: Settings) -> Path:
 
     check_model("--prm", prm)
     layers = pick_layers(config.layers, sorted(sae.layers))
-    labelled = _chosen(list(_read(source)), sae, config)
+    labelled = held_out_only(
+        list(read_labelled(source)),
+        sae,
+        every_problem=config.problems == "all",
+        limit=config.limit,
+        task="sae-quality",
+        flag=config.ds_name,
+    )
     scorer = HfScorer(prm, device=config.device, dtype=config.dtype)
-    solutions, skipped = _encode(labelled, scorer)
+    solutions, skipped = encode_labelled(labelled, scorer, task="sae-quality")
     saes = {layer: load_sae(sae.layers[layer], device=scorer.model.device) for layer in layers}
     with stage:
         measured = measure_reward_kept(scorer, saes, solutions, seed=config.seed)
@@ -114,120 +116,6 @@ def run(config: Config, settings: Settings) -> Path:
         extra = {"layers": list(layers), "prm": prm, "solutions": len(solutions)}
         stage.finish([sae_quality_file(stage.work)], rows=len(rows), skipped=skipped, extra=extra)
     return sae_quality_file(folder)
-
-
-def _origin(named: Path, config: Config, sae: SaeRun) -> tuple[Path, str]:
-    """Return the file of solutions and the PRM. Raises: MissingInput, ConfigError."""
-    captured = {}
-    if named.is_dir():
-        captured = (read_manifest(named) or Manifest()).extra
-        if "generations" not in captured:
-            raise MissingInput(
-                f"{named} is no finished folder of save-acts; name one, or a generations file"
-            )
-        if captured.get("mode", "rm") != "rm":
-            raise ConfigError(
-                f"{named} holds the states of a policy, which has no rewards; name one of save-acts"
-                " --mode rm"
-            )
-        named = require(Path(captured["generations"]), captured["generations"], "infer")
-    prm = config.prm or captured.get("prm") or _trained_with(sae)
-    if prm is None:
-        raise ConfigError(
-            f"--ds-name {config.ds_name}: neither it nor the SAE says which PRM; pass --prm"
-        )
-    return named, prm
-
-
-def _trained_with(sae: SaeRun) -> str | None:
-    first = next(iter(sae.layers.values()))
-    config = (first if first.is_dir() else first.parent) / CONFIG
-    found = read_config(config, TrainedWith) if config.is_file() else TrainedWith()
-    return found.metadata.prm or found.metadata.model_name
-
-
-def _read(source: Path) -> Iterator[Labelled]:
-    """Yield solutions with what is known of their steps."""
-    from rewardscope.problems.prm_benchmarks import (
-        PRMBENCH_FIELDS,
-        PROCESSBENCH_FIELDS,
-        read_benchmark,
-    )
-
-    first = next(iter(read_rows(source)), {})
-    if any(set(fields) <= first.keys() for fields in (PROCESSBENCH_FIELDS, PRMBENCH_FIELDS)):
-        for solution in read_benchmark(source).solutions:
-            question = solution.question
-            problem = Problem(id=question, dataset=solution.benchmark, question=question, answer="")
-            trace = Trace(
-                problem_id=solution.id,
-                index=0,
-                steps=solution.steps,
-                scores=None,
-                finish="eos",
-                n_tokens=None,
-                labels=solution.labels,
-            )
-            yield problem, trace, _as_numbers(solution.labels)
-        return
-    for solved in read_solved(source):
-        for trace in solved.traces:
-            labels = trace.labels or (trace.correct,) * len(trace.steps)
-            yield solved.problem, trace, _as_numbers(labels)
-
-
-def _as_numbers(labels: Sequence[bool | None]) -> tuple[int, ...]:
-    return tuple(-1 if label is None else int(label) for label in labels)
-
-
-def _chosen(labelled: list[Labelled], sae: SaeRun, config: Config) -> list[Labelled]:
-    """Return the first solutions of held-out problems. Raises: MissingInput where there is none."""
-    held_out = (read_manifest(sae.root) or Manifest()).extra.get("held_out_problems")
-    if config.problems == "held-out":
-        if held_out is None:
-            get_logger().info(
-                f"sae-quality: {sae.root} does not say which problems were held out; all are"
-                " measured"
-            )
-        else:
-            labelled = [row for row in labelled if row[0].id in set(held_out)]
-    if not labelled:
-        raise MissingInput(
-            f"{config.ds_name}: none of its problems was held out by {sae.root}; pass"
-            " --problems all"
-        )
-    return labelled[: config.limit]
-
-
-def _encode(
-    labelled: list[Labelled], scorer: "HfScorer"
-) -> "tuple[list[Solution], dict[str, int]]":
-    """Return the solutions that the PRM can score, and how many it cannot, by reason.
-
-    Raises: MissingInput where it can score none.
-    """
-    from rewardscope.capturing.inputs import PrmEncoder
-    from rewardscope.sae.measure.reward_kept import Solution
-
-    encoder = PrmEncoder(scorer.adapter, scorer.tokenizer, max_positions=scorer.max_positions)
-    solutions, skipped, example = [], Counter[str](), ""
-    for problem, trace, right in labelled:
-        try:
-            encoded = encoder.encode(problem.question, trace)
-        except BadRecord as error:
-            skipped["not encodable by the PRM"] += 1
-            example = example or f"; the first: {error}"
-            continue
-        solutions.append(Solution(problem.id, encoded, encoder.start(problem.question), right))
-    if not solutions:
-        raise MissingInput(
-            f"sae-quality: the PRM can score none of {len(labelled)} solutions{example}"
-        )
-    if skipped:
-        get_logger().warning(
-            f"sae-quality: left out {skipped.total()} of {len(labelled)} solutions{example}"
-        )
-    return solutions, dict(skipped)
 
 
 def show_measured(measured: "list[Measured]") -> str:

@@ -6,7 +6,6 @@ come out are compared with the original ones. Two baselines say what is to lose:
 zero, and to its mean over the solution tokens measured.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rewardscope.interventions import edits
+from rewardscope.interventions.outcomes import middle_of
 from rewardscope.interventions.run import Intervention, Variant, batches_of, scores_under
 from rewardscope.log import progress
 from rewardscope.models.sites import Site, StateChange
@@ -37,6 +37,8 @@ class Solution(NamedTuple):
     """Position of its first token in the PRM's input."""
     right: tuple[int, ...]
     """Of each step: 1 right, 0 wrong, -1 unknown."""
+    correct: bool | None = None
+    """Of the final answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ def measure_reward_kept(
             [problems[s.problem] for s in solutions], [len(s.encoded.step_ends) for s in solutions]
         ),
     )
-    comparison = Comparison(steps, threshold=_threshold(scorer.adapter.score_range), seed=seed)
+    comparison = Comparison(steps, threshold=middle_of(scorer.adapter.score_range), seed=seed)
     found = {}
     for layer, sae in progress(list(saes.items()), "reward kept", unit="layer"):
         changes = {
@@ -117,12 +119,6 @@ def measure_reward_kept(
         )
         found[layer] = Measured(sums[layer].quality(seed=seed), reward)
     return found
-
-
-def _threshold(score_range: tuple[float, float]) -> float:
-    """Return the middle of the PRM's range, 0.5 for most families; 0 where it has no bounds."""
-    low, high = score_range
-    return (low + high) / 2 if math.isfinite(low) and math.isfinite(high) else 0.0
 
 
 class _Clean(NamedTuple):
