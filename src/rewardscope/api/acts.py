@@ -26,6 +26,8 @@ class Acts(NamedTuple):
     """For each layer the states [N, D], float32 on the CPU."""
     rows: RowTable
     """Where each of the N states comes from: problem, trace, step, token, reward, correct."""
+    step_ends: list[tuple[int, ...]]
+    """For each trace, by `rows.sequence_N`, the positions in its input where its steps end."""
 
     def layer(self, layer: int) -> Tensor:
         """Return the states [N, D] of a layer. Raises: UnknownName where it was not captured."""
@@ -74,7 +76,8 @@ def capture(
         )
     )
     states = {layer: torch.cat([batch.acts[layer] for batch in batches]) for layer in layers}
-    return Acts(states, join_rows([batch.rows for batch in batches]))
+    step_ends = [ends for batch in batches for ends in batch.step_ends]
+    return Acts(states, join_rows([batch.rows for batch in batches]), step_ends)
 
 
 def _prm_encoder(prm: Prm) -> PrmEncoder:

@@ -14,6 +14,7 @@ from rewardscope.probes.layer_scores import score_probes
 from rewardscope.probes.linreg import LinearProbe
 from rewardscope.probes.penalties import parse_penalties
 from rewardscope.probes.scores import margin, score
+from rewardscope.probes.step_places import step_places
 from rewardscope.probes.table import Split, read_table, state_blocks
 from rewardscope.records import Estimate
 from rewardscope.splits import SPLIT_SEED, TEST_SHARE
@@ -92,7 +93,9 @@ def fit_probe(
         label: scores for label, (_, scores) in score_probes(states, probes, table, draws).items()
     }
     own = scored.pop(STATES)
-    _, by_place_N = fit_columns(position_columns(table), table, penalties=choice)
+    ends = acts.step_ends() if isinstance(acts, ActStore) else acts.step_ends
+    columns = position_columns(table, step_places(acts.rows, ends))
+    _, by_place_N = fit_columns(columns, table, penalties=choice)
     value_N = table.value[table.test]
     by_place = score(value_N, by_place_N, draws, classes=table.classes)
     controls = {**scored, POSITION: by_place}

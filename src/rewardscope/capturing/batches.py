@@ -48,6 +48,8 @@ class ActBatch(NamedTuple):
     """For each layer the states [N, D], on the CPU."""
     rows: RowTable
     """Where each of the N states comes from."""
+    step_ends: list[tuple[int, ...]]
+    """For each trace where its steps end; traces are in the order of `rows.sequence_N`."""
 
 
 class KeptStates(NamedTuple):
@@ -80,7 +82,8 @@ def stream_acts(
             texts = read(item.encoded.input_ids)
             rows.append(act_rows(item, scores, texts, window=source.window, sequence=n_traces))
             n_traces += 1
-        yield ActBatch(captured.acts, join_rows(rows))
+        ends = [item.encoded.step_ends for item in captured.items]
+        yield ActBatch(captured.acts, join_rows(rows), ends)
 
 
 def stream_batches(

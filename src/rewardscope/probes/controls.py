@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rewardscope.probes.fit import fit_probe, predict_chosen
 from rewardscope.probes.linreg import Array, LinearProbe
+from rewardscope.probes.step_places import StepPlaces
 from rewardscope.probes.table import Table
 from rewardscope.storage.acts import ActStore
 
@@ -69,35 +70,61 @@ def token_columns(store: ActStore, table: Table) -> list[Column]:
     return [_named(codes, training) for codes in (table.token_id[rows].astype(np.int64), before)]
 
 
-def position_columns(table: Table) -> list[Column]:
+def position_columns(table: Table, places: StepPlaces | None = None) -> list[Column]:
     """Return step index, relative position, number of steps, token position, length of trace and
-    length of step.
+    length of step, each as a number and in up to 16 bins of equal counts, so that curves are found.
 
-    All come from the rows alone, each as a number and in up to 16 bins of equal counts, so that
-    curves are found as well.
+    Where a trace is not in `places` its steps are those of the kept rows: of a sample of tokens
+    that says little. A first step's length counts from the first of its tokens where all were kept,
+    else it is 0.
     """
-    rows, n_traces = table.taken, table.n_traces
-    last_step, last_token, first_token = (np.zeros(n_traces, dtype=np.int64) for _ in range(3))
+    rows = table.taken
+    trace, step, token = table.trace[rows], table.step[rows], table.token[rows]
+    last_step, last_token, start, whole = _kept(table)
+    n_steps, length_of_trace, before = last_step[trace], last_token[trace], _end_before(table)
+    if places is not None:
+        known = places.last_step[rows] >= 0
+        n_steps = np.where(known, places.last_step[rows], n_steps)
+        length_of_trace = np.where(known, places.last_end[rows], length_of_trace)
+        before = np.where(known, places.end_before[rows], before)
+        whole[trace[known]] &= last_token[trace[known]] == places.last_end[rows][known]
+    first = np.where(whole[trace], start[trace], token)
+    length = token - np.where(before >= 0, before, first)
+    values = (step, (step + 1) / (n_steps + 1), n_steps, token, length_of_trace, length)
+    return [_binned(value.astype(np.float64), table.train[rows]) for value in values]
+
+
+class _Kept(NamedTuple):
+    """Of each trace, in its kept rows: the last step, the last and the first position, and whether
+    no position between them is left out.
+    """
+
+    last_step: NDArray[np.int64]
+    last_token: NDArray[np.int64]
+    first_token: NDArray[np.int64]
+    whole: NDArray[np.bool_]
+
+
+def _kept(table: Table) -> _Kept:
+    last_step, last_token = (np.zeros(table.n_traces, dtype=np.int64) for _ in range(2))
     np.maximum.at(last_step, table.trace, table.step)
     np.maximum.at(last_token, table.trace, table.token)
-    first_token += last_token
+    first_token, count = last_token.copy(), np.bincount(table.trace, minlength=table.n_traces)
     np.minimum.at(first_token, table.trace, table.token)
-    trace, step, token = table.trace[rows], table.step[rows], table.token[rows]
-    length = np.zeros(len(rows))
+    return _Kept(last_step, last_token, first_token, count == last_token - first_token + 1)
+
+
+def _end_before(table: Table) -> NDArray[np.int64]:
+    """Return the position of the row before in the same trace, among those that take part; -1 where
+    there is none.
+    """
+    rows = table.taken
+    trace, token = table.trace[rows], table.token[rows].astype(np.int64)
     order = np.lexsort((token, trace))
     same = np.append(False, np.diff(trace[order]) == 0)
-    length[order] = token[order] - np.where(
-        same, np.roll(token[order], 1), first_token[trace[order]]
-    )
-    values = (
-        step,
-        (step + 1) / (last_step[trace] + 1),
-        last_step[trace],
-        token,
-        last_token[trace],
-        length,
-    )
-    return [_binned(value.astype(np.float64), table.train[rows]) for value in values]
+    before = np.full(len(rows), -1, dtype=np.int64)
+    before[order] = np.where(same, np.roll(token[order], 1), -1)
+    return before
 
 
 def fit_columns(

@@ -135,11 +135,13 @@ def _score_columns(
         token_columns,
     )
     from rewardscope.probes.scores import score
+    from rewardscope.probes.step_places import step_places
 
+    places = step_places(store.rows, store.step_ends())
     results, scores = [], {}
     for name, columns in (
         (TOKEN, token_columns(store, table)),
-        (POSITION, position_columns(table)),
+        (POSITION, position_columns(table, places)),
     ):
         probe, predicted_N = fit_columns(columns, table, penalties=config.penalties)
         scores[name] = score(table.value[table.test], predicted_N, draws, classes=table.classes)

@@ -87,6 +87,14 @@ class ActStore:
         """The model's inputs, read as they are needed. Raises: MissingInput, BadRecord."""
         return Sequences(self._sequence_file)
 
+    def step_ends(self) -> Iterator[tuple[int, ...]]:
+        """Yield where the steps of each input end; nothing for a folder without inputs."""
+        try:
+            sequences = self.sequences
+        except MissingInput:
+            return
+        yield from (sequence.step_ends for sequence in sequences.without_texts())
+
     @cached_property
     def _sequence_file(self) -> ParquetSequences | OldSequences:
         path = self.folder / SEQUENCES

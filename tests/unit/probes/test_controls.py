@@ -13,10 +13,11 @@ from rewardscope.probes.controls import (
     token_columns,
 )
 from rewardscope.probes.scores import r2
+from rewardscope.probes.step_places import StepPlaces, step_places
 from rewardscope.probes.table import Table
 from rewardscope.storage.acts import ActStore
 from rewardscope.storage.sequences import ActSequence
-from tests.act_files import ActRow, write_act_rows
+from tests.act_files import ActRow, as_table, write_act_rows
 
 STEPS = 5
 
@@ -82,6 +83,37 @@ def test_the_length_of_a_step_is_read_from_the_ends_around_it() -> None:
     length[np.flatnonzero(np.diff(table.trace, prepend=-1))] = 0  # nothing is known of the first
     table = table._replace(value=length)
     assert explained(table, position_columns(table)) > 0.99
+
+
+def sampled_steps(table: Table) -> tuple[Table, StepPlaces, np.ndarray, np.ndarray]:
+    """Return a random third of the rows of a table, where the steps of their traces end, and of
+    these rows the length of the trace in steps and of the step in tokens.
+    """
+    steps_of = [table.step[table.trace == trace] for trace in range(table.n_traces)]
+    ends = [table.token[table.trace == trace].tolist() for trace in range(table.n_traces)]
+    n_steps = np.array([len(steps_of[trace]) for trace in table.trace])
+    length = np.diff(table.token, prepend=0)
+    length[np.flatnonzero(np.diff(table.trace, prepend=-1))] = 0  # nothing is known of the first
+    kept = np.flatnonzero(np.random.default_rng(5).random(len(table.step)) < 1 / 3)
+    columns = ("value", "problem", "trace", "step", "token", "token_id", "test", "fold")
+    few = table._replace(**{name: getattr(table, name)[kept] for name in columns})
+    rows = [
+        ActRow(f"p/{trace // 2}", trace % 2, step, token, 7, True, None, None)
+        for trace, step, token in zip(few.trace, few.step, few.token, strict=True)
+    ]
+    sequences = [
+        ActSequence(problem=f"p/{number // 2}", trace=number % 2) for number in range(len(ends))
+    ]
+    return few, step_places(as_table(rows, sequences), ends), n_steps[kept], length[kept]
+
+
+@pytest.mark.parametrize("what", ["number of steps", "length of the step"])
+def test_where_few_step_ends_were_kept_position_is_that_of_the_whole_trace(what: str) -> None:
+    table, places, n_steps, length = sampled_steps(make_table(problems=400))
+    value = n_steps == 3 if what == "number of steps" else length
+    table = table._replace(value=np.asarray(value, dtype=np.float64))
+    assert explained(table, position_columns(table, places)) > 0.95
+    assert explained(table, position_columns(table)) < 0.8  # the kept rows do not say it
 
 
 def test_noise_is_not_predicted_from_position() -> None:
