@@ -26,6 +26,7 @@ class Settings:
     wandb_api_key: str | None = field(default=None, repr=False)
     hf_token: str | None = field(default=None, repr=False)
     policy_api_key: str | None = field(default=None, repr=False)
+    labeller_api_key: str | None = field(default=None, repr=False)
 
 
 def load_settings(env: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) -> Settings:
@@ -47,6 +48,7 @@ def load_settings(env: Mapping[str, str] | None = None, dotenv: Path = Path(".en
         wandb_api_key=merged.get("WANDB_API_KEY"),
         hf_token=merged.get("HF_TOKEN"),
         policy_api_key=merged.get("POLICY_API_KEY"),
+        labeller_api_key=merged.get("LABELLER_API_KEY"),
     )
 
 
@@ -82,6 +84,7 @@ def as_environment(settings: Settings) -> dict[str, str]:
         "WANDB_API_KEY": settings.wandb_api_key,
         "HF_TOKEN": settings.hf_token,
         "POLICY_API_KEY": settings.policy_api_key,
+        "LABELLER_API_KEY": settings.labeller_api_key,
     }
     return {name: str(value) for name, value in values.items() if value}
 

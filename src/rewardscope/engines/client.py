@@ -46,18 +46,18 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def check_url(url: str) -> str:
+def check_url(url: str, *, flag: str = "--base-url", key_variable: str = KEY_VARIABLE) -> str:
     """Return a base URL with its version, without a slash at the end.
 
     Raises: ConfigError where it is no URL of a server, or holds a password or a query.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"--base-url {url}: pass a URL such as http://localhost:8000/v1")
+        raise ConfigError(f"{flag} {url}: pass a URL such as http://localhost:8000/v1")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigError(
-            f"--base-url of {parts.hostname}: a URL is kept with results, so it must hold neither"
-            f" a name, a password nor a query; set {KEY_VARIABLE}"
+            f"{flag} of {parts.hostname}: a URL is kept with results, so it must hold neither"
+            f" a name, a password nor a query; set {key_variable}"
         )
     path = parts.path.rstrip("/") or "/v1"
     return f"{parts.scheme}://{parts.netloc}{path}"
@@ -73,6 +73,9 @@ class Client:
     api_key: str | None = field(default=None, repr=False)
     tries: int = 5
     first_wait: float = _FIRST_WAIT
+    key_variable: str = KEY_VARIABLE
+    flags: str = "--base-url, --model-name and --api"
+    """What to look at where the server refuses."""
 
     def get(self, path: str, read: Callable[[Any], Answer]) -> Answer:
         """Return what `read` makes of the answer. Raises: ServerError."""
@@ -129,10 +132,10 @@ class Client:
             )
         where = f"{self.base_url}{path} answers {error.code} ({_reason(said, self.api_key)})"
         if error.code in (401, 403):
-            return ServerError(f"{where}; set {KEY_VARIABLE} to a key that it takes")
+            return ServerError(f"{where}; set {self.key_variable} to a key that it takes")
         if error.code in (400, 422):
             return RefusedRequest(where)
-        return ServerError(f"{where}; check --base-url, --model-name and --api")
+        return ServerError(f"{where}; check {self.flags}")
 
     def _trouble(self, error: Exception) -> str:
         cause = error.reason if isinstance(error, urllib.error.URLError) else error

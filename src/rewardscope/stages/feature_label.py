@@ -23,6 +23,13 @@ from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, option, require
 from rewardscope.stages.diffed import diff_tables, favouring
+from rewardscope.stages.feature_words import (
+    asking,
+    features_to_label,
+    label_in_words,
+    show_words,
+    write_words,
+)
 from rewardscope.stages.model_flags import DeviceFlag
 from rewardscope.storage.tables import show_table, shown, write_csv
 
@@ -41,7 +48,8 @@ class Config(DeviceFlag):
     punctuation, LaTeX, numbers and operators, maths words, metacognition, answer frame, other.
     Writes categories.csv (a row a feature, on all firings and on the top contexts) and shares.csv
     below <data dir>/features/<sae>/labels/<name>/. Where feature-diff was run on the same SAE,
-    shares among the features that favour reasoning are there too.
+    shares among the features that favour reasoning are there too. With --labeller a language model
+    labels features in words, scored on other contexts (labels.csv).
     """
 
     ds_names: tuple[str, ...] = option(
@@ -57,11 +65,27 @@ class Config(DeviceFlag):
         None, help="--name of the feature-diff to use (default: that of the SAE)", key=False
     )
     layers: str = option("all", help="layers of the SAE run: all, 15, 0-27 or 0,3,5-7")
+    labeller: str | None = option(
+        None,
+        help="URL of a server with OpenAI's API that labels features in words; its key is read"
+        " from LABELLER_API_KEY",
+    )
+    labeller_model: str | None = option(None, help="with --labeller: the model it is asked for")
+    label_top: int = option(
+        50,
+        help="with --labeller: at most this many features of each layer, of those that favour"
+        " reasoning, or without feature-diff of all, those that fire most often",
+    )
+    seed: int = option(0, help="seed of the contexts that the labeller is asked about")
 
     def __post_init__(self) -> None:
         check_layers(self.layers)
         if not self.ds_names:
             raise ConfigError("--ds-names is empty; name at least one folder of save-acts")
+        if (self.labeller is None) != (self.labeller_model is None):
+            raise ConfigError("--labeller and --labeller-model go together")
+        if self.label_top < 1:
+            raise ConfigError(f"--label-top {self.label_top}: it must be at least 1")
 
 
 def run(config: Config, settings: Settings) -> Path:
@@ -81,13 +105,21 @@ def run(config: Config, settings: Settings) -> Path:
         return out
     layers = pick_layers(config.layers, sorted(sae.layers))
     reasoning = favouring(parts)
+    ask = asking(config.labeller, config.labeller_model, settings)
     with stage:
         rows, shares = _label(sae, layers, folders, reasoning, config)
         files = [stage.work / "categories.csv", stage.work / "shares.csv"]
         write_csv(files[0], rows, fields=CATEGORY_FIELDS)
         write_csv(files[1], shares, fields=SHARE_FIELDS)
+        words = []
+        if ask is not None:
+            chosen = features_to_label(rows, reasoning, top=config.label_top)
+            words = label_in_words(ask, chosen, sae, folders, stage.work, config)
+            files.append(write_words(stage.work, words))
         stage.finish(files, rows=len(rows))
     show(_show(shares))
+    if words:
+        show(show_words(words))
     return out
 
 

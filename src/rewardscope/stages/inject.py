@@ -19,7 +19,7 @@ from rewardscope.log import show
 from rewardscope.paths import find_input, injection_dir, slug
 from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, option, require
+from rewardscope.stage import Stage, option, require
 from rewardscope.stages.diffed import diff_tables
 from rewardscope.stages.inject_inputs import (
     Source,
@@ -37,6 +37,7 @@ from rewardscope.stages.inject_tables import (
     verdict_row,
     verdict_shares,
 )
+from rewardscope.stages.model_flags import DeviceFlag
 from rewardscope.storage.tables import write_csv
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(StageConfig):
+class Config(DeviceFlag):
     """Put the top tokens, bigrams and trigrams of SAE features into non-reasoning text.
 
     The model runs on the text with them, and with random ones of like frequency as control. Says of
@@ -80,7 +81,6 @@ class Config(StageConfig):
     )
     min_count: int = option(5, help="how often an n-gram must come in the reasoning text")
     seed: int = option(0, help="seed of places, of what is put in, and of the bootstrap")
-    device: str = option("auto", help="auto, cpu or cuda", key=False)
 
     def __post_init__(self) -> None:
         check_layers(self.layers)
