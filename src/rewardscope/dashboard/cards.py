@@ -2,7 +2,7 @@
 absent.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -21,44 +21,83 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
-    """What changes when the feature is edited away; `against` is the same of matched random
-    features.
+    """What one measure of the PRM's scores changes by when the feature is edited, with its 95 %
+    interval over `n` problems.
+
+    result: of `feature-ablate`; against: the mean change by `n_controls` matched random features,
+    and the range that 95 % of them lie in.
     """
 
-    what: str
+    result: str
+    edit: str
+    measure: str
     value: float
     low: float | None
     high: float | None
     n: int
-    against: float | None = None
+    n_controls: int
+    against: tuple[float, float | None, float | None] | None
 
 
 class Controls(msgspec.Struct, frozen=True, kw_only=True):
     """Controls of the comparison of two data sets, by name: those after which the feature still
-    differs, and those after which it does not.
+    favours its side, those after which it does not, and those that had too few rows.
     """
 
+    pair: tuple[str, str]
+    favours: str
     survived: tuple[str, ...]
-    failed: tuple[str, ...] = ()
+    failed: tuple[str, ...]
+    unknown: tuple[str, ...]
 
 
 class Twin(msgspec.Struct, frozen=True, kw_only=True):
-    """The feature's best match in an SAE of another seed."""
+    """The feature's best match in SAEs of other seeds, the worst of several."""
 
-    run: str
-    feature: int
+    runs: tuple[str, ...]
     cosine: float
-    correlation: float | None = None
-    stable: bool | None = None
+    correlation: float | None
+    stable: bool | None
+
+
+class Label(msgspec.Struct, frozen=True, kw_only=True):
+    """The category that the feature is most selective of by the rules of `feature-label`; with
+    `assigned` False it counts as mixed. low, high: of the lift.
+    """
+
+    result: str
+    category: str
+    assigned: bool
+    purity: float
+    base_rate: float
+    lift: float
+    low: float | None
+    high: float | None
+
+
+class Injection(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the feature's tokens alone bring its activation back in other text; net: share of it
+    beyond that of random tokens, with its interval over `n` problems.
+    """
+
+    result: str
+    verdict: str
+    reason: str | None
+    strategy: str | None
+    net: float | None
+    low: float | None
+    high: float | None
+    n: int
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What other tables know of a feature."""
 
-    ablation: tuple[Effect, ...] = ()
-    controls: Controls | None = None
+    labels: tuple[Label, ...] = ()
+    controls: tuple[Controls, ...] = ()
     twin: Twin | None = None
-    injection: Literal["token-driven", "partly", "context-dependent"] | None = None
+    injections: tuple[Injection, ...] = ()
+    ablation: tuple[Effect, ...] = ()
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -17,6 +17,7 @@ from rewardscope.sae.model.runs import find_sae
 from rewardscope.settings import Settings
 from rewardscope.stage import Stage, option, require
 from rewardscope.stages.dash_direction import choose_prm, read_direction
+from rewardscope.stages.dash_known import find_results, read_results
 from rewardscope.stages.dash_pages import Plan, write_pages
 from rewardscope.stages.dash_traces import find_files, read_traces
 from rewardscope.stages.diffed import diff_tables
@@ -31,8 +32,8 @@ class Config(DeviceFlag):
 
     A page for each layer, an index and a viewer of traces, below <data dir>/dash/<sae>/; they open
     from disk and load nothing but the files beside them. A page lists every feature that fires;
-    --top of them have a card with contexts. Where feature-diff was run on the same SAE, its results
-    are shown too.
+    --top of them have a card with contexts. What feature-diff, feature-label,
+    inject and feature-ablate found out about the same SAE is shown too.
     """
 
     ds_names: tuple[str, ...] = option(
@@ -73,6 +74,10 @@ class Config(DeviceFlag):
             " on this machine; none for no direction)"
         ),
     )
+    neuronpedia: bool = option(
+        False,
+        help="write the same cards and contexts below neuronpedia/ too, in the layout of that site",
+    )
 
     def __post_init__(self) -> None:
         check_layers(self.layers)
@@ -95,6 +100,7 @@ def run(config: Config, settings: Settings) -> Path:
     parts = diff_tables(settings, config.diff or sae.root, stage="dash", needed_by=needed_by)
     files = find_files(config.traces, settings.data_dir)
     prm, why_not = choose_prm(config.prm, [read_acts_manifest(f).extra.prm for f in folders])
+    results = find_results(settings, sae.root)
     out = dash_dir(settings.data_dir, config.name or sae.root)
     named = dataclasses.replace(
         config,
@@ -104,7 +110,7 @@ def run(config: Config, settings: Settings) -> Path:
     )
     inputs = {f"acts {i}": path for i, path in enumerate(folders)}
     inputs |= {f"diff {i}": path for i, path in enumerate(parts)}
-    inputs |= {f"traces {i}": path for i, path in enumerate(files)}
+    inputs |= {f"traces {i}": path for i, path in enumerate(files)} | results.inputs()
     prm_input = {} if prm is None else {"prm": prm}
     stage = Stage("dash", named, inputs={"sae": sae.root, **inputs, **prm_input}, out=out)
     if stage.is_done():
@@ -126,11 +132,13 @@ def run(config: Config, settings: Settings) -> Path:
             layers=layers,
             data_sets=data_sets,
             diffs=read_parts(parts),
+            known=read_results(results, parts),
             direction=direction,
             viewer=read_traces(data_sets, files, n=config.problems),
             top=config.top,
             by_diff=config.by == "diff",
             n_examples=config.examples,
+            neuronpedia=config.neuronpedia,
             out=stage.work,
             device=device,
         )

@@ -12,11 +12,13 @@ from rewardscope.log import progress
 from rewardscope.paths import slug
 from rewardscope.sae.model.runs import SaeRun, read_quality
 from rewardscope.stages.dash_direction import Direction, cosines
+from rewardscope.stages.dash_neuronpedia import Export
 from rewardscope.storage.files import write_text
 
 if TYPE_CHECKING:
     import torch
 
+    from rewardscope.dashboard.known import Tables
     from rewardscope.dashboard.layer_data import Layer
     from rewardscope.dashboard.trace_firings import TraceFirings
     from rewardscope.features.firing import DataSet
@@ -31,11 +33,13 @@ class Plan:
     layers: tuple[int, ...]
     data_sets: "list[DataSet]"
     diffs: Sequence[FeatureDiff]
+    known: "Tables"
     direction: Direction
     viewer: "TraceViewer | None"
     top: int
     by_diff: bool
     n_examples: int
+    neuronpedia: bool
     out: Path
     device: "torch.device"
 
@@ -67,6 +71,7 @@ def _write_layer(
     The rows are encoded once; their firings lie in files below `plan.out` meanwhile.
     """
     from rewardscope.dashboard.details import LayerFirings
+    from rewardscope.dashboard.known import known_features
     from rewardscope.dashboard.layer_data import layer_data
     from rewardscope.features.firing import FiringFile, encode_store, sum_firings
     from rewardscope.sae.model.checkpoint import load_sae
@@ -88,6 +93,7 @@ def _write_layer(
             by_diff=plan.by_diff,
             n_examples=plan.n_examples,
             cosine_F=cosines(plan.direction, sae),
+            known=known_features(plan.known, diffs, layer=layer),
             traces=firings,
         )
     meta = made.meta | {
@@ -99,17 +105,25 @@ def _write_layer(
         "direction": {"prm": plan.direction.prm, "why_not": plan.direction.why_not},
         "more": f"invoke dash --top N shows more than {plan.top}",
     }
-    yield from ((path, None) for path in _write_pieces(plan, layer, made, firings))
+    export = None
+    if plan.neuronpedia:
+        run = slug(plan.sae.root)
+        export = Export(plan.out, sae, plan.data_sets, run=run, layer=layer)
+    yield from ((path, None) for path in _write_pieces(plan, layer, made, firings, export))
     text = page.layer_page(shared | meta)
     yield _write(plan.out / page.layer_file(layer), text), _entry(meta, made.listed, diffs)
 
 
 def _write_pieces(
-    plan: Plan, layer: int, made: "Layer", firings: "TraceFirings | None"
+    plan: Plan, layer: int, made: "Layer", firings: "TraceFirings | None", export: Export | None
 ) -> Iterator[Path]:
     yield _write_piece(plan.out, page.list_name(layer), made.listed)
+    if export is not None:
+        yield from export.heads()
     for number, values in enumerate(made.pieces):
         yield _write_piece(plan.out, page.cards_name(layer, number), values)
+        if export is not None:
+            yield from export.add(number, values)
     if firings is not None and plan.viewer is not None:
         for number, wanted in enumerate(plan.viewer.sequences):
             values = [[*key, firings.of(*key)] for key in wanted]

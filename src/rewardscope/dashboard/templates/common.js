@@ -47,7 +47,7 @@ const fixed = (value, digits = 2) => known(value) ? value.toFixed(digits) : "–
 const signed = (value, digits = 2) => known(value) ? `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}` : "–";
 const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 const kindColour = kind => `var(--k-${kind})`;
-const kindName = kind => ({ unicode: "Unicode symbol", step_tag: "step tag" })[kind] || kind;
+const kindName = kind => ({ unicode: "Unicode symbol", step_tag: "step tag" })[kind] || kind.replaceAll("_", " ");
 const setColours = ["var(--instruct)", "var(--reasoning)", "var(--accent)", "var(--k-digit)", "var(--k-punctuation)", "var(--k-word)"];
 const setColour = number => setColours[number % setColours.length];
 

@@ -100,17 +100,32 @@ function compareTable(card) {
       el("td", {}, signed(ratio, 1)), el("td", {}, q < .001 ? "< 0.001" : number(q, 2)))));
 }
 
-// What other tables know of the feature, where there is any.
-function knownPanels({ ablation, controls, twin, injection }) {
-  const interval = e => known(e.low) ? ` [${signed(e.low)}, ${signed(e.high)}]` : "";
+// What other tables know of the feature, where there is any; of several results each names its own.
+const CONTROL_NAMES = { solved: "solved problems", shared: "shared tokens", all: "token, place and solved at once" };
+function knownPanels({ labels, controls, twin, injections, ablation }) {
+  const panel = (title, help, ...children) => el("div", { class: "panel known" }, el("h3", { title: help }, title), children);
+  const range = (low, high, digits) => known(low) ? ` [${signed(low, digits)}, ${signed(high, digits)}]` : "";
+  const from = (one, all) => all.length > 1 && el("small", { class: "soft" }, one.result);
+  const several = new Set((ablation || []).map(e => e.result)).size > 1;
+  const control = name => CONTROL_NAMES[name] || name;
   return [
-    ablation && el("div", { class: "panel known" }, el("h3", {}, "Effect when ablated"), el("table", { class: "compare" },
-      ablation.map(e => el("tr", {}, el("td", {}, e.what), el("td", {}, `${signed(e.value)}${interval(e)}`), el("td", { class: "soft" }, `n ${e.n}`), el("td", { class: "soft" }, known(e.against) ? `matched random features ${signed(e.against)}` : ""))))),
-    controls && el("div", { class: "panel known" }, el("h3", {}, "Controls"),
-      controls.survived.map(name => el("span", { class: "chip up" }, `survives: ${name}`)), controls.failed?.map(name => el("span", { class: "chip down" }, `does not survive: ${name}`))),
-    twin && el("div", { class: "panel known" }, el("h3", {}, "Match in an SAE of another seed"),
-      `feature ${twin.feature} of ${twin.run}, cosine ${fixed(twin.cosine)}${known(twin.correlation) ? `, correlation ${fixed(twin.correlation)}` : ""}${known(twin.stable) ? `: ${twin.stable ? "stable" : "not stable"}` : ""}`),
-    injection && el("div", { class: "panel known" }, el("h3", {}, "Token injection"), injection),
+    labels && panel("Category by rules", "feature-label: the kind of text that it is most selective of", labels.map(l => el("p", {},
+      el("b", {}, l.assigned ? kindName(l.category) : "mixed"), ` ${percent(l.purity)} of its activation is on ${kindName(l.category)}, which is ${percent(l.base_rate)} of the tokens: lift ${number(l.lift)}`,
+      known(l.low) ? ` [${number(l.low)}, ${number(l.high)}]` : ", too few problems for an interval", " ", from(l, labels)))),
+    controls && panel("Controls", "feature-diff: whether it still favours its side when rows are matched", controls.map(c => el("div", {},
+      el("p", { class: "soft" }, `favours ${c.favours}, ${c.pair.map(labelOf).join(" − ")}`),
+      c.survived.map(name => el("span", { class: "chip up" }, `survives ${control(name)}`)), c.failed.map(name => el("span", { class: "chip down" }, `falls to ${control(name)}`)),
+      c.unknown.map(name => el("span", { class: "chip soft" }, `too few rows for ${control(name)}`))))),
+    twin && panel("Match in SAEs of other seeds", "feature-diff --twin: the best match, the worst of several seeds",
+      `cosine ${fixed(twin.cosine)}${known(twin.correlation) ? `, correlation ${fixed(twin.correlation)}` : ""}${known(twin.stable) ? `: ${twin.stable ? "stable" : "not stable"}` : ""}${twin.runs.length ? ` (${twin.runs.join(", ")})` : ""}`),
+    injections && panel("Token injection", "inject: whether its tokens alone bring its activation back in other text", injections.map(i => el("p", {},
+      el("b", {}, i.verdict), known(i.net) ? `: ${i.strategy} bring ${signed(100 * i.net, 0)} %${known(i.low) ? ` [${signed(100 * i.low, 0)}, ${signed(100 * i.high, 0)}]` : ""} of its activation on reasoning back, beyond random ones, over ${count(i.n, "problem")}` : "",
+      i.reason && `: ${i.reason}`, " ", from(i, injections)))),
+    ablation && panel("Effect when it is edited", "feature-ablate: change of a measure of the PRM's scores, with a 95 % interval over problems", el("table", { class: "compare" },
+      el("tr", {}, ["edit", "measure", "change", "matched random features"].map(name => el("th", {}, name))),
+      ablation.map(e => el("tr", {}, el("td", {}, e.edit, several && el("small", { class: "soft" }, ` ${e.result}`)), el("td", {}, e.measure),
+        el("td", {}, `${signed(e.value, 3)}${range(e.low, e.high, 3)}`, el("small", { class: "soft" }, `, ${count(e.n, "problem")}`)),
+        el("td", {}, e.against ? [`${signed(e.against[0], 3)}${range(e.against[1], e.against[2], 3)}`, el("small", { class: "soft" }, ` of ${e.n_controls}`)] : "–"))))),
   ];
 }
 
