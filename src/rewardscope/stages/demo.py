@@ -14,11 +14,14 @@ from rewardscope.settings import Settings
 from rewardscope.stage import StageConfig, option
 from rewardscope.stages import (
     dash,
+    feature_ablate,
     feature_diff,
+    feature_label,
     figures,
     infer,
     infer_with_prm,
     metrics,
+    perturb,
     probe_transfer,
     reward_patterns,
     save_acts,
@@ -31,6 +34,7 @@ from rewardscope.storage.tables import show_table
 DATASET = "tinymath"
 SEARCH = METHODS["beam"]
 SAE_RUN = "tiny-prm-sae"
+ABLATED_LAYER = 4  # of 6: what follows it still reads the features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,7 @@ class Config(StageConfig):
 
     Two policies, one that writes short plain steps and one that reasons at length, solve word
     problems alone and with a PRM's guidance; then the PRM's scores and hidden states are compared,
-    probed, taken apart by SAEs and shown.
+    probed, taken apart by SAEs, changed and shown.
     """
 
     limit: int = option(60, help="problems")
@@ -127,6 +131,17 @@ def chain(config: Config, settings: Settings) -> list[tuple[str, Callable[[], Pa
         feature_diff.Config(
             reasoning=(reasoner,), instruct=(instruct,), sae=sae, part=1, total=1, force=force
         ),
+        feature_label.Config(ds_names=(instruct, reasoner), sae=sae, force=force),
+        feature_ablate.Config(
+            ds_name=str(alone[1]),
+            features="favours=reasoning",
+            sae=sae,
+            prm=prm,
+            layer=ABLATED_LAYER,
+            singles=0,
+            force=force,
+        ),
+        perturb.Config(datasets=(DATASET,), prm=prm, limit=config.limit, force=force),
         dash.Config(ds_names=(instruct, reasoner), sae=sae, force=force),
         figures.Config(force=force),
     ]
