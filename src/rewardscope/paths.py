@@ -141,6 +141,12 @@ def sae_quality_file(folder: Path) -> Path:
     return folder / "quality.json"
 
 
+def sae_bench_dir(
+    data_dir: Path, saes: Sequence[Path], acts: Sequence[Path], name: str | None = None
+) -> Path:
+    return data_dir / "sae-bench" / (name or f"{joined_name(saes)}_{joined_name(acts)}")
+
+
 def perturb_dir(
     data_dir: Path, prm: str, sources: Sequence[str | Path], name: str | None = None
 ) -> Path:

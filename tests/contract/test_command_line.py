@@ -28,6 +28,7 @@ TASKS = (
     "reward-patterns",
     "train-sae",
     "sae-quality",
+    "sae-bench",
     "export-sae",
     "feature-diff",
     "feature-label",

@@ -6,19 +6,19 @@ triggers.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy import sparse
 
 from rewardscope.sae.model.checkpoint import Sae
+from rewardscope.sae.model.sparse_codes import Csr, sparse_codes
 from rewardscope.storage.acts import ActStore
 
 # Shape legend: N rows, F features, G features of the twin, D width, E firings.
 MIN_COSINE, MIN_CORRELATION = 0.7, 0.5  # of a stable feature
 ROWS = 65_536  # of each data set, for correlations
-Csr = Any  # a scipy matrix in rows
 _CELLS = 1 << 24  # of the table of products, some 200 MiB
 
 
@@ -111,19 +111,5 @@ def _codes(saes: Sequence[Sae], stores: Sequence[ActStore]) -> list[Csr]:
         for acts_ND in store.stream_layer(saes[0].layer):
             states_ND = acts_ND[::step].to(saes[0].W_enc_DF.device)
             for sae, of_sae in zip(saes, parts, strict=True):
-                of_sae.append(_sparse(sae, states_ND))
+                of_sae.append(sparse_codes(sae, states_ND))
     return [sparse.vstack(of_sae, format="csr") for of_sae in parts]
-
-
-def _sparse(sae: Sae, states_ND: torch.Tensor) -> Csr:
-    codes = sae.encode(states_ND)
-    fires_NK = codes.values_NK > 0
-    ends_N = np.cumsum(fires_NK.sum(dim=1).cpu().numpy())
-    return sparse.csr_matrix(
-        (
-            codes.values_NK[fires_NK].double().cpu().numpy(),
-            codes.indices_NK[fires_NK].cpu().numpy(),
-            np.concatenate([[0], ends_N]),
-        ),
-        shape=(len(states_ND), sae.n_features),
-    )

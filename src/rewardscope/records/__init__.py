@@ -19,6 +19,8 @@ from rewardscope.records.results import (
     LayerQuality,
     PatternBin,
     ProbeResult,
+    SaeBenchDifference,
+    SaeBenchRow,
     TransferResult,
 )
 
@@ -35,6 +37,8 @@ __all__ = [
     "PatternBin",
     "ProbeResult",
     "Problem",
+    "SaeBenchDifference",
+    "SaeBenchRow",
     "SolvedProblem",
     "Trace",
     "TransferResult",

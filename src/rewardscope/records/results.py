@@ -140,3 +140,55 @@ class LayerQuality(msgspec.Struct, frozen=True, kw_only=True):
     dead_share: Estimate
     l0: Estimate | None = None
     density: tuple[int, ...] = ()
+
+
+class SaeBenchRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One CSV row of `sae-bench`: one measure of one SAE on held-out problems.
+
+    `kind` is trained, or what training left frozen; `states` for a probe of the raw states, which
+    has no `l0`. `control` is the same number of what `controlled_by` names, `lead` how far the
+    value is above it. `n` counts problems; features where `unit` says so.
+    """
+
+    layer: int
+    l0: float | None
+    sae: str
+    kind: str
+    measure: str
+    setting: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    unit: str
+    controlled_by: str | None = None
+    control: float | None = None
+    lead: float | None = None
+    lead_low: float | None = None
+    lead_high: float | None = None
+    seed: int
+
+
+class SaeBenchDifference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One CSV row of `sae-bench`: how far an SAE is above a kind of baseline at its L0.
+
+    `matched` says how: interpolated between the two nearest in L0, or the nearest alone, whose L0
+    is `baseline_l0`.
+    """
+
+    layer: int
+    l0: float
+    sae: str
+    baseline: str
+    baseline_l0: float
+    matched: str
+    measure: str
+    setting: str
+    value: float
+    baseline_value: float
+    difference: float
+    low: float | None
+    high: float | None
+    n: int
+    unit: str
+    seed: int

@@ -89,8 +89,17 @@ def read_labelled(source: Path, *, check_tinymath: bool = False) -> Iterator[Lab
         return
     for solved in read_solved(source):
         for trace in solved.traces:
-            labels = trace.labels or (check_tinymath and _checked(solved.problem, trace))
+            labels = trace.labels
+            if check_tinymath:
+                labels = step_labels(solved.problem, trace)
             yield solved.problem, trace, _as_numbers(labels or (trace.correct,) * len(trace.steps))
+
+
+def step_labels(problem: Problem, trace: Trace) -> Sequence[bool | None] | None:
+    """Return whether each step is right: the labels that the trace carries, else by the chain of a
+    tinymath problem; None where neither says it.
+    """
+    return trace.labels or _checked(problem, trace)
 
 
 def _as_numbers(labels: Sequence[bool | None]) -> tuple[int, ...]:

@@ -148,7 +148,7 @@ def show_measured(measured: "list[Measured]") -> str:
         "problems",
     )
     rows = []
-    for quality, reward in measured:
+    for quality, reward in ((each.quality, each.reward) for each in measured):
         three = (reward.sae, reward.mean, reward.zero)
         rows.append(
             (

@@ -76,7 +76,7 @@ def test_an_sae_that_rebuilds_the_states_keeps_every_reward(
     found = measure_reward_kept(
         scorer, {layer: identity_sae(layer) for layer in range(LAYERS)}, solutions, seed=0
     )
-    for layer, (quality, reward) in found.items():
+    for layer, (quality, reward, *_) in found.items():
         assert reward.layer == quality.layer == layer
         assert (reward.sae.difference.value, reward.sae.agreement.value) == (0.0, 1.0)
         assert reward.sae.spearman.value == pytest.approx(1.0)

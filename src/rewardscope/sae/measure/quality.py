@@ -3,6 +3,7 @@ features, how often each fires.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,9 +11,9 @@ from torch import Tensor
 
 from rewardscope.records import Estimate
 from rewardscope.sae.model.inference import Sae
-from rewardscope.statistics.draws import draw
+from rewardscope.statistics.draws import Draws, draw
 from rewardscope.statistics.intervals import AMOUNT, interval, wilson
-from rewardscope.statistics.measures import fvu_measure, ratio
+from rewardscope.statistics.measures import Measured, fvu_measure, ratio
 
 # Shape legend: N rows, D width, F features, P problems, U units of them.
 # log10 of the share of rows in which a feature fires
@@ -37,6 +38,14 @@ class Quality:
     l0: Estimate
     dead_share: Estimate
     density: tuple[int, ...]
+
+
+class MeasuredQuality(NamedTuple):
+    """FVU and L0 with their values without each problem."""
+
+    fvu: Measured
+    l0: Measured
+    draws: Draws
 
 
 class QualitySums:
@@ -66,8 +75,13 @@ class QualitySums:
         _add(self._total_PD, problem_N, centred_ND)
         self._fired_F += torch.bincount(codes.indices_NK[fires_NK], minlength=self._sae.n_features)
 
-    def quality(self, *, seed: int) -> Quality:
-        """Return the quality on all rows that were added."""
+    @property
+    def rate_F(self) -> np.ndarray:
+        """The share of the rows in which each feature fired."""
+        return self._fired_F.cpu().numpy() / self._rows_P.sum()
+
+    def measured(self, *, seed: int) -> MeasuredQuality:
+        """Return FVU and L0 before they have intervals, so that SAEs can be compared."""
         seen = np.flatnonzero(self._rows_P)
         draws = draw(seen, seed=seed)
         rows, active, error, square = (
@@ -76,15 +90,20 @@ class QualitySums:
         total_UD = np.zeros((draws.n_units, self._sae.width))
         np.add.at(total_UD, draws.unit_N, self._total_PD[seen])
         fvu = fvu_measure(draws.sums(rows, error, square), total_UD, draws)
+        return MeasuredQuality(fvu, ratio(active, rows, draws), draws)
+
+    def quality(self, *, seed: int) -> Quality:
+        """Return the quality on all rows that were added."""
+        fvu, l0, draws = self.measured(seed=seed)
         n_rows = int(self._rows_P.sum())
         fired_F = self._fired_F.cpu().numpy()
         density, _ = np.histogram(np.log10(fired_F[fired_F > 0] / n_rows), bins=DENSITY_EDGES)
         return Quality(
             layer=self._sae.layer,
             n_rows=n_rows,
-            n_problems=len(seen),
+            n_problems=draws.n_problems,
             fvu=interval(fvu, draws, scale=AMOUNT),
-            l0=interval(ratio(active, rows, draws), draws, scale=AMOUNT),
+            l0=interval(l0, draws, scale=AMOUNT),
             dead_share=wilson(int((fired_F == 0).sum()), len(fired_F)),
             density=tuple(density.tolist()),
         )

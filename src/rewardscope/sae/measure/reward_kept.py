@@ -24,6 +24,8 @@ from rewardscope.records import Encoded, Estimate
 from rewardscope.sae.measure.quality import Quality, QualitySums
 from rewardscope.sae.measure.score_change import Change, Comparison, Steps
 from rewardscope.sae.model.inference import Sae
+from rewardscope.statistics import measures as statistics
+from rewardscope.statistics.draws import Draws
 
 # Shape legend: B batch, T tokens, N solution tokens, D width, S steps.
 
@@ -64,10 +66,16 @@ class RewardKept:
 
 
 class Measured(NamedTuple):
-    """What was measured of one layer, on the same solution tokens."""
+    """What was measured of one layer, on the same solution tokens.
+
+    of_mean: `share_of_mean` before it has an interval, with the draws of its problems, so that two
+    SAEs can be compared on the same solutions.
+    """
 
     quality: Quality
     reward: RewardKept
+    of_mean: statistics.Measured | None
+    draws: Draws
 
 
 def measure_reward_kept(
@@ -117,7 +125,12 @@ def measure_reward_kept(
             share_of_zero=comparison.share_kept(scores["sae"], scores["zero"]),
             share_of_mean=comparison.share_kept(scores["sae"], scores["mean"]),
         )
-        found[layer] = Measured(sums[layer].quality(seed=seed), reward)
+        found[layer] = Measured(
+            sums[layer].quality(seed=seed),
+            reward,
+            comparison.kept(scores["sae"], scores["mean"]),
+            comparison.draws,
+        )
     return found
 
 
