@@ -13,7 +13,7 @@ from typing import Any
 
 TEMPLATES = Path(__file__).parent / "templates"
 _CURRENT = " aria-current=page"
-INDEX, TRACES = "index.html", "traces.html"
+INDEX, TRACES, COMPARE = "index.html", "traces.html", "compare.html"
 
 
 def embed(value: Any) -> str:
@@ -91,19 +91,32 @@ def index_page(data: dict[str, Any]) -> str:
 def traces_page(data: dict[str, Any]) -> str:
     """Return the trace viewer; `data` has run, layers, sources and a list of problems."""
     title = f"Traces · {data['run']}"
-    scripts = ("features.js", "traces.js")
+    scripts = ("features.js", "steps.js", "tree.js", "traces.js")
     links = _links(data | {"traces": True}, current=TRACES)
     return _fill("traces.html", scripts=scripts, data=data, title=title, links=links)
 
 
+def compare_page(data: dict[str, Any]) -> str:
+    """Return the page that sets two PRMs or two policies side by side; `data` as of `traces_page`,
+    with sides and how far they are apart.
+    """
+    title = f"Comparison · {data['run']}"
+    links = _links(data, current=COMPARE)
+    scripts = ("steps.js", "compare.js")
+    return _fill("compare.html", scripts=scripts, data=data, title=title, links=links)
+
+
 def _links(data: dict[str, Any], *, current: int | str | None = None) -> str:
-    """Return the links to the layers and, where there is one, to the trace viewer."""
+    """Return the links to the layers and, where they are there, to the traces and comparison."""
     layers = "".join(
         f'<a href="{layer_file(layer)}"{_CURRENT if layer == current else ""}>{layer}</a>'
         for layer in data["layers"]
     )
     traces = f'<a href="{TRACES}"{_CURRENT if current == TRACES else ""}>traces</a>'
-    return layers + (traces if data.get("traces") else "")
+    compare = f'<a href="{COMPARE}"{_CURRENT if current == COMPARE else ""}>compare</a>'
+    return (
+        layers + (traces if data.get("traces") else "") + (compare if data.get("compare") else "")
+    )
 
 
 def _fill(

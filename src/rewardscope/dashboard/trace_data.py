@@ -19,13 +19,16 @@ PIECE = 4  # problems whose traces lie in one file
 
 
 class Source(NamedTuple):
-    """Where traces come from: `solutions` names the generations file that they stand in."""
+    """Where traces come from: `solutions` names the generations file that they stand in, `search`
+    the method of a search whose beams have steps in common.
+    """
 
     name: str
     solutions: str
     prm: str | None
     data_set: int | None = None
     """Its number among the folders whose features are shown."""
+    search: str | None = None
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

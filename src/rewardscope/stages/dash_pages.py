@@ -51,6 +51,7 @@ def write_pages(plan: Plan) -> tuple[list[Path], int]:
         for number, values in enumerate(plan.viewer.pieces):
             paths.append(_write_piece(plan.out, page.traces_name(number), values))
     shared = {"run": slug(plan.sae.root), "layers": plan.layers, "traces": plan.viewer is not None}
+    shared["compare"] = plan.viewer is not None and len(plan.viewer.meta["sides"]) > 1
     for layer in progress(plan.layers, "dash", unit="layer"):
         of_layer = [row for row in plan.diffs if row.layer == layer]
         made = list(_write_layer(plan, layer, of_layer, shared))
@@ -59,6 +60,8 @@ def write_pages(plan: Plan) -> tuple[list[Path], int]:
     if plan.viewer is not None:
         data = shared | plan.viewer.meta
         paths.append(_write(plan.out / page.TRACES, page.traces_page(data)))
+        if shared["compare"]:
+            paths.append(_write(plan.out / page.COMPARE, page.compare_page(data)))
     index = page.index_page(shared | {"entries": entries})
     return [_write(plan.out / page.INDEX, index), *paths], sum(e["n_shown"] for e in entries)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rewardscope.errors import MissingInput
 from rewardscope.log import get_logger
 from rewardscope.paths import find_input, slug
+from rewardscope.search.methods import are_independent, made_by
 from rewardscope.stage import require
 from rewardscope.storage.jsonl import iter_solved
 from rewardscope.storage.manifests import read_manifest
@@ -40,6 +41,7 @@ def read_traces(data_sets: "list[DataSet]", files: list[Path], *, n: int) -> Tra
 
     The folders come first, and their features can be shown. None without traces.
     """
+    from rewardscope.dashboard.compare_data import compared
     from rewardscope.dashboard.trace_data import Source, Traces, choose_problems
 
     if n == 0:
@@ -50,7 +52,8 @@ def read_traces(data_sets: "list[DataSet]", files: list[Path], *, n: int) -> Tra
     ]
     names: list[Iterable[str]] = [data.store.problems for data in data_sets]
     for file in files:
-        sources.append(Source(slug(file), slug(file), _prm_of(file)))
+        search = None if are_independent(file) else made_by(file)
+        sources.append(Source(slug(file), slug(file), _prm_of(file), search=search))
         names.append([solved.problem.id for solved in iter_solved(file)])
     traces = Traces(choose_problems(names, n))
     for number, data in enumerate(data_sets):
@@ -64,7 +67,9 @@ def read_traces(data_sets: "list[DataSet]", files: list[Path], *, n: int) -> Tra
     total = len({name for of_source in names for name in of_source})
     if total > n:
         get_logger().info(f"dash: the trace viewer shows {n} of {total} problems; --problems N")
-    return TraceViewer(_meta(traces.listed(), sources, data_sets, total), pieces, _keys(pieces))
+    meta = _meta(traces.listed(), sources, data_sets, total)
+    meta |= compared(list(traces.problems.values()))
+    return TraceViewer(meta, pieces, _keys(pieces))
 
 
 def _meta(
@@ -77,7 +82,12 @@ def _meta(
         "n_problems": total,
         "piece": PIECE,
         "sources": [
-            {"name": one.name, "prm": one.prm and slug(one.prm), "data_set": one.data_set}
+            {
+                "name": one.name,
+                "prm": one.prm and slug(one.prm),
+                "data_set": one.data_set,
+                "search": one.search,
+            }
             for one in sources
         ],
         "data_sets": [{"name": data.name} for data in data_sets],

@@ -1,10 +1,5 @@
-const sourceLabels = labels(data.sources.map(source => source.name.replace(/^math-[a-z]+-/, "")));
 const state = { at: 0, problem: null, tokens: [], columns: [], by: "score", layer: data.layers[0], feature: null, firings: new Map(), features: new Map() };
 const MOST = 3; // traces side by side
-const scorerName = scores => { const source = data.sources[scores.source]; if (scores.name) return `${scores.name} (${sourceLabels[scores.source]})`; return source.prm ? `${source.prm} (${sourceLabels[scores.source]})` : sourceLabels[scores.source]; };
-const scoreColour = score => `color-mix(in oklab, var(--bad), var(--good) ${Math.round(100 * Math.min(1, Math.max(0, score)))}%)`;
-const traceName = t => `${sourceLabels[t.source]} ${t.index}${t.correct === true ? " ✓" : t.correct === false ? " ✗" : ""}${t.chosen ? " (chosen)" : ""}`;
-const stepsOf = t => t.steps ? t.steps.length : t.ends.length;
 
 function drawProblems() {
   const words = byName("search").value.trim().toLowerCase();
@@ -65,6 +60,7 @@ function draw() {
   document.body.dataset.by = state.by;
   drawAbout();
   drawChart();
+  drawTrees();
   byName("columns").replaceChildren(...state.columns.map(drawColumn),
     ...(state.columns.length < Math.min(MOST, p.traces.length) && innerWidth >= 700 ? [el("button", { type: "button", class: "add", onclick: addColumn }, "+ another trace")] : []));
   location.hash.startsWith("#feature") || history.replaceState(null, "", `#${state.at}`);
