@@ -92,7 +92,7 @@ def test_two_policies_are_compared_on_the_same_problems(pages: Path, tmp_path: P
     plain, two = side_of(pages, "math-rm-plain", ""), side_of(pages, "two", "")
     dom = quiet(visit(page, tmp_path, hash=f"#{plain}-{two}", width=390))
     assert dom.count("apart in right traces") == 2
-    assert dom.count('<section class="column panel"') == 2 and "0 of 3 traces right" in dom
+    assert dom.count('<section class="column panel"') == 2 and "1 of 3 traces right" in dom
 
 
 def test_a_keyboard_reaches_the_search_the_list_and_the_card(pages: Path, tmp_path: Path) -> None:
