@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from rewardscope.records import Estimate
-from tests.real.chain import FREEZES, TRACES, run
+from tests.real.chain import FROZEN, OWN, SAES, run
 from tests.real.smollm2 import NAME, weights
+from tests.real.traces import TRACES
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +23,17 @@ def asked_for(request: pytest.FixtureRequest) -> None:
 @pytest.mark.usefixtures("asked_for")
 @pytest.mark.filterwarnings("default")  # of libraries that load real weights
 def test_real_traces_go_through_the_chain_with_a_real_model(tmp_path: Path) -> None:
-    found = run(tmp_path / "data", problems=12, characters=600)
-    print(json.dumps(found, indent=1))
+    found = run(tmp_path / "data", problems=12, characters=600, features=4)
+    study = found.pop("study")
+    print(json.dumps(found, indent=1), study, sep="\n")
     for name in ("tiny-prm", NAME):
-        fvu = {k: Estimate(**found[name][k]["quality"]["fvu"]).value for k in FREEZES}
-        assert 0 < fvu["none"] < fvu["decoder"]
-        for freeze in FREEZES:
-            assert Path(found[name][freeze]["diff"]).is_file()
+        of_name = {one: found[name][one.name] for one in SAES}
+        fvu = {one: Estimate(**report["quality"]["fvu"]).value for one, report in of_name.items()}
+        assert 0 < fvu[OWN] < fvu[FROZEN]
+        assert all(Path(report["diff"]).is_file() for report in of_name.values())
+        assert name in study
         assert (Path(found[name]["dash"]) / "index.html").is_file()
+    assert (Path(found[NAME]["inject"]) / "verdicts.csv").is_file()
 
 
 @pytest.mark.usefixtures("asked_for")
