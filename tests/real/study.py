@@ -59,6 +59,7 @@ class Feature(NamedTuple):
     pairs: Mapping[str, int]
     """In how many it favours reasoning, by control."""
     stable: bool | None
+    """In most of the pairs: correlations are of the rows of a pair."""
     most_on_formatting: bool
     """On average over the pairs where it favours reasoning, or over all where it never does."""
     category: str
@@ -88,7 +89,9 @@ def _feature(rows: Sequence[FeatureDiff], category: str) -> Feature:
     favour = [row for row in rows if row.favours == "reasoning"]
     pairs = {control: sum(control in survived(row) for row in favour) for control in CONTROLS}
     mass = fmean(row.share_formatting for row in favour or rows)
-    return Feature(pairs | {NONE: len(favour)}, rows[0].stable, mass > 0.5, category)
+    known = [row.stable for row in rows if row.stable is not None]
+    stable = sum(known) > len(known) / 2 if known else None
+    return Feature(pairs | {NONE: len(favour)}, stable, mass > 0.5, category)
 
 
 def study_rows(model: str, sae: str, tables: Tables, *, pairs: Sequence[int]) -> list[StudyRow]:

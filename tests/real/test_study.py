@@ -13,6 +13,7 @@ from tests.real.study import FORMATTING, MOST, Tables, study_rows, to_inject, ve
 FIRED = (
     (0, "a", 0.4, "token,category", True, 0.9),
     (0, "b", 0.3, "", True, 0.7),
+    (0, "c", 0.0, None, False, 0.0),  # stable in most pairs
     (1, "a", 0.5, "category", False, 0.1),
     (1, "b", 0.0, None, False, 1.0),  # no side: its share there counts for nothing
     (2, "a", 0.2, "token", False, 0.0),
