@@ -144,7 +144,7 @@ def _of_reader(
         saes[one] = str(
             timed(f"train-sae {run_name}", lambda c=trained: train_sae.run(c, settings))
         )
-    beside = {
+    beside: dict[Trained, dict[str, Any]] = {
         OWN: {"twin": (saes[TWIN],), "baseline": saes[FROZEN]},
         TWIN: {"twin": (saes[OWN],)},
         FROZEN: {},
@@ -224,8 +224,8 @@ def _short(reader: Reader, settings: Settings) -> tuple[str, ...]:
     """Return the states of short texts of the model that takes what is put in."""
     assert reader.short is not None
     out = settings.data_dir / "short"
-    cut = {"problems": reader.texts, "characters": reader.short}
-    paths = prepare(out, **cut, models=INJECTED[1], name="short")["instruct"]
+    size = {"problems": reader.texts, "characters": reader.short}
+    paths = prepare(out, models=INJECTED[1], name="short", **size)["instruct"]
     config = import_traces.Config(files=tuple(map(str, paths)), kind="plain")
     import_traces.run(config, settings)
     return _save_acts(reader, paths, settings)
