@@ -5,10 +5,11 @@ import json
 import math
 import typing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rewardscope.errors import ConfigError, UnknownName
-from rewardscope.paths import check_name
+from rewardscope.paths import check_name, slug
 
 MOST = 2**31 - 1
 """The largest whole number that a flag takes where it says no other."""
@@ -21,15 +22,17 @@ def option(
     help: str,
     key: bool = True,
     later: bool = False,
+    model: bool = False,
     at_most: int = MOST,
 ) -> Any:
     """Declare a flag of a stage: its default, its help text, whether its value changes the result,
     and the largest whole number that makes sense.
 
     A flag that came `later` than results of its stage counts only where it is not its default, so
-    that their keys stand.
+    that their keys stand. Of a flag that names a `model` a folder counts by its short name: what is
+    in it is told by the digest of the input.
     """
-    told = {"help": help, "key": key, "later": later, "at_most": at_most}
+    told = {"help": help, "key": key, "later": later, "model": model, "at_most": at_most}
     return field(default=default, metadata=told)
 
 
@@ -50,7 +53,7 @@ class StageConfig:
     def result_settings(self) -> dict[str, Any]:
         """Return the values that change the result, as JSON types."""
         chosen = {
-            f.name: getattr(self, f.name)
+            f.name: _named(getattr(self, f.name)) if f.metadata["model"] else getattr(self, f.name)
             for f in dataclasses.fields(self)
             if f.metadata["key"]
             and not (f.metadata["later"] and getattr(self, f.name) == f.default)
@@ -62,6 +65,15 @@ class StageConfig:
         chosen = {f.name: f.default for f in dataclasses.fields(self) if f.metadata["key"]}
         known = {name: value for name, value in chosen.items() if value is not dataclasses.MISSING}
         return json.loads(json.dumps(known, default=str))
+
+    def is_same_value(self, name: str, old: Any, new: Any) -> bool:
+        """Say whether two values of a setting are one, also where an older version kept the folder
+        of a model as it was typed.
+        """
+        models = {f.name for f in dataclasses.fields(self) if f.metadata["model"]}
+        if name in models and isinstance(old, str) and isinstance(new, str):
+            return slug(old) == slug(new)
+        return old == new
 
     @property
     def naming_flag(self) -> str | None:
@@ -92,6 +104,11 @@ class StageConfig:
                 choices = typing.get_args(hints[f.name])
                 if value not in choices:
                     raise UnknownName(f"value of {flag}", str(value), choices)
+
+
+def _named(model: str | None) -> str | None:
+    """Return the name of a model that does not depend on how its folder was typed."""
+    return slug(model) if model is not None and Path(model).is_dir() else model
 
 
 def _check_number(flag: str, value: Any, at_most: int) -> None:

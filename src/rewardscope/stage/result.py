@@ -128,7 +128,7 @@ class Stage:
         return [
             f"{name} {_short(old.get(name))} -> {_short(new.get(name))}"
             for name in {**manifest.settings, **self.settings}
-            if old.get(name) != new.get(name)
+            if not self.config.is_same_value(name, old.get(name), new.get(name))
         ]
 
     def _changed_inputs(self, manifest: Manifest) -> list[str]:

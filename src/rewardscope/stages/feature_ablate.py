@@ -82,7 +82,9 @@ class Config(ModelFlags):
         None, help="--name of the feature-diff to use (default: that of the SAE)", key=False
     )
     prm: str | None = option(
-        None, help="PRM (default: the one that the folder of save-acts, or the SAE, was made with)"
+        None,
+        help="PRM (default: the one that the folder of save-acts, or the SAE, was made with)",
+        model=True,
     )
     layer: int | None = option(None, help="layer of the SAE run (default: its only one)")
     edit: str = option(

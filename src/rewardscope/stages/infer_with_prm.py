@@ -46,8 +46,8 @@ class Config(GeneratingConfig):
     <model>_<data set>_beam_search_prm.jsonl, or the method's name.
     """
 
-    model_name: str = option(help="hub id or folder of the policy")
-    prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM")
+    model_name: str = option(help="hub id or folder of the policy", model=True)
+    prm: str = option(DEFAULT_PRM, help="hub id or folder of the PRM", model=True)
     search: str = option(
         "beam", help="; ".join(f"{each.name}: {each.summary}" for each in METHODS.values())
     )

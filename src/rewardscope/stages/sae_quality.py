@@ -56,7 +56,9 @@ class Config(ModelFlags):
         None, help="stands for the solutions in the folder of the result", key=False
     )
     prm: str | None = option(
-        None, help="PRM (default: the one that the folder of save-acts, or the SAE, was made with)"
+        None,
+        help="PRM (default: the one that the folder of save-acts, or the SAE, was made with)",
+        model=True,
     )
     layers: str = option("all", help="layers: all, 15, 0-27 or 0,3,5-7")
     problems: Literal["held-out", "all"] = option(

@@ -54,7 +54,7 @@ class Config(RevisionFlag):
     mode: Literal["rm", "lm"] = option(
         "rm", help="whose states: rm, the reward model's, or lm, the policy's"
     )
-    prm: str = option(DEFAULT_PRM, help="with --mode rm: hub id or folder of the PRM")
+    prm: str = option(DEFAULT_PRM, help="with --mode rm: hub id or folder of the PRM", model=True)
     prm_window: int | None = option(
         None,
         help=(
@@ -64,7 +64,9 @@ class Config(RevisionFlag):
     beyond_window: Beyond = option(
         "drop", help="a trace beyond that: drop it, or score it all the same and mark its rows"
     )
-    model_name: str | None = option(None, help="with --mode lm: hub id or folder of the policy")
+    model_name: str | None = option(
+        None, help="with --mode lm: hub id or folder of the policy", model=True
+    )
     limit: int = option(
         10_000, help="at most this many traces (not problems), the first of the file"
     )

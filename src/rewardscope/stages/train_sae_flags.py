@@ -52,7 +52,9 @@ class Config(ActivationFlags, ModelFlags):
     generations: tuple[str, ...] = option(
         (), help="with --source stream: generations files, separated by commas"
     )
-    prm: str = option(DEFAULT_PRM, help="with --source stream: hub id or folder of the PRM")
+    prm: str = option(
+        DEFAULT_PRM, help="with --source stream: hub id or folder of the PRM", model=True
+    )
     positions: Literal["step-ends", "all-tokens"] = option(
         "all-tokens", help="with --source stream: all-tokens (of the solution) or step-ends"
     )
