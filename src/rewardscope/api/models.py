@@ -20,6 +20,7 @@ from rewardscope.interventions.run import Intervention, Variant, edits_of, score
 from rewardscope.models.blocks import shape_of
 from rewardscope.models.forward import padded_ids, run
 from rewardscope.models.sites import Site, StateChange, residual
+from rewardscope.prms import refuse_prm
 from rewardscope.prms.scorer import HfScorer
 from rewardscope.problems.prompts import encode_prompt, policy_prompt
 from rewardscope.problems.thinking import find_format
@@ -218,5 +219,9 @@ class Policy:
 
 
 def load_policy(name: str | Path, *, device: str = "auto") -> Policy:
-    """Load a causal language model from a hub id or a folder. Raises: MissingInput, ConfigError."""
+    """Load a causal language model from a hub id or a folder.
+
+    Raises: MissingInput, ConfigError; BadRecord for a PRM.
+    """
+    refuse_prm(str(name))
     return Policy(HfEngine(str(name), device=device))

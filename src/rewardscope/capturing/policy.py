@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rewardscope.capturing.generated import StepFinder
 from rewardscope.errors import BadRecord
 from rewardscope.models.blocks import shape_of
-from rewardscope.models.load import load_causal_lm, load_tokenizer
+from rewardscope.models.load import check_vocabulary, load_causal_lm, load_tokenizer
 from rewardscope.models.sublayers import prove_decoder
 from rewardscope.prms.common import last_token
 from rewardscope.prms.scorer import fitting
@@ -34,6 +34,7 @@ class PolicyStates:
     def __init__(self, name: str, *, device: torch.device, dtype: torch.dtype) -> None:
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(name)
         self.model: PreTrainedModel = load_causal_lm(name, device=device, dtype=dtype)
+        check_vocabulary(name, self.tokenizer, self.model)
         prove_decoder(self.model)
         shape = shape_of(self.model.config)
         self.n_layers, self.window = shape.n_layers, shape.window

@@ -22,7 +22,7 @@ from rewardscope.models.blocks import shape_of
 from rewardscope.models.cache import Held, bytes_held, group_queries, growing_cache
 from rewardscope.models.device import pick_device, pick_dtype
 from rewardscope.models.flops import flops_of
-from rewardscope.models.load import load_causal_lm, load_tokenizer
+from rewardscope.models.load import check_vocabulary, load_causal_lm, load_tokenizer
 from rewardscope.models.prefix import Computed, PrefixCache, memory_for_prefixes
 from rewardscope.records import Completion, Finish
 
@@ -67,6 +67,7 @@ class HfEngine:
         chosen = pick_device(device)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(model)
         self.model = load_causal_lm(model, device=chosen, dtype=pick_dtype(chosen, dtype))
+        check_vocabulary(model, self.tokenizer, self.model)
         group_queries(self.model)
         self.max_positions: int = shape_of(self.model.config).window
         self.flops = flops_of(self.model.config)

@@ -25,6 +25,7 @@ from transformers.utils.logging import (
 )
 
 from rewardscope.errors import BadRecord, MissingInput
+from rewardscope.log import get_logger
 from rewardscope.models.names import check_model_name, check_policy, refuse_reward_model
 from rewardscope.paths import HubName, hub_name
 
@@ -64,6 +65,23 @@ def load_causal_lm(name: str, *, device: torch.device, dtype: torch.dtype) -> Pr
     check_policy(name)
     model: Any = load_checked(AutoModelForCausalLM, name, dtype=dtype, what="model")
     return model.to(device)
+
+
+def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Compare the ids of a tokenizer with the rows of the embedding.
+
+    Added tokens without a row, which some models pad with, are a warning.
+    Raises: BadRecord where a part of the vocabulary has none.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    added = set(tokenizer.added_tokens_decoder)
+    without = [index for index in tokenizer.get_vocab().values() if index >= rows]
+    if not without:
+        return
+    said = f"the tokenizer of {name} has ids up to {max(without)}, its embedding {rows} rows"
+    if not added.issuperset(without):
+        raise BadRecord(f"{said}; get the tokenizer's files that belong to this model")
+    get_logger().warning(f"{said}; a text with one of these {len(without)} added tokens fails")
 
 
 def load_checked(

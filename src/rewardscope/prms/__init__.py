@@ -150,6 +150,22 @@ def find_adapter(name: str) -> PrmAdapter:
     )
 
 
+def refuse_prm(policy: str) -> None:
+    """Refuse a PRM as a policy where nothing but its name tells: its config is that of a language
+    model.
+
+    Raises: BadRecord.
+    """
+    own = Path(hub_name(policy).id).name.lower()
+    for adapter in adapters():
+        published = own in {Path(known).name.lower() for known in adapter.names}
+        if published or ("prm" in own and any(mark in own for mark in adapter.marks)):
+            raise BadRecord(
+                f"model {policy} is by its name a PRM ({adapter.family}), which writes no text;"
+                " pass it as --prm, or give its folder another name where it is none"
+            )
+
+
 def _fits(adapter: PrmAdapter, name: str, architectures: Sequence[str]) -> bool:
     own_name = Path(hub_name(name).id).name.lower()
     marked = not adapter.marks or any(mark in own_name for mark in adapter.marks)

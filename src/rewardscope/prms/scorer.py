@@ -16,7 +16,7 @@ from rewardscope.models.cache import keeps_prefixes
 from rewardscope.models.device import pick_device, pick_dtype
 from rewardscope.models.flops import flops_of
 from rewardscope.models.forward import padded_ids, run
-from rewardscope.models.load import load_tokenizer
+from rewardscope.models.load import check_vocabulary, load_tokenizer
 from rewardscope.models.sites import Edit, Site, residual
 from rewardscope.prms import Beyond, find_adapter
 from rewardscope.records import Encoded
@@ -68,6 +68,7 @@ class HfScorer:
         chosen = pick_device(device)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(name)
         self.model = self.adapter.load(name, device=chosen, dtype=pick_dtype(chosen, dtype))
+        check_vocabulary(name, self.tokenizer, self.model)
         shape = shape_of(self.model.config)
         self.window: int = window or shape.window
         self.max_positions = self.window if beyond == "drop" else sys.maxsize

@@ -79,7 +79,8 @@ def make_plan(config: "Config", source: Path, whole: Stage) -> Plan:
     from rewardscope.prms import find_adapter
 
     traces, device = select_traces(source, config), pick_device(config.device)
-    check_model("--prm" if config.mode == "rm" else "--model-name", config.model)
+    is_policy = config.mode == "lm"
+    check_model("--model-name" if is_policy else "--prm", config.model, writes=is_policy)
     adapter = find_adapter(config.prm) if config.mode == "rm" else None
     tokenizer, model_config = load_tokenizer(config.model), load_config(config.model)
     check_family(model_config)

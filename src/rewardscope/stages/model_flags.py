@@ -72,8 +72,11 @@ def check_model(flag: str, name: str, *, writes: bool = False) -> None:
     Raises: MissingInput, BadRecord.
     """
     from rewardscope.models.names import check_model_name, check_policy
+    from rewardscope.prms import refuse_prm
 
     try:
         (check_policy if writes else check_model_name)(name)
+        if writes:
+            refuse_prm(name)
     except (MissingInput, BadRecord) as error:
         raise type(error)(f"{flag}: {error}") from None

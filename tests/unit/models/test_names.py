@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from rewardscope.errors import BadRecord, MissingInput
-from rewardscope.models.load import load_causal_lm
+from rewardscope.models.load import check_vocabulary, load_causal_lm, load_tokenizer
 from rewardscope.models.names import check_policy
 from rewardscope.paths import TINY
 
 Weights = dict[str, torch.Tensor]
 
 
-def load(folder: Path) -> object:
+def load(folder: Path) -> PreTrainedModel:
     return load_causal_lm(str(folder), device=torch.device("cpu"), dtype=torch.float32)
 
 
@@ -63,6 +64,23 @@ def test_a_missing_tensor_is_named(policy: Path) -> None:
     change_weights(policy, lambda w: w.pop("model.norm.weight"))
     with pytest.raises(BadRecord, match=r"missing: model\.norm\.weight"):
         load(policy)
+
+
+def test_a_vocabulary_beyond_the_embedding_is_refused_and_added_tokens_are_a_warning(
+    policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer, model = load_tokenizer(str(policy)), load(policy)
+    capsys.readouterr()
+    check_vocabulary("p", tokenizer, model)
+    assert not capsys.readouterr().err
+    model.resize_token_embeddings(len(tokenizer) - 1)
+    check_vocabulary("p", tokenizer, model)
+    assert "a text with one of these 1 added tokens fails" in capsys.readouterr().err
+    added = len(tokenizer.added_tokens_decoder)
+    model.resize_token_embeddings(len(tokenizer) - added - 1)
+    last = len(tokenizer) - 1
+    with pytest.raises(BadRecord, match=rf"ids up to {last}, its embedding {last - added} rows"):
+        check_vocabulary("p", tokenizer, model)
 
 
 def test_truncated_weights_are_one_line(policy: Path) -> None:

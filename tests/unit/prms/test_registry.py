@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rewardscope.errors import BadRecord, MissingInput, UnknownName
-from rewardscope.prms import DEFAULT_PRM, adapters, find_adapter, load_scorer
+from rewardscope.prms import DEFAULT_PRM, adapters, find_adapter, load_scorer, refuse_prm
 
 
 def test_published_names_need_no_look_at_the_model() -> None:
@@ -94,6 +94,25 @@ def test_a_folder_without_or_with_a_broken_config_is_an_error(tmp_path: Path) ->
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(BadRecord, match=r"config\.json is not JSON"):
         find_adapter(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "peiyi9979/math-shepherd-mistral-7b-prm",
+        "RLHFlow/Llama3.1-8B-PRM-Mistral-Data@main",
+        "models/Llama3.1-8B-PRM-Deepseek-Data",
+        "./math-shepherd-prm-mine/",
+    ],
+)
+def test_a_prm_with_the_config_of_a_language_model_is_no_policy(policy: str) -> None:
+    with pytest.raises(BadRecord, match=r"is by its name a PRM \((math-shepherd|rlhflow)\)"):
+        refuse_prm(policy)
+
+
+@pytest.mark.parametrize("policy", ["org/mistral-7b-math-shepherd-sft", "models/tiny-instruct"])
+def test_a_policy_that_was_trained_on_a_prms_data_is_taken(policy: str) -> None:
+    refuse_prm(policy)
 
 
 def test_the_registry_imports_no_heavy_library() -> None:
