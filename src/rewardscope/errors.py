@@ -29,13 +29,18 @@ class ReportedByAnotherProcess(PipelineError):
     """Another process of the same run tells the user what is wrong."""
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like `name`, or None where none is like it."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)), None)
+
+
 class UnknownName(PipelineError):
     """A name is not in its registry; the message gives the nearest known one."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         options = sorted(known)
-        nearest = difflib.get_close_matches(name, options, n=1, cutoff=0.4)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        near = nearest(name, options)
+        hint = f"did you mean {near!r}? " if near else ""
         super().__init__(f"unknown {kind} {name!r}; {hint}known: {', '.join(options)}")
 
 

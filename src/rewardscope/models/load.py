@@ -73,7 +73,8 @@ def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, model: PreTr
     Added tokens without a row, which some models pad with, are a warning.
     Raises: BadRecord where a part of the vocabulary has none.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
+    embedding: Any = model.get_input_embeddings()
+    rows: int = embedding.weight.shape[0]
     added = set(tokenizer.added_tokens_decoder)
     without = [index for index in tokenizer.get_vocab().values() if index >= rows]
     if not without:

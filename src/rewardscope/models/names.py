@@ -2,14 +2,13 @@
 anything heavy is imported.
 """
 
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from rewardscope.errors import BadRecord, MissingInput
+from rewardscope.errors import BadRecord, MissingInput, nearest
 from rewardscope.paths import hub_name
 from rewardscope.storage.tables import read_json_as
 
@@ -51,9 +50,8 @@ def _near(folder: Path) -> str:
     parent = folder.parent
     if not parent.is_dir():
         return f"; {parent} is no folder"
-    known = [each.parent.name for each in parent.glob("*/config.json")]
-    nearest = difflib.get_close_matches(folder.name, known, n=1, cutoff=0.4)
-    return f"; did you mean {parent / nearest[0]}?" if nearest else ""
+    near = nearest(folder.name, [each.parent.name for each in parent.glob("*/config.json")])
+    return f"; did you mean {parent / near}?" if near else ""
 
 
 def check_model_name(name: str) -> None:

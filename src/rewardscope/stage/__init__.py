@@ -1,7 +1,7 @@
 """A stage: named inputs, named outputs, and a result that takes its place only when it is whole."""
 
 from rewardscope.stage.config import StageConfig, as_flags, flag_of, option
-from rewardscope.stage.inputs import distinct, given_files, require
+from rewardscope.stage.inputs import distinct, find_required, given_files, require
 from rewardscope.stage.result import Stage
 from rewardscope.stage.units import MOST_PARTS, Units, check_part, deal
 
@@ -14,6 +14,7 @@ __all__ = [
     "check_part",
     "deal",
     "distinct",
+    "find_required",
     "flag_of",
     "given_files",
     "option",

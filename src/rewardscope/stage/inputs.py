@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rewardscope.errors import ConfigError, MissingInput
-from rewardscope.paths import PROJECT, hub_name
+from rewardscope.errors import ConfigError, MissingInput, nearest
+from rewardscope.paths import PROJECT, find_input, hub_name
 from rewardscope.records import InputDigest
-from rewardscope.storage.files import digest, result_of, sha256
+from rewardscope.storage.files import digest, manifest_of, result_of, sha256
 from rewardscope.storage.manifests import check_file, check_result
 from rewardscope.storage.work import settle
 
@@ -86,6 +86,28 @@ def require(path: Path | None, name: str | Path, made_by: str) -> Path:
     if path is None or not path.exists():
         raise MissingInput(f"{name} is not there; make it with invoke {made_by}")
     return path
+
+
+def find_required(name: str | Path, base: Path, made_by: str, *, suffix: str = "") -> Path:
+    """Return an input by its path, or by its name below `base`; `suffix` may be left out of it.
+
+    Raises: MissingInput that says where it was looked for, what is near, and which task makes it.
+    """
+    path = find_input(name, base, suffix=suffix)
+    if path is not None:
+        return path
+    plain = Path(name)
+    results = [
+        each.name.removesuffix(suffix)
+        for place in dict.fromkeys(((base / plain).parent, plain.parent))
+        if place.is_dir()
+        for each in sorted(place.iterdir())
+        if (each.suffix == suffix if suffix else manifest_of(each).is_file())
+    ]
+    near = nearest(plain.name.removesuffix(suffix), results)
+    looked = "" if plain.is_absolute() else f"; it was looked for here and below {base}"
+    hint = f"; did you mean {plain.with_name(near)}?" if near else ""
+    raise MissingInput(f"{name} is not there; make it with invoke {made_by}{looked}{hint}")
 
 
 def given_files(names: Sequence[str]) -> list[Path]:

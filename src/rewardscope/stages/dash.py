@@ -12,10 +12,10 @@ from rewardscope.errors import ConfigError
 from rewardscope.features.diff_table import read_parts
 from rewardscope.layers import check_layers, pick_layers
 from rewardscope.log import show
-from rewardscope.paths import dash_dir, find_input, slug
+from rewardscope.paths import dash_dir, slug
 from rewardscope.sae.model.runs import find_sae
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, option, require
+from rewardscope.stage import Stage, find_required, option
 from rewardscope.stages.dash_direction import choose_prm, read_direction
 from rewardscope.stages.dash_known import find_results, read_results
 from rewardscope.stages.dash_pages import Plan, write_pages
@@ -93,9 +93,7 @@ class Config(DeviceFlag):
 def run(config: Config, settings: Settings) -> Path:
     """Write the pages; return their folder."""
     sae = find_sae(config.sae, settings)
-    folders = [
-        require(find_input(name, settings.data_dir), name, "save-acts") for name in config.ds_names
-    ]
+    folders = [find_required(name, settings.data_dir, "save-acts") for name in config.ds_names]
     needed_by = "--by diff" if config.by == "diff" else None
     parts = diff_tables(settings, config.diff or sae.root, stage="dash", needed_by=needed_by)
     files = find_files(config.traces, settings.data_dir)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rewardscope.errors import MissingInput
 from rewardscope.log import get_logger
-from rewardscope.paths import find_input, slug
+from rewardscope.paths import slug
 from rewardscope.search.methods import are_independent, made_by
-from rewardscope.stage import require
+from rewardscope.stage import find_required
 from rewardscope.storage.jsonl import iter_solved
 from rewardscope.storage.manifests import read_manifest
 
@@ -117,7 +117,7 @@ def find_files(names: tuple[str, ...], data_dir: Path) -> list[Path]:
     """Return the generations files of --traces. Raises: MissingInput."""
     found = []
     for name in names:
-        path = require(find_input(name, data_dir, suffix=".jsonl"), name, "infer")
+        path = find_required(name, data_dir, "infer", suffix=".jsonl")
         if not path.is_file():
             raise MissingInput(
                 f"--traces {name}: {path} is a folder; name a generations file there, and folders"

@@ -13,11 +13,11 @@ from rewardscope.errors import ConfigError
 from rewardscope.features.ablation_table import AblationRow, FeatureFact
 from rewardscope.layers import pick_layers
 from rewardscope.log import get_logger, show
-from rewardscope.paths import feature_ablate_dir, find_input, slug
+from rewardscope.paths import feature_ablate_dir, slug
 from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.search.aggregate import AGGREGATION_HELP, Aggregation, aggregate, check_aggregation
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, option, require
+from rewardscope.stage import Stage, find_required, option
 from rewardscope.stages.diffed import diff_tables
 from rewardscope.stages.feature_ablate_tables import ablation_table
 from rewardscope.stages.feature_choice import Choice, parse_choice
@@ -131,9 +131,7 @@ def run(config: Config, settings: Settings) -> Path:
     config, sae = config.revised("prm"), find_sae(config.sae, settings)
     baseline = find_sae(config.baseline, settings) if config.baseline else None
     layer = _layer(config, sae, baseline)
-    named = require(
-        find_input(config.ds_name, settings.data_dir, suffix=".jsonl"), config.ds_name, "infer"
-    )
+    named = find_required(config.ds_name, settings.data_dir, "infer", suffix=".jsonl")
     source, prm = solutions_and_prm(named, prm=config.prm, sae=sae, flag=config.ds_name)
     choice = parse_choice(config.features)
     parts = _diff_parts(choice, config, sae, settings)
@@ -141,9 +139,7 @@ def run(config: Config, settings: Settings) -> Path:
     inputs |= {"baseline": baseline.root} if baseline else {}
     inputs |= {f"diff {number}": part for number, part in enumerate(parts)}
     if choice.table:
-        inputs["features"] = require(
-            find_input(choice.table, settings.data_dir), choice.table, "feature-diff"
-        )
+        inputs["features"] = find_required(choice.table, settings.data_dir, "feature-diff")
     out = feature_ablate_dir(settings.data_dir, sae.root, config.name or source)
     stage = Stage(
         "feature-ablate", dataclasses.replace(config, prm=prm, layer=layer), inputs=inputs, out=out

@@ -12,9 +12,8 @@ from rewardscope.errors import ConfigError, MissingInput, UnknownName
 from rewardscope.features.diff_table import read_parts
 from rewardscope.features.label_rules import LABELS
 from rewardscope.features.labels_table import MIXED
-from rewardscope.paths import find_input
 from rewardscope.settings import Settings
-from rewardscope.stage import require
+from rewardscope.stage import find_required
 from rewardscope.storage.tables import read_csv_as
 
 Side = Literal["reasoning", "instruct", "neither"]
@@ -44,7 +43,7 @@ class Choice:
         """
         if self.table is None:
             return self
-        path = require(find_input(self.table, settings.data_dir), self.table, "feature-diff")
+        path = find_required(self.table, settings.data_dir, "feature-diff")
         rows = [r for r in read_csv_as(path, _Named) if r.layer is None or r.layer == layer]
         if not rows:
             raise ConfigError(f"--features @{self.table}: it has no feature of layer {layer}")

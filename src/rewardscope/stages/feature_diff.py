@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from rewardscope.features.shares import DiffShare, shares_file
 from rewardscope.layers import pick_layers
 from rewardscope.log import get_logger, progress, show
-from rewardscope.paths import diff_part_file, find_input, slug
+from rewardscope.paths import diff_part_file, slug
 from rewardscope.sae.model.runs import find_sae
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, deal, require
+from rewardscope.stage import Stage, deal, find_required
 from rewardscope.stages.feature_diff_flags import Config, Saes, Unit
 from rewardscope.stages.feature_diff_tables import show_result
 from rewardscope.storage.tables import columns_of, write_csv
@@ -32,7 +32,7 @@ def run(config: Config, settings: Settings) -> Path:
         tuple(find_sae(name, settings) for name in config.twin),
     )
     reasoning, instruct, same_texts = (
-        [require(find_input(name, settings.data_dir), name, "save-acts") for name in names]
+        [find_required(name, settings.data_dir, "save-acts") for name in names]
         for names in (config.reasoning, config.instruct, config.same_texts)
     )
     saes = saes._replace(same_texts=tuple(same_texts))

@@ -18,10 +18,10 @@ from rewardscope.features.labels_table import (
 )
 from rewardscope.layers import check_layers, pick_layers
 from rewardscope.log import progress, show
-from rewardscope.paths import feature_labels_dir, find_input, slug
+from rewardscope.paths import feature_labels_dir, slug
 from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, option, require
+from rewardscope.stage import Stage, find_required, option
 from rewardscope.stages.diffed import diff_tables, favouring
 from rewardscope.stages.feature_words import (
     asking,
@@ -91,9 +91,7 @@ class Config(DeviceFlag):
 def run(config: Config, settings: Settings) -> Path:
     """Label the features of each layer; return the folder."""
     sae = find_sae(config.sae, settings)
-    folders = [
-        require(find_input(name, settings.data_dir), name, "save-acts") for name in config.ds_names
-    ]
+    folders = [find_required(name, settings.data_dir, "save-acts") for name in config.ds_names]
     parts = diff_tables(settings, config.diff or sae.root, stage="feature-label")
     out = feature_labels_dir(settings.data_dir, sae.root, folders, config.name)
     named = dataclasses.replace(config, ds_names=tuple(slug(folder) for folder in folders))

@@ -16,10 +16,10 @@ from rewardscope.features.injection_table import (
 )
 from rewardscope.layers import check_layers, pick_layers
 from rewardscope.log import show
-from rewardscope.paths import find_input, injection_dir, slug
+from rewardscope.paths import injection_dir, slug
 from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, option, require
+from rewardscope.stage import Stage, find_required, option
 from rewardscope.stages.diffed import diff_tables
 from rewardscope.stages.inject_inputs import (
     Source,
@@ -124,7 +124,7 @@ def run(config: Config, settings: Settings) -> Path:
 
     sae = find_sae(config.sae, settings)
     folders = [
-        require(find_input(name, settings.data_dir), name, "save-acts")
+        find_required(name, settings.data_dir, "save-acts")
         for name in (config.reasoning, config.instruct)
     ]
     stores = [ActStore(folder) for folder in folders]

@@ -10,13 +10,13 @@ from typing import Any
 
 from rewardscope.errors import BadRecord, ConfigError
 from rewardscope.log import get_logger, show
-from rewardscope.paths import find_input, metrics_file, slug
+from rewardscope.paths import metrics_file, slug
 from rewardscope.problems.extraction import EXTRACTION_HELP, ExtractionRule
 from rewardscope.problems.judgement import Grading
 from rewardscope.records import SolvedProblem
 from rewardscope.search.aggregate import AGGREGATION_HELP, Aggregation, check_aggregation
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, option, require
+from rewardscope.stage import Stage, StageConfig, find_required, option
 from rewardscope.stages import answer_sources
 from rewardscope.stages.equal_compute import Measured, compare
 from rewardscope.stages.format_values import of_format
@@ -132,7 +132,7 @@ def run(config: Config, settings: Settings) -> Path:
 
 
 def _source(name: str, settings: Settings) -> Path:
-    source = require(find_input(name, settings.data_dir, suffix=".jsonl"), name, "infer")
+    source = find_required(name, settings.data_dir, "infer", suffix=".jsonl")
     if source.is_dir():
         raise ConfigError(f"{name}: {source} is a folder; name a generations file")
     return source

@@ -13,7 +13,7 @@ from rewardscope.errors import BadRecord, ConfigError, MissingInput
 from rewardscope.log import get_logger, progress, show
 from rewardscope.prms import DEFAULT_PRM, PrmEngineName
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, distinct, option, require
+from rewardscope.stage import Stage, distinct, find_required, option
 from rewardscope.stages.model_flags import ModelFlags, check_model
 from rewardscope.stages.perturb_tables import RuleChange, RuleSeparation, perturb_tables
 from rewardscope.storage.jsonl import write_rows
@@ -103,7 +103,7 @@ def run(config: Config, settings: Settings) -> Path:
 def _source(name: str, settings: Settings) -> str | Path:
     if name == TINYMATH:
         return name
-    return require(paths.find_input(name, settings.data_dir, suffix=".jsonl"), name, "infer")
+    return find_required(name, settings.data_dir, "infer", suffix=".jsonl")
 
 
 def _pairs(source: str | Path, config: Config) -> "tuple[list[Pair], Counter[str]]":

@@ -10,7 +10,7 @@ from rewardscope.errors import ConfigError, MissingInput
 from rewardscope.layers import check_layers, pick_layers
 from rewardscope.log import progress, show
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, option, require
+from rewardscope.stage import Stage, StageConfig, find_required, option
 from rewardscope.storage.manifests import read_manifest
 from rewardscope.storage.tables import write_csv
 
@@ -53,8 +53,8 @@ class Config(StageConfig):
 def run(config: Config, settings: Settings) -> Path:
     """Predict and write the table; return its path."""
     base = config.base_dir or settings.data_dir
-    acts = require(paths.find_input(config.ds_name, base), config.ds_name, "save-acts")
-    probes = require(paths.find_input(config.probes, base), config.probes, "train-linreg").resolve()
+    acts = find_required(config.ds_name, base, "save-acts")
+    probes = find_required(config.probes, base, "train-linreg").resolve()
     out = paths.linreg_predictions_file(acts, probes, config.name)
     stage = Stage("probe-predict", config, inputs={"acts": acts, "probes": probes}, out=out)
     if stage.is_done():

@@ -13,7 +13,7 @@ from rewardscope.log import get_logger, progress, show
 from rewardscope.probes.targets import find_target
 from rewardscope.records import TransferResult
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, distinct, option, require
+from rewardscope.stage import Stage, distinct, find_required, option
 from rewardscope.stages.probing import ProbeConfig
 from rewardscope.storage.tables import columns_of, show_table, shown, write_csv
 
@@ -58,7 +58,7 @@ class Config(ProbeConfig):
 def run(config: Config, settings: Settings) -> Path:
     """Fit a probe a folder and layer, score each on all folders; return the folder of the table."""
     base = config.base_dir or settings.data_dir
-    folders = [require(paths.find_input(name, base), name, "save-acts") for name in config.ds_names]
+    folders = [find_required(name, base, "save-acts") for name in config.ds_names]
     distinct("--ds-names", config.ds_names, [Path(paths.slug(folder)) for folder in folders])
     out = paths.probe_transfer_dir(base, folders, config.target, config.name)
     stage = Stage(

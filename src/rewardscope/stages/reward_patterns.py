@@ -14,7 +14,7 @@ from rewardscope.log import show
 from rewardscope.records import PatternBin
 from rewardscope.search.aggregate import aggregate
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, StageConfig, distinct, option, require
+from rewardscope.stage import Stage, StageConfig, distinct, find_required, option
 from rewardscope.stages.named_scores import SCORES_HELP
 from rewardscope.stages.patterns_tables import patterns_tables
 from rewardscope.stages.scored_traces import (
@@ -70,10 +70,7 @@ class Config(StageConfig):
 def run(config: Config, settings: Settings) -> Path:
     """Read, count and write; return the folder."""
     base = config.base_dir or settings.data_dir
-    found = [
-        require(paths.find_input(name, base, suffix=".jsonl"), name, "save-acts")
-        for name in config.ds_names
-    ]
+    found = [find_required(name, base, "save-acts", suffix=".jsonl") for name in config.ds_names]
     distinct("--ds-names", config.ds_names, [Path(policy_of(path)) for path in found])
     if any(path.is_dir() for path in found) and (config.scores or config.by != "file"):
         raise ConfigError(

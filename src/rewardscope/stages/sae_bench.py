@@ -14,7 +14,7 @@ from rewardscope.records import Manifest, SaeBenchDifference, SaeBenchRow
 from rewardscope.sae.model.runs import SaeRun, find_sae
 from rewardscope.settings import Settings
 from rewardscope.splits import SPLIT_SEED, TEST_SHARE
-from rewardscope.stage import Stage, StageConfig, distinct, option, require
+from rewardscope.stage import Stage, StageConfig, distinct, find_required, option, require
 from rewardscope.storage.manifests import read_manifest
 from rewardscope.storage.tables import columns_of, write_csv
 
@@ -119,9 +119,7 @@ class Benched(NamedTuple):
 def run(config: Config, settings: Settings) -> Path:
     """Measure every SAE at every layer; return the folder of the tables."""
     benched = _find_runs(config, settings)
-    folders = [
-        require(find_input(name, settings.data_dir), name, "save-acts") for name in config.ds_name
-    ]
+    folders = [find_required(name, settings.data_dir, "save-acts") for name in config.ds_name]
     distinct("--ds-name", config.ds_name, [Path(slug(folder)) for folder in folders])
     distinct(
         "--saes and --baseline", (*config.saes, *config.baseline), [Path(b.name) for b in benched]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 from rewardscope.errors import ConfigError
 from rewardscope.layers import check_layers, pick_layers
 from rewardscope.log import show
-from rewardscope.paths import find_input, sae_quality_dir, sae_quality_file
+from rewardscope.paths import sae_quality_dir, sae_quality_file
 from rewardscope.sae.model.runs import find_sae
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, option, require
+from rewardscope.stage import Stage, find_required, option
 from rewardscope.stages.labelled_solutions import (
     encode_labelled,
     held_out_only,
@@ -77,9 +77,7 @@ class Config(ModelFlags):
 def run(config: Config, settings: Settings) -> Path:
     """Measure every layer; return the file of results."""
     config, sae = config.revised("prm"), find_sae(config.sae, settings)
-    named = require(
-        find_input(config.ds_name, settings.data_dir, suffix=".jsonl"), config.ds_name, "infer"
-    )
+    named = find_required(config.ds_name, settings.data_dir, "infer", suffix=".jsonl")
     source, prm = solutions_and_prm(named, prm=config.prm, sae=sae, flag=config.ds_name)
     folder = sae_quality_dir(settings.data_dir, sae.root, config.name or source)
     stage = Stage(

@@ -15,7 +15,7 @@ from rewardscope.layers import check_layers
 from rewardscope.log import get_logger
 from rewardscope.prms import DEFAULT_PRM, Beyond
 from rewardscope.settings import Settings
-from rewardscope.stage import MOST_PARTS, Stage, Units, check_part, option, require
+from rewardscope.stage import MOST_PARTS, Stage, Units, check_part, find_required, option
 from rewardscope.stages.acts_plan import MAX_BATCH_TOKENS, Plan, check_disk, make_plan
 from rewardscope.stages.model_flags import DTYPE_HELP, DtypeName, RevisionFlag
 from rewardscope.storage.journal import Journal, find_damaged
@@ -130,9 +130,7 @@ def run(config: Config, settings: Settings) -> Path:
     """
     config = config.revised("prm" if config.mode == "rm" else "model_name")
     base = config.base_path or settings.data_dir
-    source = require(
-        paths.find_input(config.ds_name, base, suffix=".jsonl"), config.ds_name, "infer"
-    )
+    source = find_required(config.ds_name, base, "infer", suffix=".jsonl")
     if source.is_dir():
         raise ConfigError(
             f"--ds-name {config.ds_name}: {source} is a folder; name a generations file"

@@ -13,7 +13,7 @@ from rewardscope.layers import pick_layers
 from rewardscope.log import progress, show
 from rewardscope.records import ProbeResult
 from rewardscope.settings import Settings
-from rewardscope.stage import Stage, option, require
+from rewardscope.stage import Stage, find_required, option
 from rewardscope.stages.probe_tables import probe_table, warn_of_ends
 from rewardscope.stages.probing import ProbeConfig
 from rewardscope.storage.tables import columns_of, write_csv
@@ -59,11 +59,7 @@ class Config(ProbeConfig):
 
 def run(config: Config, settings: Settings) -> Path:
     """Fit, score and save the probes of each layer; return the folder."""
-    acts = require(
-        paths.find_input(config.ds_name, config.base_dir or settings.data_dir),
-        config.ds_name,
-        "save-acts",
-    )
+    acts = find_required(config.ds_name, config.base_dir or settings.data_dir, "save-acts")
     out = paths.linreg_dir(acts, config.name or config.target)
     stage = Stage("train-linreg", config, inputs={"acts": acts}, out=out)
     if stage.is_done():

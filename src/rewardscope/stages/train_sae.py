@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from rewardscope.errors import ConfigError
 from rewardscope.layers import parse_by_layer, show_layers
 from rewardscope.log import NullRunLog, get_logger, open_run_log, show
-from rewardscope.paths import find_input, sae_layer_dir, slug
+from rewardscope.paths import sae_layer_dir, slug
 from rewardscope.sae.model.card import write_card
 from rewardscope.sae.train.activations import activation_of
 from rewardscope.sae.train.freeze import Freeze
 from rewardscope.sae.train.ranks import Alone, Team, mode_of
 from rewardscope.settings import Settings, as_environment, launched
-from rewardscope.stage import Stage, as_flags, require
+from rewardscope.stage import Stage, as_flags, find_required
 from rewardscope.stages.sae_rows import Rows, open_forward, open_shards
 from rewardscope.stages.train_sae_flags import Config
 from rewardscope.stages.train_sae_report import measure, save, show_qualities
@@ -75,9 +75,7 @@ def _open_stage(config: Config, settings: Settings) -> tuple[Stage, list[Path]]:
         if from_shards
         else (config.generations, ".jsonl", "infer")
     )
-    paths = [
-        require(find_input(name, settings.data_dir, suffix=suffix), name, made_by) for name in names
-    ]
+    paths = [find_required(name, settings.data_dir, made_by, suffix=suffix) for name in names]
     out = settings.sae_checkpoint_dir / config.run
     inputs: dict[str, Path | str] = {
         f"{'acts' if from_shards else 'generations'} {number}": path
