@@ -59,7 +59,8 @@ def test_a_planted_reward_is_found_in_its_layer_and_not_by_the_controls(
         line for line in shown.splitlines() if "do not beat their best control: " in line
     )
     assert all(str(layer) in flagged for layer in (0, 1, 3)) and str(PLANTED) not in flagged
-    assert all(control in shown.splitlines()[0] for control in CONTROLS)
+    headers = [line for line in shown.splitlines() if line.startswith("layer")]
+    assert all(any(control in header for header in headers) for control in CONTROLS), shown
 
 
 def test_a_planted_verdict_is_found_in_its_layer_with_its_auroc(tmp_path: Path) -> None:
