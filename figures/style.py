@@ -186,8 +186,8 @@ def write_above(axes: Axes, x: float, estimate: Drawn, text: str) -> None:
 
 
 def whole_number_axis(axis: Axis) -> None:
-    """Put ticks at whole numbers."""
-    axis.set_major_locator(MaxNLocator(8, integer=True))
+    """Put ticks at whole numbers, be it one alone."""
+    axis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
 
 
 def log_x_axis(axes: Axes, low: float, high: float) -> None:
@@ -221,5 +221,7 @@ def log_ticks(low: float, high: float) -> list[float]:
         if len(ticks) <= MOST_TICKS:
             break
     if len(ticks) < 2:
-        return sorted({float(f"{low:.2g}"), float(f"{high:.2g}")})
+        ends = sorted({float(f"{low:.2g}"), float(f"{high:.2g}")})
+        # two numbers so near each other would be written one over the other
+        return ends if ends[-1] > 1.2 * ends[0] else ends[:1]
     return ticks[:: math.ceil(len(ticks) / MOST_TICKS)]

@@ -1,6 +1,7 @@
 """Shared fixtures: small models with random weights, saved as a user would have them on disk."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from rewardscope.tiny.policy import tiny_config
 from rewardscope.tiny.tokenizer import build_tokenizer
 
 torch.set_num_threads(1)
+# A shell that runs the tests in the background has Ctrl-C ignored, by all their processes too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest.register_assert_rewrite("tests.contract.engine_contract")
 
 

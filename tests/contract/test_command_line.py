@@ -231,8 +231,6 @@ def test_a_signal_while_the_program_loads_is_one_line(
         env={**os.environ, "REWARD_SAES_DATA_DIR": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,
-        # where the tests run in the background, Ctrl-C is ignored, and by their children too
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:

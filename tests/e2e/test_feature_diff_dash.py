@@ -69,6 +69,7 @@ def test_the_dashboard_shows_what_was_planted(settings: Settings) -> None:
     diff(settings)
     out = show_dash(settings)
     assert sorted(path.name for path in out.iterdir()) == [
+        "compare.html",
         "index.html",
         "layer_00",
         "layer_00.html",

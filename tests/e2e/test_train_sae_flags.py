@@ -134,7 +134,7 @@ def test_the_seed_changes_the_weights_and_a_small_buffer_the_order(settings: Set
         ({"ds_names": ("math-rm-a", "other-layer")}, "no layer was captured in every folder"),
         ({"layers": "1"}, "layer 1 was not captured; captured are 0,2"),
         ({"k": "33"}, "--k 33 is more than the 32 features"),
-        ({"k": "0"}, "--k 0: '0' is no number of at least 1"),
+        ({"k": "0"}, "--k 0: '0' is no number from 1 to"),
         ({"lr": 0.0}, "--lr 0.0"),
         ({"holdout": 1.0}, "--holdout 1.0"),
         ({"aux_alpha": -1.0}, "--aux-alpha -1.0"),
@@ -168,4 +168,5 @@ def test_every_field_that_changes_the_result_is_part_of_the_key() -> None:
         "force",
         "save_every",
         "batch_tokens",
+        "revision",  # part of the name of the model
     }

@@ -117,10 +117,13 @@ def show_table(
     """Lay cells out in aligned columns, numbers to the right.
 
     What does not fit the width goes on below, each part with the first `keys` columns again; cells
-    are never cut.
+    are never cut. Texts at the end of a line, such as paths, may run beyond it.
     """
     cells = [[printable(str(cell), keep="") for cell in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    ends_in_text = not any(_is_number(row[-1]) for row in cells[1:])
+    if ends_in_text and sum(w + len(_GAP) for w in widths[:-1]) + len(header[-1]) <= width:
+        return _laid_out(cells, widths, list(range(len(header))))
     named, parts = list(range(min(keys, len(header)))), list[list[int]]()
     for column in range(len(named), len(header)):
         beside = [*named, *(parts[-1] if parts else []), column]
@@ -130,12 +133,14 @@ def show_table(
     return "\n\n".join(_laid_out(cells, widths, [*named, *part]) for part in parts or [[]])
 
 
+def _is_number(cell: str) -> bool:
+    return cell[:1].isdigit() or cell[:1] == "-"
+
+
 def _laid_out(cells: list[list[str]], widths: list[int], columns: list[int]) -> str:
     def line(row: Sequence[str]) -> str:
         fitted = (
-            row[c].rjust(widths[c])
-            if row[c][:1].isdigit() or row[c][:1] == "-"
-            else row[c].ljust(widths[c])
+            row[c].rjust(widths[c]) if _is_number(row[c]) else row[c].ljust(widths[c])
             for c in columns
         )
         return _GAP.join(fitted).rstrip()

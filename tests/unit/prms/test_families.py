@@ -139,5 +139,5 @@ def test_an_outcome_model_whose_chat_form_changes_the_solution_is_an_error() -> 
     tokenizer.chat_template = (
         "{% for message in messages %}{{ message['content'] | upper }}{% endfor %}"
     )
-    with pytest.raises(BadRecord, match="changes the solution"):
+    with pytest.raises(BadRecord, match="leaves out or changes the assistant's text"):
         OutcomeAdapter().encode(tokenizer, "Q", ["a"])

@@ -29,10 +29,15 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path / "data", sae_checkpoint_dir=tmp_path / "none")
 
 
+def n_whole(said: str) -> int:
+    """Return of how many results a table says that they are whole."""
+    return sum("whole" in line.split() for line in said.splitlines())
+
+
 def test_whole_results_are_listed(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     verify.run(verify.Config(), settings)
     said = capsys.readouterr().out
-    assert said.count("  whole  ") == 2 and "folder" in said and "rows.jsonl" in said
+    assert n_whole(said) == 2 and "folder" in said and "rows.jsonl" in said
 
 
 @pytest.mark.parametrize("name", ["folder/deep/part.bin", "rows.jsonl"])
@@ -47,7 +52,7 @@ def test_damage_is_named(
         path.write_text("twelve Bytes" if damage == "flipped" else "twelve")
     with pytest.raises(BadRecord, match=name):
         verify.run(verify.Config(), settings)
-    assert capsys.readouterr().out.count("  whole  ") == 1
+    assert n_whole(capsys.readouterr().out) == 1
 
 
 def test_a_torn_manifest_is_damage(settings: Settings) -> None:
@@ -59,7 +64,7 @@ def test_a_torn_manifest_is_damage(settings: Settings) -> None:
 def test_a_path_is_checked_alone(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     (settings.data_dir / "rows.jsonl").write_text("twelve Bytes")
     verify.run(verify.Config(files=(str(settings.data_dir / "folder"),)), settings)
-    assert capsys.readouterr().out.count("  whole  ") == 1
+    assert n_whole(capsys.readouterr().out) == 1
     with pytest.raises(BadRecord):
         verify.run(verify.Config(files=(str(settings.data_dir / "rows.jsonl"),)), settings)
 
