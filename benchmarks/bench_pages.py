@@ -1,8 +1,9 @@
 """Pages of 4,096 features in one pass over the rows, against SAEDashboard on the same activations.
 
-SAEDashboard makes the pages of 16 features, in an environment of its own (one thread, CPU seconds);
-its cost is given a feature, as it grows with them, and ours has a forward pass over the texts added
-to it, since it starts from saved states.
+SAEDashboard makes the pages of 64 features, a batch for which it runs the model once, in an
+environment of its own (one thread, CPU seconds). Costs are given a feature; ours have a forward
+pass over the texts added to them, since they start from saved states. Features that never fire have
+no page.
 """
 
 import json
@@ -29,12 +30,12 @@ PEER = PROJECT / ".peers" / "saedashboard" / "bin" / "python"
 WORKER = Path(__file__).parent / "peers" / "saedashboard_pages.py"
 JOB = {
     "prompts": 256,
-    "tokens": 128,
+    "tokens": 130,  # a multiple of the steps of bench_rows.trace
     "layers": 8,
     "width": 256,
     "features": 4096,
     "k": 32,
-    "shown": 16,
+    "shown": 64,  # a batch: it runs the model again for each
     "layer": 4,
 }
 
