@@ -151,7 +151,7 @@ def test_the_panels_of_a_card_say_it(settings: Settings, tmp_path: Path) -> None
         "survives category",
         "too few rows for token",
         "cosine 1.00, correlation 1.00: stable (twin)",
-        "<b>token-driven</b>: bigram bring +75 % [+50, +88] of its activation on reasoning back",
+        "<b>token-driven</b>: by bigram, +75 % [+50, +88] of its activation",
         "−0.125 [−0.250, −0.063]",
         "+0.031 [−0.500, +0.500]",
         "Fires together with",

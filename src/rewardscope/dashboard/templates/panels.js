@@ -119,7 +119,7 @@ function knownPanels({ labels, controls, twin, injections, ablation }) {
     twin && panel("Match in SAEs of other seeds", "feature-diff --twin: the best match, the worst of several seeds",
       `cosine ${fixed(twin.cosine)}${known(twin.correlation) ? `, correlation ${fixed(twin.correlation)}` : ""}${known(twin.stable) ? `: ${twin.stable ? "stable" : "not stable"}` : ""}${twin.runs.length ? ` (${twin.runs.join(", ")})` : ""}`),
     injections && panel("Token injection", "inject: whether its tokens alone bring its activation back in other text", injections.map(i => el("p", {},
-      el("b", {}, i.verdict), known(i.net) ? `: ${i.strategy} bring ${signed(100 * i.net, 0)} %${known(i.low) ? ` [${signed(100 * i.low, 0)}, ${signed(100 * i.high, 0)}]` : ""} of its activation on reasoning back, beyond random ones, over ${count(i.n, "problem")}` : "",
+      el("b", {}, i.verdict), known(i.net) ? `: by ${i.strategy}, ${signed(100 * i.net, 0)} %${known(i.low) ? ` [${signed(100 * i.low, 0)}, ${signed(100 * i.high, 0)}]` : ""} of its activation on reasoning comes back, beyond what random ones bring, over ${count(i.n, "problem")}` : "",
       i.reason && `: ${i.reason}`, " ", from(i, injections)))),
     ablation && panel("Effect when it is edited", "feature-ablate: change of a measure of the PRM's scores, with a 95 % interval over problems", el("table", { class: "compare" },
       el("tr", {}, ["edit", "measure", "change", "matched random features"].map(name => el("th", {}, name))),
