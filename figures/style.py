@@ -186,7 +186,15 @@ def write_above(axes: Axes, x: float, estimate: Drawn, text: str) -> None:
 
 
 def whole_number_axis(axis: Axis) -> None:
-    """Put ticks at whole numbers, be it one alone."""
+    """Put ticks at whole numbers, at least two: an axis of less is made longer. Call it when all is
+    drawn.
+    """
+    axes = axis.axes
+    is_x = axis is axes.xaxis
+    low, high = axes.get_xlim() if is_x else axes.get_ylim()
+    if math.floor(high) - math.ceil(low) < 1:
+        middle = round((low + high) / 2)
+        (axes.set_xlim if is_x else axes.set_ylim)(middle - 1, middle + 1)
     axis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
 
 
