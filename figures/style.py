@@ -229,7 +229,5 @@ def log_ticks(low: float, high: float) -> list[float]:
         if len(ticks) <= MOST_TICKS:
             break
     if len(ticks) < 2:
-        ends = sorted({float(f"{low:.2g}"), float(f"{high:.2g}")})
-        # two numbers so near each other would be written one over the other
-        return ends if ends[-1] > 1.2 * ends[0] else ends[:1]
+        return sorted({float(f"{low:.2g}"), float(f"{high:.2g}")})
     return ticks[:: math.ceil(len(ticks) / MOST_TICKS)]

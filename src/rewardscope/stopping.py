@@ -41,8 +41,10 @@ def exit_at_once() -> None:
         sys.stderr.flush()
         os._exit(exit_code(number))
 
-    for number in _ours():
+    ours = _ours()
+    for number in ours:
         signal.signal(number, stop)
+    if ours:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
